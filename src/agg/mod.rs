@@ -1,0 +1,1 @@
+//! Aggregates: what each needs on the device, how states merge, how they become columns.

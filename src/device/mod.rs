@@ -1,0 +1,78 @@
+//! Who does it: opens an adapter, plays recordings. The only module that names wgpu.
+
+use async_trait::async_trait;
+
+use crate::error::DeviceError;
+use crate::record::{Buffer, Completed, Recording, Staging};
+
+/// What an adapter can do, as plain values.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Capabilities {
+    /// Adapter's name, as the driver tells it.
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`; `twin` for the CPU player.
+    pub backend: String,
+    pub driver: String,
+    pub kind: AdapterKind,
+    pub tier: Tier,
+    pub max_binding_bytes: u64,
+    pub max_buffer_bytes: u64,
+    /// Storage buffers one kernel may bind.
+    pub max_bindings: u32,
+    pub max_workgroup_bytes: u32,
+    pub floats: FloatExactness,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterKind {
+    Discrete,
+    Integrated,
+    /// A rasteriser on the CPU: right, never fast.
+    Software,
+    Other,
+}
+
+/// What the shader language offers here; each tier has all that is below it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+pub enum Tier {
+    /// 32-bit words and atomics only.
+    T0,
+    /// Subgroup operations.
+    T1,
+    /// 64-bit integers.
+    T2,
+    /// 64-bit integer atomics.
+    T3,
+    /// 64-bit floats.
+    T4,
+}
+
+/// Which elementwise float operations this adapter computes exactly as IEEE 754 asks (rounding,
+/// subnormals, no contraction), by a probe at start-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct FloatExactness {
+    pub f32_add_mul: bool,
+    pub f32_div: bool,
+    pub f32_sqrt: bool,
+    pub f64_add_mul: bool,
+    pub f64_div: bool,
+    pub f64_sqrt: bool,
+}
+
+/// Plays recordings: the GPU, or the CPU with twins.
+#[async_trait]
+pub trait Player: Send + Sync {
+    fn capabilities(&self) -> &Capabilities;
+
+    /// Device memory of at least `bytes` bytes (rounded up to a size class). Its content is
+    /// whatever its last user left there.
+    fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError>;
+
+    /// Host memory to write an upload into; waits while the ring is used up.
+    async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError>;
+
+    /// Plays a recording as one submit; resolves when all of it is done. May be called again
+    /// before that: recordings run in the order of the calls.
+    async fn submit(&self, recording: Recording) -> Result<Completed, DeviceError>;
+}

@@ -1,0 +1,1 @@
+//! A fragment: pipelines of filters, probes and one sink, run slot by slot on a player.

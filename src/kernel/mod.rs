@@ -1,0 +1,1 @@
+//! The host side of each shader, by the same stem, and the list of them all.

@@ -1,0 +1,28 @@
+//! Thalweg: one SQL over stored history and live data, on any GPU.
+//!
+//! The way of data, in the order of the modules below:
+//!
+//! ```text
+//!  sql ──► plan ──► fragment ──► schedule ──► record ──► device ──► Arrow batches
+//!  text    rule     what one     which slot   commands   GPU or     to sinks,
+//!          cuts     submit does  does what    as data    twins      or up the plan
+//!            │          │
+//!            │          ├── expr     predicates, keys, arguments: one tree, WGSL and twin
+//!            │          ├── agg      accumulators, the reproducible float sum
+//!            │          └── kernel   the hand-written WGSL and its host side
+//!            └── stream  epochs, watermarks, windows: micro-batches through the same plan
+//! ```
+
+pub mod cli;
+pub mod sql;
+pub mod stream;
+pub mod plan;
+pub mod fragment;
+pub mod schedule;
+pub mod agg;
+pub mod kernel;
+pub mod expr;
+pub mod record;
+pub mod device;
+pub mod config;
+pub mod error;

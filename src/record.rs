@@ -1,0 +1,104 @@
+//! What is to happen on a device, as data: buffers, uploads, dispatches, downloads. Who does it is
+//! `device`: the GPU plays a recording on a queue, the CPU player plays the same one with twins.
+
+use std::any::Any;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::DeviceError;
+
+/// How a kernel uses one of its bindings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Access {
+    Read,
+    ReadWrite,
+}
+
+/// Device memory. Clones share it; the last one dropped gives it back to the pool.
+#[derive(Clone)]
+pub struct Buffer {
+    /// Usable bytes, a multiple of four.
+    pub bytes: u64,
+    /// What the player that made it keeps there.
+    pub handle: Arc<dyn Any + Send + Sync>,
+}
+
+/// Host memory from which a device can copy, handed out by a player's ring.
+pub struct Staging {
+    pub bytes: u64,
+    /// Start of `bytes` writable bytes. Possibly write-combined memory: write it in order, never
+    /// read it.
+    pub pointer: *mut u8,
+    /// What the player that made it keeps there.
+    pub handle: Box<dyn Any + Send>,
+}
+
+// SAFETY: `pointer` is owned by the handle, which moves with it; no other thread writes there.
+unsafe impl Send for Staging {}
+
+impl Staging {
+    /// The staging memory as words, to be written and not read.
+    pub fn words(&mut self) -> &mut [u32] {
+        // SAFETY: `pointer` is valid for `bytes`, aligned to at least four, owned by `self`.
+        unsafe {
+            std::slice::from_raw_parts_mut(self.pointer.cast::<u32>(), self.bytes as usize / 4)
+        }
+    }
+}
+
+/// The buffers of one dispatch, as the twin sees them.
+pub struct Bound<'a> {
+    /// In the order of the bindings; none aliases another.
+    pub buffers: Vec<&'a mut [u32]>,
+    /// Workgroups dispatched.
+    pub groups: u32,
+}
+
+/// The CPU twin of a kernel: the same work on the same bindings.
+pub type Twin = Arc<dyn Fn(&mut Bound<'_>) -> Result<(), DeviceError> + Send + Sync>;
+
+/// A kernel linked for one tier: the text, what it binds, its twin. Pipelines are cached by text.
+pub struct Program {
+    /// For GPU labels, traces and errors, such as `group_hash<round 1>`.
+    pub label: String,
+    /// The linked WGSL; entry point `main`.
+    pub wgsl: String,
+    /// First line (from 1) of each part in `wgsl`, with the part's name, in order.
+    pub parts: Vec<(usize, String)>,
+    /// All in bind group 0; the index is the position.
+    pub bindings: Vec<Access>,
+    pub twin: Twin,
+}
+
+/// One step of a recording.
+pub enum Command {
+    /// Copies the first `bytes` of a staging buffer; the ring gets it back when the copy is done.
+    Upload { from: Staging, bytes: u64, to: Buffer, at: u64 },
+    /// Sets a range of bytes (multiples of four) to zero.
+    Clear { buffer: Buffer, range: Range<u64> },
+    Copy { from: Buffer, from_at: u64, to: Buffer, to_at: u64, bytes: u64 },
+    /// Runs `groups` workgroups, laid out by the player in two dimensions where one is too short:
+    /// kernels compute the flat index through `lib/grid`.
+    Dispatch { program: Arc<Program>, bindings: Vec<Buffer>, groups: u32 },
+    /// Brings a range of bytes (multiples of four) to the host; answered in order.
+    Download { buffer: Buffer, range: Range<u64> },
+}
+
+/// One submit's worth of commands.
+#[derive(Default)]
+pub struct Recording {
+    pub label: String,
+    pub commands: Vec<Command>,
+}
+
+/// What came of a recording.
+#[derive(Debug, Default)]
+pub struct Completed {
+    /// One entry per `Download`, in order.
+    pub downloads: Vec<Vec<u32>>,
+    /// Device time of all copies to the device, of all dispatches, and of all copies back,
+    /// in nanoseconds; zero where the device has no timestamps.
+    pub upload_ns: u64,
+    pub kernel_ns: u64,
+    pub download_ns: u64,
+}

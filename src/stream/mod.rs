@@ -1,0 +1,1 @@
+//! Live data: sources, event time, windows, epochs, sinks.
