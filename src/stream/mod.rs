@@ -1,1 +1,3 @@
 //! Live data: sources, event time, windows, epochs, sinks.
+
+pub mod run;
