@@ -73,15 +73,36 @@ pub struct Program {
 /// One step of a recording.
 pub enum Command {
     /// Copies the first `bytes` of a staging buffer; the ring gets it back when the copy is done.
-    Upload { from: Staging, bytes: u64, to: Buffer, at: u64 },
+    Upload {
+        from: Staging,
+        bytes: u64,
+        to: Buffer,
+        at: u64,
+    },
     /// Sets a range of bytes (multiples of four) to zero.
-    Clear { buffer: Buffer, range: Range<u64> },
-    Copy { from: Buffer, from_at: u64, to: Buffer, to_at: u64, bytes: u64 },
+    Clear {
+        buffer: Buffer,
+        range: Range<u64>,
+    },
+    Copy {
+        from: Buffer,
+        from_at: u64,
+        to: Buffer,
+        to_at: u64,
+        bytes: u64,
+    },
     /// Runs `groups` workgroups, laid out by the player in two dimensions where one is too short:
     /// kernels compute the flat index through `lib/grid`.
-    Dispatch { program: Arc<Program>, bindings: Vec<Buffer>, groups: u32 },
+    Dispatch {
+        program: Arc<Program>,
+        bindings: Vec<Buffer>,
+        groups: u32,
+    },
     /// Brings a range of bytes (multiples of four) to the host; answered in order.
-    Download { buffer: Buffer, range: Range<u64> },
+    Download {
+        buffer: Buffer,
+        range: Range<u64>,
+    },
 }
 
 /// One submit's worth of commands.

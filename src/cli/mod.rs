@@ -1,1 +1,92 @@
-//! The command line.
+//! The command line: what each word does, what goes to stdout and to stderr, exit codes.
+//!
+//! Results go to stdout and nothing else does. Exit 0: done. 1: failed. 2: the command line itself
+//! is wrong. 130: interrupted. Never decides anything about plans or devices.
+
+mod args;
+mod encode;
+mod failure;
+mod output;
+mod script;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Arguments, Command};
+use failure::{Failure, Outcome};
+
+/// Stack of a worker thread. Plans of deep expressions recurse, most of all in debug builds.
+const STACK_BYTES: usize = 16 << 20;
+
+/// Parses the command line, runs it, answers the exit code.
+pub fn main() -> ExitCode {
+    failure::install_panic_hook();
+    let arguments = Arguments::parse();
+    install_log();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK_BYTES)
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(until_interrupted(arguments.command));
+            // Work that is still running has nobody left to answer to.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Failure::from(error)),
+    };
+    failure::exit_code(outcome)
+}
+
+/// Runs a command in a task of its own, so that an interrupt is seen while it computes.
+async fn until_interrupted(command: Command) -> Outcome {
+    if let Command::Run(_) = command {
+        return dispatch(command).await; // drains and commits by itself
+    }
+    let prompt = matches!(&command, Command::Sql(sql) if script::is_prompt(sql));
+    let mut task = tokio::spawn(dispatch(command));
+    tokio::select! {
+        done = &mut task => done.unwrap_or_else(|_| Err(Failure::internal())),
+        signal = tokio::signal::ctrl_c(), if !prompt => {
+            signal?;
+            task.abort();
+            // Long enough for unfinished files to be removed, too short to annoy.
+            let _ = tokio::time::timeout(std::time::Duration::from_millis(500), task).await;
+            Err(Failure::Interrupted)
+        }
+    }
+}
+
+async fn dispatch(command: Command) -> Outcome {
+    match command {
+        Command::Sql(arguments) => script::run(arguments).await,
+        Command::Run(arguments) => Err(Failure::failed(format!(
+            "'{}': running pipelines is not available in this build",
+            arguments.pipeline.display()
+        ))),
+        Command::Devices(_) | Command::Calibrate => {
+            Err(Failure::failed("devices cannot be listed in this build"))
+        }
+        Command::Completions { shell } => {
+            let mut command = Arguments::command();
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command, "thalweg", &mut script);
+            std::io::Write::write_all(&mut std::io::stdout(), &script)?;
+            Ok(())
+        }
+    }
+}
+
+/// Logs go to stderr; `THALWEG_LOG` holds the filter, such as `thalweg=debug`.
+fn install_log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("THALWEG_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("thalweg=warn"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+}

@@ -108,7 +108,10 @@ pub enum Kind {
     /// First branch whose condition is true; conditions and values raise only where reached.
     Case(Vec<(Expr, Expr)>, Option<Arc<Expr>>),
     /// Entry of lookup table `table` for a string's code; see `Lookup`.
-    Lookup { table: usize, code: Arc<Expr> },
+    Lookup {
+        table: usize,
+        code: Arc<Expr>,
+    },
 }
 
 impl Expr {

@@ -1,0 +1,166 @@
+//! The command line's grammar and its help: the contract that scripts rely on.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::config::{DeviceChoice, Options};
+
+const EXAMPLES: &str = "\
+Examples:
+  thalweg sql -c \"SELECT count(*) FROM 'trips/*.parquet'\"
+  thalweg sql                                  a prompt with history and completion
+  thalweg run pipeline.sql --until-end         a stream over the files there are, then exit
+  thalweg gen tpch --scale 1 -o tpch           test data
+  thalweg devices                              the GPUs this machine has
+
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+
+const SQL_EXAMPLES: &str = "\
+Files are tables; quote their names:
+  thalweg sql -c \"SELECT * FROM 'a.csv' LIMIT 5\"
+  thalweg sql -c \"SELECT carrier, avg(delay) FROM 'flights/*.parquet' GROUP BY carrier\"
+  thalweg sql -c \"SELECT count(*) FROM 's3://bucket/logs/*.ndjson.gz'\"
+A directory is one table; year=2026/month=01/ in its paths become columns.
+
+Several statements, results as CSV, in a file:
+  thalweg sql -f report.sql --format csv -o report.csv
+From another program:
+  echo 'SELECT 1 AS one' | thalweg sql --format json
+Where does it run, and why there?
+  thalweg sql -c \"EXPLAIN SELECT sum(price) FROM 'orders.parquet'\"";
+
+const RUN_EXAMPLES: &str = "\
+A pipeline is a file of statements:
+  CREATE STREAM bids (auction BIGINT, price BIGINT, ts TIMESTAMP,
+                      WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+    WITH (connector = 'file', path = 'bids/', format = 'parquet');
+  CREATE SINK per_window WITH (connector = 'console');
+  INSERT INTO per_window
+    SELECT window_start, auction, max(price) AS top
+    FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+    GROUP BY window_start, window_end, auction;
+
+  thalweg run pipeline.sql                 until interrupted; then drains, commits, exits 0
+  thalweg run pipeline.sql --until-end     to the end of the files, all windows closed";
+
+/// One SQL over stored history and live data, on any GPU.
+#[derive(Debug, Parser)]
+#[command(name = "thalweg", version, about, after_help = EXAMPLES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs SQL statements, or opens a prompt
+    #[command(after_help = SQL_EXAMPLES)]
+    Sql(Sql),
+    /// Runs a pipeline of streams
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Run),
+    /// Lists the adapters of this machine with what they can do
+    Devices(Devices),
+    /// Measures this machine; `--device auto` goes by what is found
+    Calibrate,
+    /// Writes a script that completes this command line: `source <(thalweg completions bash)`
+    Completions { shell: clap_complete::Shell },
+}
+
+/// Which side runs the work.
+#[derive(Debug, Clone, Args)]
+pub struct Device {
+    /// Where filters, aggregates, joins and sorts run: as the measured rates say, on the GPU
+    /// whatever can, or on the CPU only
+    #[arg(long, default_value = "auto", value_parser = device_parser())]
+    pub device: DeviceChoice,
+    /// With --device gpu: what cannot run on the GPU is an error
+    #[arg(long)]
+    pub strict: bool,
+    /// Part of the name of the adapter to take, where there are several (see `thalweg devices`)
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+    /// Writes when what ran where; open the file in ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<PathBuf>,
+}
+
+impl Device {
+    /// The engine's options. Exits with 2 where the arguments contradict each other.
+    pub fn options(&self) -> Options {
+        if self.strict && self.device != DeviceChoice::Gpu {
+            let message = "--strict goes with --device gpu only";
+            Arguments::command().error(clap::error::ErrorKind::ArgumentConflict, message).exit();
+        }
+        Options {
+            device: self.device,
+            strict: self.strict,
+            adapter: self.adapter.clone(),
+            trace: self.trace.clone(),
+        }
+    }
+}
+
+fn device_parser() -> impl TypedValueParser<Value = DeviceChoice> {
+    PossibleValuesParser::new(["auto", "gpu", "cpu"]).try_map(|text| text.parse::<DeviceChoice>())
+}
+
+#[derive(Debug, Args)]
+pub struct Sql {
+    /// The statements themselves, separated by ';'
+    #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
+    pub command: Option<String>,
+    /// A file of statements, separated by ';'
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    #[command(flatten)]
+    pub device: Device,
+    /// How results are written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Where results are written; the file appears when all went well
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Tells rows and seconds of each statement
+    #[arg(long)]
+    pub timing: bool,
+}
+
+/// Forms of a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    /// Header line, RFC 4180 quoting, NULL as empty
+    Csv,
+    /// One object per line
+    Json,
+    Parquet,
+    /// Arrow IPC: the file format in a file, the stream format on stdout
+    Arrow,
+}
+
+#[derive(Debug, Args)]
+pub struct Run {
+    /// The file of statements
+    pub pipeline: PathBuf,
+    /// Where offsets and open windows are kept between runs
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// Reads bounded sources to their end, closes all windows, exits
+    #[arg(long)]
+    pub until_end: bool,
+    /// Serves Prometheus metrics there, such as 127.0.0.1:9464
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<std::net::SocketAddr>,
+    #[command(flatten)]
+    pub device: Device,
+}
+
+#[derive(Debug, Args)]
+pub struct Devices {
+    /// As one JSON document
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,257 @@
+//! Why a command did not succeed, in words for its user, and the exit code that says it.
+
+use std::io;
+use std::process::ExitCode;
+
+use datafusion::arrow::error::ArrowError;
+use datafusion::common::Diagnostic;
+use datafusion::error::DataFusionError;
+
+use crate::error::Error;
+
+/// How a command ends when it does not succeed.
+#[derive(Debug)]
+pub enum Failure {
+    /// What, where, what to do. Exit 1.
+    Failed(String),
+    /// The reader of our output has gone, as `head` does: not our failure. Exit 0.
+    Closed,
+    /// By Ctrl-C. Exit 130.
+    Interrupted,
+}
+
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    pub fn failed(message: impl Into<String>) -> Self {
+        Self::Failed(message.into())
+    }
+
+    pub fn internal() -> Self {
+        Self::failed("internal error, please report")
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::Closed,
+            _ => Self::failed(error.to_string()),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        if is_broken_pipe(&error) {
+            return Self::Closed;
+        }
+        let told = describe(&error);
+        match told.place {
+            Some((line, column)) => {
+                Self::Failed(format!("line {line}, column {column}: {}", told.message))
+            }
+            None => Self::Failed(told.message),
+        }
+    }
+}
+
+impl From<DataFusionError> for Failure {
+    fn from(error: DataFusionError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+impl From<ArrowError> for Failure {
+    fn from(error: ArrowError) -> Self {
+        Error::from(error).into()
+    }
+}
+
+/// Prints what is to be said and turns it into the exit code.
+pub fn exit_code(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
+        Err(Failure::Interrupted) => ExitCode::from(130),
+        Err(Failure::Failed(message)) => {
+            eprintln!("error: {message}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+/// A panic is our fault and says so, in one line, wherever it happens.
+pub fn install_panic_hook() {
+    std::panic::set_hook(Box::new(|panic| {
+        let at = panic.location().map(|l| format!(" ({}:{})", l.file(), l.line()));
+        eprintln!("error: internal error, please report{}", at.unwrap_or_default());
+        if std::env::var_os("THALWEG_BACKTRACE").is_some() {
+            eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
+        }
+        std::process::exit(1);
+    }));
+}
+
+fn is_broken_pipe(error: &Error) -> bool {
+    let io = match error {
+        Error::Io(error) => Some(error),
+        Error::Arrow(ArrowError::IoError(_, error)) => Some(error),
+        Error::DataFusion(DataFusionError::IoError(error)) => Some(error),
+        _ => None,
+    };
+    io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// An error in words.
+#[derive(Debug, PartialEq)]
+pub struct Told {
+    /// Line and column in the SQL text, from 1.
+    pub place: Option<(u64, u64)>,
+    pub message: String,
+}
+
+impl Told {
+    fn plain(message: impl Into<String>) -> Self {
+        Self { place: None, message: message.into() }
+    }
+}
+
+/// What a user needs of an error: the cause and its place, without the layers it came through.
+pub fn describe(error: &Error) -> Told {
+    match error {
+        Error::DataFusion(error) => describe_datafusion(error),
+        Error::Arrow(error) => describe_arrow(error),
+        other => Told::plain(other.to_string()),
+    }
+}
+
+fn describe_datafusion(error: &DataFusionError) -> Told {
+    match error {
+        DataFusionError::Diagnostic(diagnostic, inner) => with_diagnostic(diagnostic, inner),
+        DataFusionError::Context(_, inner) => describe_datafusion(inner),
+        DataFusionError::Shared(inner) => describe_datafusion(inner),
+        DataFusionError::Collection(all) => match all.first() {
+            Some(first) => describe_datafusion(first),
+            None => Told::plain(error.to_string()),
+        },
+        DataFusionError::SQL(parser, _) => take_place(&strip_prefixes(&parser.to_string())),
+        DataFusionError::ArrowError(inner, _) => describe_arrow(inner),
+        DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
+            Some(ours) => describe(ours),
+            None => match inner.downcast_ref::<DataFusionError>() {
+                Some(inner) => describe_datafusion(inner),
+                None => Told::plain(strip_prefixes(&inner.to_string())),
+            },
+        },
+        DataFusionError::Internal(text) => {
+            Told::plain(format!("internal error, please report: {}", first_part(text)))
+        }
+        DataFusionError::ResourcesExhausted(text) => Told::plain(format!("out of memory: {text}")),
+        other => take_place(&strip_prefixes(&first_part(&other.to_string()))),
+    }
+}
+
+fn describe_arrow(error: &ArrowError) -> Told {
+    match error {
+        ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
+            Some(inner) => describe_datafusion(inner),
+            None => match inner.downcast_ref::<Error>() {
+                Some(ours) => describe(ours),
+                None => Told::plain(strip_prefixes(&inner.to_string())),
+            },
+        },
+        ArrowError::DivideByZero => Told::plain("division by zero"),
+        other => Told::plain(strip_prefixes(&other.to_string())),
+    }
+}
+
+fn with_diagnostic(diagnostic: &Diagnostic, inner: &DataFusionError) -> Told {
+    let mut told = describe_datafusion(inner);
+    if let Some(span) = diagnostic.span {
+        told.place = told.place.or(Some((span.start.line, span.start.column)));
+    }
+    for help in &diagnostic.helps {
+        if !told.message.contains(&help.message) {
+            told.message = format!("{}\n  hint: {}", told.message, help.message);
+        }
+    }
+    told
+}
+
+/// Drops what follows the message proper: backtraces and the plea to report to another project.
+fn first_part(text: &str) -> String {
+    let ends = ["\n\nbacktrace:", "\nThis issue was likely caused by a bug in DataFusion"];
+    let end = ends.iter().filter_map(|mark| text.find(mark)).min().unwrap_or(text.len());
+    text[..end].trim_end().trim_end_matches(".\n").to_string()
+}
+
+/// Drops the names of the layers that an error came through.
+fn strip_prefixes(text: &str) -> String {
+    const LAYERS: [&str; 18] = [
+        "DataFusion error: ",
+        "External error: ",
+        "Error during planning: ",
+        "Execution error: ",
+        "Schema error: ",
+        "SQL error: ",
+        "sql parser error: ",
+        "Arrow error: ",
+        "Parquet error: ",
+        "Object Store error: ",
+        "IO error: ",
+        "Invalid or Unsupported Configuration: ",
+        "Optimizer rule 'type_coercion' failed: ",
+        "Invalid argument error: ",
+        "Compute error: ",
+        "Arithmetic overflow: ",
+        "Parser error: ",
+        "External: ",
+    ];
+    let mut rest = text.trim();
+    while let Some(next) = LAYERS.iter().find_map(|layer| rest.strip_prefix(layer)) {
+        rest = next;
+    }
+    // The catalog and schema that names have when nobody says otherwise.
+    rest.trim_end().replace("'datafusion.public.", "'")
+}
+
+/// Takes the parser's ` at Line: 1, Column: 8` out of a message.
+fn take_place(text: &str) -> Told {
+    let found = text.find(" at Line: ").and_then(|start| {
+        let rest = &text[start + " at Line: ".len()..];
+        let (line, rest) = rest.split_once(", Column: ")?;
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let place = (line.parse().ok()?, rest[..digits].parse().ok()?);
+        Some((place, format!("{}{}", &text[..start], &rest[digits..])))
+    });
+    match found {
+        Some((place, message)) => Told { place: Some(place), message },
+        None => Told::plain(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_leaves_the_message() {
+        let told = take_place("Expected: an expression, found: FROM at Line: 3, Column: 12");
+        assert_eq!(told.place, Some((3, 12)));
+        assert_eq!(told.message, "Expected: an expression, found: FROM");
+        assert_eq!(take_place("no place here").place, None);
+    }
+
+    #[test]
+    fn layers_are_dropped_however_many() {
+        let text = "External error: Arrow error: Parser error: bad number '1x'";
+        assert_eq!(strip_prefixes(text), "bad number '1x'");
+    }
+
+    #[test]
+    fn causes_are_found_under_the_layers() {
+        let cause = DataFusionError::External(Box::new(Error::Data("a.csv, line 3: bad".into())));
+        let wrapped = ArrowError::ExternalError(Box::new(cause.context("while reading")));
+        assert_eq!(describe(&Error::Arrow(wrapped)).message, "a.csv, line 3: bad");
+    }
+}

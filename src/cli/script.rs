@@ -1,0 +1,110 @@
+//! `thalweg sql`: statements from the command line, a file, stdin or the prompt.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+use std::time::Instant;
+
+use super::args::Sql;
+use super::failure::{Failure, Outcome, describe};
+use super::output::Output;
+use crate::error::Error;
+use crate::sql::{self, Engine, Statement};
+
+/// True where `sql` is going to read statements from a person.
+pub fn is_prompt(arguments: &Sql) -> bool {
+    arguments.command.is_none() && arguments.file.is_none() && std::io::stdin().is_terminal()
+}
+
+/// Runs what the arguments ask for.
+pub async fn run(arguments: Sql) -> Outcome {
+    let options = arguments.device.options();
+    let script = Script::read(&arguments)?;
+    let engine = Engine::new(options)?;
+    let statements = engine.parse(&script.text).map_err(|error| script.blame(error, None))?;
+    let mut output = Output::open(arguments.format, arguments.output.as_deref())?;
+    for (index, statement) in statements.into_iter().enumerate() {
+        let line = statement.line;
+        let started = Instant::now();
+        let rows = run_statement(&engine, statement, &mut output)
+            .await
+            .map_err(|failure| script.blame_failure(failure, line))?;
+        if arguments.timing {
+            let seconds = started.elapsed().as_secs_f64();
+            eprintln!("statement {} (line {line}): {rows} rows in {seconds:.3} s", index + 1);
+        }
+    }
+    output.finish()
+}
+
+/// What may stop a statement: the engine, or the place the output goes to.
+pub enum Stopped {
+    By(Error),
+    Output(Failure),
+}
+
+/// Runs one statement and writes its rows; answers how many there were.
+pub async fn run_statement(
+    engine: &Engine,
+    statement: Statement,
+    output: &mut Output,
+) -> Result<u64, Stopped> {
+    match engine.execute(statement).await.map_err(Stopped::By)? {
+        sql::Outcome::Done => Ok(0),
+        sql::Outcome::Rows(stream) => output.write(stream).await,
+    }
+}
+
+/// A text of statements and where it came from.
+pub struct Script {
+    pub text: String,
+    /// Told in errors; none for `-c` and the prompt.
+    pub file: Option<String>,
+}
+
+impl Script {
+    fn read(arguments: &Sql) -> Outcome<Self> {
+        if let Some(text) = &arguments.command {
+            return Ok(Self { text: text.clone(), file: None });
+        }
+        if let Some(path) = &arguments.file {
+            return Ok(Self { text: read_text(path)?, file: Some(path.display().to_string()) });
+        }
+        let mut text = String::new();
+        let read = std::io::stdin().read_to_string(&mut text);
+        read.map_err(|error| Failure::failed(format!("stdin: {error}")))?;
+        Ok(Self { text, file: Some("stdin".to_string()) })
+    }
+
+    /// An error with its place: the file, the line and column where known, else the statement's
+    /// first line.
+    pub fn blame(&self, error: Error, statement_line: Option<u64>) -> Failure {
+        let told = describe(&error);
+        let place = match (told.place, statement_line) {
+            (Some((line, column)), _) => Some(format!("line {line}, column {column}")),
+            (None, Some(line)) if line > 1 => Some(format!("statement at line {line}")),
+            _ => None,
+        };
+        let place = match (&self.file, place) {
+            (Some(file), Some(place)) => format!("{file}, {place}: "),
+            (Some(file), None) => format!("{file}: "),
+            (None, Some(place)) => format!("{place}: "),
+            (None, None) => String::new(),
+        };
+        match Failure::from(error) {
+            Failure::Failed(_) => Failure::Failed(format!("{place}{}", told.message)),
+            other => other,
+        }
+    }
+
+    fn blame_failure(&self, stopped: Stopped, line: u64) -> Failure {
+        match stopped {
+            Stopped::By(error) => self.blame(error, Some(line)),
+            Stopped::Output(failure) => failure,
+        }
+    }
+}
+
+fn read_text(path: &Path) -> Outcome<String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))
+}
