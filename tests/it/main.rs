@@ -1,1 +1,8 @@
-//! The one integration binary: a module per subject.
+//! The one integration binary: a module per subject. Tests run in the folder of the package and
+//! name files relative to it, so that the binary also runs elsewhere (`scripts/gpu-check`).
+
+mod support;
+/// The laws of the repository.
+mod laws;
+/// SQL logic tests under every placement.
+mod sql;

@@ -1,0 +1,89 @@
+//! What several subjects share: engines, and rows as text.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use futures::TryStreamExt;
+
+use thalweg::config::{DeviceChoice, Options};
+use thalweg::error::{DeviceError, Error, Result};
+use thalweg::sql::{Engine, Outcome};
+
+/// Tests that did not run because there is no adapter, in this process.
+static SKIPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// An engine for `options`.
+///
+/// Without an adapter, a test that asks for the GPU **fails**; only `THALWEG_ALLOW_NO_DEVICE=1`
+/// makes it `None`, and then the number of tests skipped so far is printed.
+pub fn engine(options: Options) -> Option<Engine> {
+    match Engine::new(options) {
+        Ok(engine) => Some(engine),
+        Err(Error::Device(DeviceError::NoAdapter(reason)))
+            if std::env::var("THALWEG_ALLOW_NO_DEVICE").is_ok_and(|value| value == "1") =>
+        {
+            let skipped = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+            eprintln!("SKIPPED by THALWEG_ALLOW_NO_DEVICE: {skipped} so far ({reason})");
+            None
+        }
+        Err(error) => panic!("{error}\n(THALWEG_ALLOW_NO_DEVICE=1 skips tests that need a GPU)"),
+    }
+}
+
+/// An engine on one side, all else by default.
+pub fn engine_on(device: DeviceChoice) -> Option<Engine> {
+    engine(Options { device, ..Options::default() })
+}
+
+/// A query's answer: its columns, and its rows as text.
+pub struct Answer {
+    pub schema: SchemaRef,
+    pub rows: Vec<Vec<String>>,
+}
+
+/// Runs every statement of `sql`; the last query's answer.
+pub async fn run(engine: &Engine, sql: &str) -> Result<Option<Answer>> {
+    let mut answer = None;
+    for statement in engine.parse(sql)? {
+        if let Outcome::Rows(stream) = engine.execute(statement).await? {
+            let schema = stream.schema();
+            let batches: Vec<RecordBatch> = stream.try_collect().await?;
+            let mut rows = Vec::new();
+            for batch in &batches {
+                append_rows(batch, &mut rows)?;
+            }
+            answer = Some(Answer { schema, rows });
+        }
+    }
+    Ok(answer)
+}
+
+fn append_rows(batch: &RecordBatch, rows: &mut Vec<Vec<String>>) -> Result<()> {
+    let columns: Result<Vec<Vec<String>>> =
+        batch.columns().iter().map(|column| column_text(column.as_ref())).collect();
+    let columns = columns?;
+    for row in 0..batch.num_rows() {
+        rows.push(columns.iter().map(|column| column[row].clone()).collect());
+    }
+    Ok(())
+}
+
+/// The values of a column as text: floats with all their digits, NULL as `NULL`.
+fn column_text(column: &dyn Array) -> Result<Vec<String>> {
+    let options = FormatOptions::new().with_null("NULL").with_display_error(false);
+    let formatter = ArrayFormatter::try_new(column, &options)?;
+    let text = |row: usize| -> Result<String> {
+        if column.is_null(row) {
+            return Ok("NULL".to_owned());
+        }
+        Ok(match column.data_type() {
+            DataType::Float16 => format!("{:?}", column.as_primitive::<Float16Type>().value(row)),
+            DataType::Float32 => format!("{:?}", column.as_primitive::<Float32Type>().value(row)),
+            DataType::Float64 => format!("{:?}", column.as_primitive::<Float64Type>().value(row)),
+            _ => formatter.value(row).try_to_string()?,
+        })
+    };
+    (0..column.len()).map(text).collect()
+}
