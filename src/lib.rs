@@ -14,6 +14,7 @@
 //! ```
 
 pub mod cli;
+pub mod generate;
 pub mod sql;
 pub mod stream;
 pub mod plan;

@@ -6,6 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{DeviceChoice, Options};
+use crate::generate::tpch;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -45,6 +46,14 @@ A pipeline is a file of statements:
   thalweg run pipeline.sql                 until interrupted; then drains, commits, exits 0
   thalweg run pipeline.sql --until-end     to the end of the files, all windows closed";
 
+const GEN_EXAMPLES: &str = "\
+Examples:
+  thalweg gen tpch --scale 1 -o tpch
+  thalweg gen tpch --scale 0.01 --tables lineitem,orders --format csv -o tiny
+  thalweg gen nexmark --events 1000000 --seed 7 -o nexmark
+
+Each table is one file, DIR/<table>.<format>. The same arguments give the same rows anywhere.";
+
 /// One SQL over stored history and live data, on any GPU.
 #[derive(Debug, Parser)]
 #[command(name = "thalweg", version, about, after_help = EXAMPLES)]
@@ -65,6 +74,12 @@ pub enum Command {
     Devices(Devices),
     /// Measures this machine; `--device auto` goes by what is found
     Calibrate,
+    /// Writes test data: the tables of a benchmark
+    #[command(after_help = GEN_EXAMPLES)]
+    Gen {
+        #[command(subcommand)]
+        dataset: Dataset,
+    },
     /// Writes a script that completes this command line: `source <(thalweg completions bash)`
     Completions { shell: clap_complete::Shell },
 }
@@ -163,4 +178,75 @@ pub struct Devices {
     /// As one JSON document
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `gen` can make.
+#[derive(Debug, Subcommand)]
+pub enum Dataset {
+    /// The eight tables of TPC-H; scale 1 is about 8.7 million rows
+    Tpch(Tpch),
+    /// Persons, auctions and bids of an auction site
+    Nexmark(Nexmark),
+    /// The star schema benchmark (not available yet)
+    Ssb(Target),
+    /// The group-by and join tables of the H2O.ai benchmark (not available yet)
+    H2o(Target),
+}
+
+/// Where generated data goes.
+#[derive(Debug, Args)]
+pub struct Target {
+    /// The size, in the benchmark's own measure; fractions are allowed
+    #[arg(long, default_value_t = 1.0, value_parser = parse_scale)]
+    pub scale: f64,
+    /// The folder the files go to; made if it is not there
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    #[arg(long, value_enum, default_value_t = DataFormat::Parquet)]
+    pub format: DataFormat,
+}
+
+#[derive(Debug, Args)]
+pub struct Tpch {
+    #[command(flatten)]
+    pub target: Target,
+    /// Only these tables, such as lineitem,orders
+    #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(tpch::NAMES))]
+    pub tables: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Nexmark {
+    #[command(flatten)]
+    pub target: Target,
+    /// How many events, of which 92 % are bids; scale 1 is a million
+    #[arg(long, conflicts_with = "scale", value_parser = clap::value_parser!(u64).range(1..))]
+    pub events: Option<u64>,
+    /// Another seed gives other data
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Events per second of event time
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: u64,
+}
+
+/// Forms of a generated file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DataFormat {
+    Parquet,
+    Csv,
+    /// One object per line
+    Json,
+}
+
+/// Largest scale: the benchmark's own generator stops there too.
+const LARGEST_SCALE: f64 = 100_000.0;
+
+fn parse_scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if scale > 0.0 && scale <= LARGEST_SCALE => Ok(scale),
+        _ => {
+            Err(format!("a number above 0 and up to {LARGEST_SCALE} is needed, such as 0.01 or 10"))
+        }
+    }
 }

@@ -6,6 +6,7 @@
 mod args;
 mod encode;
 mod failure;
+mod generate;
 mod output;
 mod script;
 
@@ -70,6 +71,7 @@ async fn dispatch(command: Command) -> Outcome {
         Command::Devices(_) | Command::Calibrate => {
             Err(Failure::failed("devices cannot be listed in this build"))
         }
+        Command::Gen { dataset } => generate::run(dataset).await,
         Command::Completions { shell } => {
             let mut command = Arguments::command();
             let mut script = Vec::new();

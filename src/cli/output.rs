@@ -89,7 +89,7 @@ impl Output {
                 stdout.flush()?;
                 Ok(())
             }
-            Sink::File(file) => file.write(bytes),
+            Sink::File(file) => file.put(bytes),
         }
     }
 }
@@ -117,7 +117,8 @@ impl PendingFile {
         Ok(Self { writer: BufWriter::new(file), unfinished: Some(unfinished), target })
     }
 
-    pub fn write(&mut self, bytes: &[u8]) -> Outcome {
+    /// Errors name the path.
+    pub fn put(&mut self, bytes: &[u8]) -> Outcome {
         let written = self.writer.write_all(bytes);
         written.map_err(|error| self.refused(error))
     }
@@ -137,6 +138,17 @@ impl PendingFile {
 
     fn refused(&self, error: io::Error) -> Failure {
         Failure::failed(format!("{}: {error}", self.target.display()))
+    }
+}
+
+/// For writers that want a file; their errors do not name it.
+impl Write for PendingFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.writer.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
     }
 }
 
