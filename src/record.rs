@@ -63,14 +63,15 @@ pub struct Program {
     pub label: String,
     /// The linked WGSL; entry point `main`.
     pub wgsl: String,
-    /// First line (from 1) of each part in `wgsl`, with the part's name, in order.
+    /// First line (from 1) of each part in `wgsl`, with the part's name, in order: see `link`.
     pub parts: Vec<(usize, String)>,
     /// All in bind group 0; the index is the position.
     pub bindings: Vec<Access>,
     pub twin: Twin,
 }
 
-/// One step of a recording.
+/// One step of a recording. Steps take effect in their order, on each player alike; a recording
+/// that lists its uploads first and its downloads last is the one whose stages can be timed apart.
 pub enum Command {
     /// Copies the first `bytes` of a staging buffer; the ring gets it back when the copy is done.
     Upload {

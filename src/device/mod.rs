@@ -1,5 +1,24 @@
 //! Who does it: opens an adapter, plays recordings. The only module that names wgpu.
 
+mod adapter;
+mod check;
+mod context;
+mod encode;
+pub mod fault;
+pub mod gpu;
+mod pipeline;
+mod pool;
+mod ring;
+mod stamps;
+mod submit;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use gpu::{open, open_with_tier};
+pub use pool::MemoryUse;
+
 use async_trait::async_trait;
 
 use crate::error::DeviceError;
@@ -69,7 +88,8 @@ pub trait Player: Send + Sync {
     /// whatever its last user left there.
     fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError>;
 
-    /// Host memory to write an upload into; waits while the ring is used up.
+    /// Host memory to write an upload into; waits while the ring is used up. Who holds some and
+    /// waits for more should submit first what it holds: nothing else gives it back.
     async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError>;
 
     /// Plays a recording as one submit; resolves when all of it is done. May be called again

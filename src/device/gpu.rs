@@ -1,0 +1,151 @@
+//! The GPU player: recordings on a wgpu queue. Opened players are shared by the whole process; a
+//! lost one is replaced at the next `open`.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::context::Context;
+use super::fault::Fault;
+use super::pool::{MemoryUse, Pool};
+use super::ring::Ring;
+use super::submit::{self, Submitter};
+use super::{Capabilities, Player, Tier, adapter, check};
+use crate::config::Options;
+use crate::error::DeviceError;
+use crate::record::{Buffer, Completed, Recording, Staging};
+
+/// One opened adapter.
+pub struct Gpu {
+    context: Arc<Context>,
+    pool: Arc<Pool>,
+    ring: Arc<Ring>,
+    submitter: Submitter,
+    /// With the float probe's findings, made when first asked for.
+    capabilities: OnceLock<Capabilities>,
+}
+
+/// The players of this process by adapter and tier.
+static OPENED: Mutex<Option<HashMap<(String, Tier), Opened>>> = Mutex::new(None);
+
+/// A player and the adapter to open again should it be lost.
+#[derive(Clone)]
+struct Opened {
+    player: Arc<Gpu>,
+    adapter: wgpu::Adapter,
+}
+
+/// The player for the adapter that `options` name, else the preferred one: discrete before
+/// integrated before software. Opened once per process and again after a loss.
+///
+/// The environment: `THALWEG_BACKEND` (`vulkan`, `metal`, `dx12`) and `THALWEG_TIER` (`T0` to
+/// `T4`) narrow the choice, `THALWEG_CHECKED=1` keeps naga's bounds checks in every kernel,
+/// `THALWEG_FAULT` plants faults (see `fault`).
+///
+/// # Errors
+/// `NoAdapter` where none fits, or the tier is above the adapter's; `Lost` where it fails to open.
+pub fn open(options: &Options) -> Result<Arc<dyn Player>, DeviceError> {
+    open_with_tier(options, None)
+}
+
+/// As `open`, with features masked down to `tier`.
+pub fn open_with_tier(
+    options: &Options,
+    tier: Option<Tier>,
+) -> Result<Arc<dyn Player>, DeviceError> {
+    Ok(open_shared(options, tier)?)
+}
+
+/// As `open_with_tier`, not shared with anybody else in the process: for tests that plant faults.
+pub fn open_alone(options: &Options, tier: Option<Tier>) -> Result<Arc<Gpu>, DeviceError> {
+    let adapter = adapter::choose(options.adapter.as_deref())?;
+    let tier = adapter::tier_to_open(&adapter, tier)?;
+    Gpu::new(&adapter, tier)
+}
+
+pub(super) fn open_shared(options: &Options, tier: Option<Tier>) -> Result<Arc<Gpu>, DeviceError> {
+    let adapter = adapter::choose(options.adapter.as_deref())?;
+    let tier = adapter::tier_to_open(&adapter, tier)?;
+    let key = (adapter::identity(&adapter.get_info()), tier);
+    // Held while opening, so that nobody opens the same one twice.
+    let mut opened = OPENED.lock();
+    let opened = opened.get_or_insert_default();
+    let before = opened.get(&key).cloned();
+    if let Some(Opened { player, .. }) = &before
+        && player.context.health.check().is_ok()
+    {
+        return Ok(Arc::clone(player));
+    }
+    // Lost: the adapter may still be good for a new device; if not, ask the drivers again.
+    let adapter = before.map_or(adapter, |before| before.adapter);
+    let (player, adapter) = match Gpu::new(&adapter, tier) {
+        Ok(player) => (player, adapter),
+        Err(error) => {
+            tracing::warn!(%error, "looking for adapters again");
+            adapter::look_again();
+            let adapter = adapter::choose(options.adapter.as_deref())?;
+            (Gpu::new(&adapter, tier)?, adapter)
+        }
+    };
+    opened.insert(key, Opened { player: Arc::clone(&player), adapter });
+    Ok(player)
+}
+
+impl Gpu {
+    fn new(adapter: &wgpu::Adapter, tier: Tier) -> Result<Arc<Self>, DeviceError> {
+        let context = Arc::new(Context::open(adapter, tier)?);
+        let ring = Ring::new(Arc::clone(&context));
+        let submitter = Submitter::start(&context, &ring)?;
+        let pool = Pool::new(Arc::clone(&context));
+        let capabilities = OnceLock::new();
+        Ok(Arc::new(Self { context, pool, ring, submitter, capabilities }))
+    }
+
+    /// Plants a fault in this player.
+    pub fn inject(&self, fault: Fault) {
+        self.context.faults.plant(fault);
+    }
+
+    /// Device memory by use.
+    pub fn memory_use(&self) -> MemoryUse {
+        self.pool.memory_use()
+    }
+}
+
+#[async_trait]
+impl Player for Gpu {
+    fn capabilities(&self) -> &Capabilities {
+        self.capabilities.get_or_init(|| self.context.capabilities.clone())
+    }
+
+    fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError> {
+        let pooled = self.pool.take(bytes, what)?;
+        Ok(Buffer { bytes: pooled.bytes, handle: Arc::new(pooled) })
+    }
+
+    async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError> {
+        self.context.health.check()?;
+        let bytes = bytes.next_multiple_of(4);
+        let (lease, pointer) = self.ring.take(bytes).await?;
+        Ok(Staging { bytes, pointer: pointer.0, handle: Box::new(lease) })
+    }
+
+    // Written out, not `async`: the recording is in the queue when the call returns, so that the
+    // order of the calls holds whenever the futures are polled.
+    fn submit<'a, 'b>(
+        &'a self,
+        recording: Recording,
+    ) -> Pin<Box<dyn Future<Output = Result<Completed, DeviceError>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let queued = check::check(&recording, &self.context.capabilities)
+            .map(|()| self.submitter.enqueue(recording));
+        Box::pin(async move { queued?.await.unwrap_or_else(|_| Err(submit::gone())) })
+    }
+}

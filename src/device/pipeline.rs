@@ -1,0 +1,186 @@
+//! From linked WGSL to pipelines, each made once per context; errors told by shader file and line.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::context::Context;
+use crate::error::DeviceError;
+use crate::kernel::link;
+use crate::record::{Access, Program};
+
+/// A kernel ready to be dispatched.
+pub(super) struct Pipeline {
+    pub compute: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+/// A pipeline with the bindings that its layout was made of.
+struct Made {
+    bindings: Vec<Access>,
+    pipeline: Arc<Pipeline>,
+}
+
+/// The pipelines of one context, by text.
+#[derive(Default)]
+pub(super) struct Pipelines {
+    made: Mutex<HashMap<String, Made>>,
+}
+
+impl Pipelines {
+    /// The pipeline of `program`, compiled (20 to 300 ms) where it is asked for the first time.
+    pub fn get(&self, context: &Context, program: &Program) -> Result<Arc<Pipeline>, DeviceError> {
+        // The lock is held while compiling: the submitter is the only one who asks.
+        let mut made = self.made.lock();
+        match made.get(program.wgsl.as_str()) {
+            Some(found) if found.bindings == program.bindings => {
+                return Ok(Arc::clone(&found.pipeline));
+            }
+            _ => {}
+        }
+        let pipeline = Arc::new(compile(context, program)?);
+        let entry = Made { bindings: program.bindings.clone(), pipeline: Arc::clone(&pipeline) };
+        made.insert(program.wgsl.clone(), entry);
+        Ok(pipeline)
+    }
+}
+
+fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError> {
+    let module = module(context, program)?;
+    let told = |error| match error {
+        DeviceError::Validation(text) => {
+            DeviceError::Validation(format!("kernel '{}': {text}", program.label))
+        }
+        other => other,
+    };
+    context
+        .validated(|| {
+            let device = &context.device;
+            let layout = layout(device, program);
+            let pipeline_layout = device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                label: Some(&program.label),
+                bind_group_layouts: &[Some(&layout)],
+                immediate_size: 0,
+            });
+            let compute = device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                label: Some(&program.label),
+                layout: Some(&pipeline_layout),
+                module: &module,
+                entry_point: Some("main"),
+                compilation_options: wgpu::PipelineCompilationOptions {
+                    constants: &[],
+                    // Kernels initialise what they read.
+                    zero_initialize_workgroup_memory: false,
+                },
+                cache: None,
+            });
+            Pipeline { compute, layout }
+        })
+        .map_err(told)
+}
+
+/// The explicit layout of bind group 0: an automatic one would drop what a variant does not use.
+fn layout(device: &wgpu::Device, program: &Program) -> wgpu::BindGroupLayout {
+    let entries: Vec<_> = program
+        .bindings
+        .iter()
+        .zip(0..)
+        .map(|(access, binding)| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer {
+                ty: wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
+                has_dynamic_offset: false,
+                min_binding_size: None,
+            },
+            count: None,
+        })
+        .collect();
+    device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+        label: Some(&program.label),
+        entries: &entries,
+    })
+}
+
+fn module(context: &Context, program: &Program) -> Result<wgpu::ShaderModule, DeviceError> {
+    let text = wgpu::ShaderModuleDescriptor {
+        label: Some(&program.label),
+        source: wgpu::ShaderSource::Wgsl(program.wgsl.as_str().into()),
+    };
+    let scope = context.device.push_error_scope(wgpu::ErrorFilter::Validation);
+    let module = if context.checked {
+        context.device.create_shader_module(text)
+    } else {
+        let checks = wgpu::ShaderRuntimeChecks {
+            bounds_checks: false,
+            force_loop_bounding: false,
+            // Without it x / 0 and MIN / -1 are whatever the hardware leaves.
+            int_div_checks: true,
+            ..wgpu::ShaderRuntimeChecks::checked()
+        };
+        // SAFETY: the text is ours, parts reviewed and generated; kernels bound every index by
+        // row or slot counts and every loop by a cap. Robust buffer access stays on in the
+        // driver, and THALWEG_CHECKED=1 brings naga's own checks back.
+        unsafe { context.device.create_shader_module_trusted(text, checks) }
+    };
+    match pollster::block_on(scope.pop()) {
+        None => Ok(module),
+        Some(error) => {
+            context.health.check()?;
+            let told = explain(program, &module).unwrap_or_else(|| error.to_string());
+            Err(DeviceError::Validation(format!("kernel '{}': {told}", program.label)))
+        }
+    }
+}
+
+/// naga's message with the place in the part's own file.
+fn explain(program: &Program, module: &wgpu::ShaderModule) -> Option<String> {
+    let info = pollster::block_on(module.get_compilation_info());
+    let message = info.messages.into_iter().next()?;
+    // The first line says what; those with "=" why; the rest quotes the linked text by numbers
+    // that nobody has on disk.
+    let mut lines = message.message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let what = first.split_once(" error: ").map_or(first, |(_, what)| what);
+    let why: Vec<&str> = lines.filter_map(|line| line.strip_prefix("= ")).collect();
+    let told_line = message.location.map(|location| location.line_number as usize);
+    let place = match underlined_line(&message.message).or(told_line) {
+        Some(line) => link::locate(&program.parts, line),
+        None => "somewhere".into(),
+    };
+    let mut told = format!("{place}: {what}");
+    if !why.is_empty() {
+        told = format!("{told} ({})", why.join("; "));
+    }
+    Some(told)
+}
+
+/// The line that naga's quotation underlines within itself. naga's own location is the whole
+/// function where an expression in it is wrong.
+fn underlined_line(message: &str) -> Option<usize> {
+    let mut quoted = None;
+    for row in message.lines() {
+        if let Some((number, _)) = row.split_once('│')
+            && let Ok(number) = number.trim().parse()
+        {
+            quoted = Some(number);
+        } else if row.contains('^') && !row.contains('╰') {
+            return quoted;
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_inner_mark_wins_over_the_outer() {
+        let message = "Shader validation error: bad\n   ┌─ k:11:1\n   │  \n11 │ ╭ fn f() {\n\
+                       12 │ │   return 1.5f;\n   │ │          ^^^^ here\n13 │ │ }\n   │ ╰─^ fn";
+        assert_eq!(underlined_line(message), Some(12));
+        assert_eq!(underlined_line("no quotation"), None);
+    }
+}

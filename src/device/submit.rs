@@ -1,0 +1,245 @@
+//! Two threads per context, so that nothing blocks the async runtime: the submitter encodes and
+//! submits recordings in the order they came, the poller waits for each and answers.
+//!
+//! ```text
+//!  submit() ──► jobs ──► submitter ──► flights ──► poller ──► answer
+//!                        encodes n+1   at most     waits for n,
+//!                        meanwhile     three       copies downloads out
+//! ```
+
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::context::{Context, Progress};
+use super::encode::{Encoded, Encoding};
+use super::pipeline::Pipelines;
+use super::ring::{Readback, Readbacks, Ring};
+use super::stamps::Stamps;
+use crate::error::DeviceError;
+use crate::record::{Completed, Recording};
+
+/// Flights between the two threads. One is with the poller, one waits here, and the submitter
+/// holds one more while this is full: three submits in flight, enough to hide the host's part.
+const FLIGHTS_WAITING: usize = 1;
+
+/// How long one wait may take before the poller looks whether the context still lives.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Waits after which a submit is said to be late, in the log.
+const LATE_WAITS: u32 = 50;
+
+type Answer = oneshot::Sender<Result<Completed, DeviceError>>;
+
+struct Job {
+    recording: Recording,
+    answer: Answer,
+}
+
+/// The jobs' end that a player holds; both threads end when it is dropped.
+pub(super) struct Submitter {
+    jobs: mpsc::Sender<Job>,
+}
+
+impl Submitter {
+    /// Starts both threads.
+    pub fn start(context: &Arc<Context>, ring: &Arc<Ring>) -> Result<Self, DeviceError> {
+        let (jobs, next_job) = mpsc::channel::<Job>();
+        let (flights, next_flight) = mpsc::sync_channel(FLIGHTS_WAITING);
+        let readbacks = Arc::new(Readbacks::default());
+        let crew = Crew {
+            context: Arc::clone(context),
+            ring: Arc::clone(ring),
+            readbacks: Arc::clone(&readbacks),
+        };
+        let poller = Crew { context: Arc::clone(context), ring: Arc::clone(ring), readbacks };
+        spawn("thalweg-submit", move || crew.submit_all(&next_job, &flights))?;
+        spawn("thalweg-poll", move || poller.answer_all(&next_flight))?;
+        Ok(Self { jobs })
+    }
+
+    /// Takes a recording in, behind all that came before. The number of those that wait is
+    /// bounded by the slots and staging buffers of who asks.
+    pub fn enqueue(
+        &self,
+        recording: Recording,
+    ) -> oneshot::Receiver<Result<Completed, DeviceError>> {
+        let (answer, answered) = oneshot::channel();
+        if let Err(mpsc::SendError(job)) = self.jobs.send(Job { recording, answer }) {
+            job.answer.send(Err(gone())).ok();
+        }
+        answered
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), DeviceError> {
+    thread::Builder::new()
+        .name(name.into())
+        .spawn(work)
+        .map(drop)
+        .map_err(|error| DeviceError::Lost(format!("no thread '{name}' for it: {error}")))
+}
+
+/// What is told where a thread of the context is no more.
+pub(super) fn gone() -> DeviceError {
+    DeviceError::Lost("its threads have ended".into())
+}
+
+/// A submit that the device works on.
+struct Flight {
+    index: wgpu::SubmissionIndex,
+    /// Answers once the readback buffer is mapped; absent where nothing is read back.
+    mapped: Option<mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>>,
+    readback: Option<Readback>,
+    downloads: Vec<std::ops::Range<u64>>,
+    stamps: Option<Stamps>,
+    answer: Answer,
+}
+
+/// What both threads share.
+struct Crew {
+    context: Arc<Context>,
+    ring: Arc<Ring>,
+    readbacks: Arc<Readbacks>,
+}
+
+impl Crew {
+    fn submit_all(&self, jobs: &mpsc::Receiver<Job>, flights: &mpsc::SyncSender<Flight>) {
+        let pipelines = Pipelines::default();
+        while let Ok(Job { recording, answer }) = jobs.recv() {
+            match self.submit(&pipelines, recording) {
+                Ok(in_flight) => {
+                    let flight = in_flight(answer);
+                    if let Err(mpsc::SendError(flight)) = flights.send(flight) {
+                        flight.answer.send(Err(gone())).ok();
+                    }
+                }
+                Err(error) => {
+                    answer.send(Err(error)).ok();
+                }
+            }
+        }
+    }
+
+    /// Encodes and submits; the flight lacks only who is to be answered.
+    fn submit(
+        &self,
+        pipelines: &Pipelines,
+        recording: Recording,
+    ) -> Result<impl FnOnce(Answer) -> Flight + use<>, DeviceError> {
+        let context = &*self.context;
+        context.health.check()?;
+        let encoding = Encoding { context, pipelines, readbacks: &self.readbacks };
+        let label = recording.label.clone();
+        let encoded = context.validated(|| encoding.encode(recording)).and_then(|inner| inner);
+        let Encoded { encoder, staged, readback, downloads, stamps } =
+            encoded.map_err(|error| in_recording(&label, error))?;
+        for (buffer, home) in staged {
+            let mapped = buffer.clone();
+            encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Write, .., move |result| {
+                // Dropped where mapping fails: a buffer of a lost device.
+                if result.is_ok() {
+                    home.welcome(mapped);
+                }
+            });
+        }
+        let mapped = readback.as_ref().map(|readback| {
+            let (tell, told) = mpsc::channel();
+            let buffer = &readback.buffer;
+            encoder.map_buffer_on_submit(buffer, wgpu::MapMode::Read, .., move |result| {
+                tell.send(result).ok();
+            });
+            told
+        });
+        let commands =
+            context.validated(|| encoder.finish()).map_err(|error| in_recording(&label, error))?;
+        if context.faults.loses_device() {
+            context.health.fail(DeviceError::Lost("a planted fault".into()));
+            context.device.destroy();
+        }
+        let index = context.validated(|| context.queue.submit([commands]))?;
+        context.health.check()?;
+        Ok(move |answer| Flight { index, mapped, readback, downloads, stamps, answer })
+    }
+
+    fn answer_all(&self, flights: &mpsc::Receiver<Flight>) {
+        while let Ok(flight) = flights.recv() {
+            let Flight { index, mapped, readback, downloads, stamps, answer } = flight;
+            let result = self
+                .wait(&index, mapped.as_ref())
+                .and_then(|()| self.collect(readback, &downloads, stamps.as_ref()));
+            if self.context.health.check().is_err() {
+                self.ring.close();
+            }
+            answer.send(result).ok();
+        }
+    }
+
+    /// Waits until the submit is done and its readback buffer, if any, is mapped.
+    fn wait(
+        &self,
+        index: &wgpu::SubmissionIndex,
+        mapped: Option<&mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>>,
+    ) -> Result<(), DeviceError> {
+        let mut waits = 0;
+        loop {
+            let poll =
+                wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(WAIT) };
+            let progress = self.context.poll(poll)?;
+            self.context.health.check()?;
+            if progress == Progress::Reached {
+                break;
+            }
+            waits += 1;
+            if waits == LATE_WAITS {
+                tracing::warn!(seconds = 10, "a submit is still running on the device");
+            }
+        }
+        let Some(mapped) = mapped else { return Ok(()) };
+        // Another thread's poll may have taken the callback and be about to call it.
+        match mapped.recv() {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                self.context.health.check()?;
+                Err(self
+                    .context
+                    .fail(DeviceError::Lost("a readback buffer stayed unmapped".into())))
+            }
+        }
+    }
+
+    fn collect(
+        &self,
+        readback: Option<Readback>,
+        downloads: &[std::ops::Range<u64>],
+        stamps: Option<&Stamps>,
+    ) -> Result<Completed, DeviceError> {
+        let mut completed = Completed::default();
+        let Some(readback) = readback else { return Ok(completed) };
+        let view = readback.buffer.get_mapped_range(..).map_err(|error| {
+            DeviceError::Validation(format!("a readback buffer is not mapped: {error}"))
+        })?;
+        completed.downloads = downloads
+            .iter()
+            .map(|range| {
+                bytemuck::pod_collect_to_vec(&view[range.start as usize..range.end as usize])
+            })
+            .collect();
+        if let Some(stamps) = stamps {
+            stamps.read(&view, &mut completed);
+        }
+        drop(view);
+        readback.buffer.unmap();
+        self.readbacks.give_back(readback);
+        Ok(completed)
+    }
+}
+
+fn in_recording(label: &str, error: DeviceError) -> DeviceError {
+    match error {
+        DeviceError::Validation(text) => DeviceError::Validation(format!("{label}: {text}")),
+        other => other,
+    }
+}
