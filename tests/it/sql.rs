@@ -88,8 +88,8 @@ impl AsyncDB for Database {
         let types = answer.schema.fields().iter();
         let types = types.map(|field| Column::of(field.data_type())).collect();
         let mut rows = answer.rows;
-        for value in rows.iter_mut().flatten().filter(|value| value.is_empty()) {
-            *value = "(empty)".to_owned();
+        for value in rows.iter_mut().flatten() {
+            *value = visible(value);
         }
         Ok(DBOutput::Rows { types, rows })
     }
@@ -104,6 +104,11 @@ impl AsyncDB for Database {
             DeviceChoice::Gpu => "gpu",
         }
     }
+}
+
+/// A value as it stands in the files, where a row is a line and blanks separate columns.
+fn visible(value: &str) -> String {
+    if value.is_empty() { "(empty)".to_owned() } else { value.replace('\n', "\\n") }
 }
 
 /// The files to run, by name.
