@@ -1,1 +1,227 @@
 //! Aggregates: what each needs on the device, how states merge, how they become columns.
+//!
+//! ```text
+//!  AggregateFunctionExpr ──► Aggregate::plan ──► args ──► expr (lowered, fused into the kernel)
+//!                                    │
+//!                                    ├──► columns: accumulators ──► kernel, twin (acc)
+//!                                    │                                  │ words
+//!                                    └──► finish / partial  ◄───────────┘
+//!                                         final values / DataFusion's partial states
+//! ```
+//!
+//! An aggregate is added by one file beside this one and one line in [`FUNCTIONS`]. FILTER clauses
+//! are no business of this module: a row that a filter excludes is never given to an accumulator.
+//! `udaf` holds the functions that are registered over DataFusion's, so that the CPU's operators
+//! give the same bits as the device.
+
+mod acc;
+mod array;
+mod avg;
+mod bools;
+mod count;
+pub mod float_sum;
+mod min_max;
+mod sum;
+pub mod udaf;
+
+use std::sync::Arc;
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, FieldRef, Schema};
+use datafusion::functions_aggregate::{average, bool_and_or, count as counts, min_max as best};
+use datafusion::logical_expr::AggregateUDF;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
+
+use crate::error::{Declined, Error, Result};
+
+pub use acc::{Acc, order, unorder};
+
+/// The functions that have a device form: DataFusion's own, and what plans a call.
+const FUNCTIONS: &[(fn() -> Arc<AggregateUDF>, Planner)] = &[
+    (counts::count_udaf, count::plan),
+    (datafusion::functions_aggregate::sum::sum_udaf, sum::plan),
+    (best::min_udaf, min_max::plan_min),
+    (best::max_udaf, min_max::plan_max),
+    (average::avg_udaf, avg::plan),
+    (bool_and_or::bool_and_udaf, bools::plan_and),
+    (bool_and_or::bool_or_udaf, bools::plan_or),
+];
+
+type Planner = fn(&Call<'_>) -> Result<Plan, Declined>;
+
+/// One accumulator of an aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Column {
+    pub acc: Acc,
+    /// Index into [`Aggregate::args`] of what is added; `None` is `count(*)`: every row counts.
+    pub arg: Option<usize>,
+}
+
+/// What one call of an aggregate function needs on the device, and what comes of it.
+#[derive(Debug, Clone)]
+pub struct Aggregate {
+    args: Vec<Arc<dyn PhysicalExpr>>,
+    columns: Vec<Column>,
+    output: Arc<dyn Output>,
+    fields: Vec<FieldRef>,
+    result: DataType,
+}
+
+impl Aggregate {
+    /// Lays out a call over rows of `input`.
+    ///
+    /// Declines DISTINCT, ORDER BY, and functions and types without a device form.
+    pub fn plan(agg: &AggregateFunctionExpr, input: &Schema) -> Result<Self, Declined> {
+        let name = agg.fun().name();
+        if agg.is_distinct() {
+            return Err(Declined::new(format!("{name}(DISTINCT ..) has no device form")));
+        }
+        if !agg.order_bys().is_empty() {
+            return Err(Declined::new(format!("{name}(.. ORDER BY ..) has no device form")));
+        }
+        let known = |(native, _): &&(fn() -> Arc<AggregateUDF>, Planner)| {
+            let native = native();
+            *agg.fun() == *native || udaf::native(agg.fun()) == Some(&native)
+        };
+        let Some((_, planner)) = FUNCTIONS.iter().find(known) else {
+            return Err(Declined::new(format!("the aggregate {name} has no device form")));
+        };
+        let failed = |error| Declined::new(format!("{name}: {error}"));
+        let args = agg.expressions();
+        let types = args.iter().map(|arg| arg.data_type(input));
+        let types = types.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let call = Call {
+            name,
+            args: &args,
+            types,
+            result: agg.field().data_type().clone(),
+            state: agg.state_fields().map_err(failed)?,
+        };
+        let Plan { columns, output } = planner(&call)?;
+        let Call { result, state: fields, .. } = call;
+        let used = columns.iter().any(|column| column.arg.is_some());
+        let args = if used { args } else { vec![] };
+        Ok(Self { args, columns, output, fields, result })
+    }
+
+    /// What is added, over the input's rows.
+    pub fn args(&self) -> &[Arc<dyn PhysicalExpr>] {
+        &self.args
+    }
+
+    /// The accumulators, in order; their words one after another are the aggregate's state.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// Words of a state.
+    pub fn words(&self) -> usize {
+        self.columns.iter().map(|column| column.acc.words()).sum()
+    }
+
+    /// Final values, one per group, of the call's result type.
+    ///
+    /// Errors: what DataFusion raises at the end, such as an average too large for its type.
+    pub fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
+        let array = self.output.finish(states)?;
+        checked(array, &self.result)
+    }
+
+    /// The same states as DataFusion's partial-state columns, of the types of `state_fields()`.
+    pub fn partial(&self, states: States<'_>) -> Result<Vec<ArrayRef>> {
+        let arrays = self.output.partial(states)?;
+        if arrays.len() != self.fields.len() {
+            return Err(Error::Bug(format!("{self:?} gives {} state columns", arrays.len())));
+        }
+        arrays
+            .into_iter()
+            .zip(&self.fields)
+            .map(|(array, field)| checked(array, field.data_type()))
+            .collect()
+    }
+}
+
+fn checked(array: ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
+    if array.data_type() != wanted {
+        let given = array.data_type();
+        return Err(Error::Bug(format!("an aggregate gives {given} where {wanted} is due")));
+    }
+    Ok(array)
+}
+
+/// The states of one aggregate, one per group, in the words of a table of groups.
+#[derive(Debug, Clone, Copy)]
+pub struct States<'a> {
+    words: &'a [u32],
+    stride: usize,
+    offset: usize,
+    groups: usize,
+}
+
+impl<'a> States<'a> {
+    /// Group `g` has its state in `words` from `offset + g * stride` on.
+    ///
+    /// Errors, as a bug of ours, where the words end before the last group.
+    pub fn new(words: &'a [u32], stride: usize, offset: usize, groups: usize) -> Result<Self> {
+        if offset > stride || groups * stride > words.len() {
+            let len = words.len();
+            return Err(Error::Bug(format!("{groups} states of {stride} words in {len}")));
+        }
+        Ok(Self { words, stride, offset, groups })
+    }
+
+    pub fn groups(&self) -> usize {
+        self.groups
+    }
+
+    /// For each group, what follows the first `skip` words of its state.
+    fn iter(self, skip: usize) -> impl ExactSizeIterator<Item = &'a [u32]> {
+        let Self { words, stride, offset, groups } = self;
+        (0..groups).map(move |group| &words[group * stride + offset + skip..(group + 1) * stride])
+    }
+}
+
+/// A call, as the file of its function sees it.
+struct Call<'a> {
+    name: &'a str,
+    args: &'a [Arc<dyn PhysicalExpr>],
+    /// Of the arguments.
+    types: Vec<DataType>,
+    /// Of the final value.
+    result: DataType,
+    /// Of the partial state.
+    state: Vec<FieldRef>,
+}
+
+impl Call<'_> {
+    /// The function exists, but not for these types.
+    fn decline(&self) -> Declined {
+        let types: Vec<String> = self.types.iter().map(ToString::to_string).collect();
+        Declined::new(format!("{}({}) has no device form", self.name, types.join(", ")))
+    }
+}
+
+/// What the file of a function answers.
+struct Plan {
+    columns: Vec<Column>,
+    output: Arc<dyn Output>,
+}
+
+impl Plan {
+    /// An accumulator over the only argument.
+    fn one(acc: Acc, output: impl Output + 'static) -> Self {
+        Self { columns: vec![Column { acc, arg: Some(0) }], output: Arc::new(output) }
+    }
+}
+
+/// How states become columns.
+trait Output: std::fmt::Debug + Send + Sync {
+    /// Final values, one per group.
+    fn finish(&self, states: States<'_>) -> Result<ArrayRef>;
+
+    /// Partial states. Most functions have their value so far as the only one.
+    fn partial(&self, states: States<'_>) -> Result<Vec<ArrayRef>> {
+        Ok(vec![self.finish(states)?])
+    }
+}

@@ -1,0 +1,40 @@
+//! `bool_and` and `bool_or`: over the values that are not NULL; NULL if there are none.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+
+use super::{Acc, Call, Output, Plan, States, array};
+use crate::error::{Declined, Result};
+
+pub(super) fn plan_and(call: &Call<'_>) -> Result<Plan, Declined> {
+    plan(call, Bools { and: true })
+}
+
+pub(super) fn plan_or(call: &Call<'_>) -> Result<Plan, Declined> {
+    plan(call, Bools { and: false })
+}
+
+fn plan(call: &Call<'_>, output: Bools) -> Result<Plan, Declined> {
+    match call.types[..] {
+        [DataType::Boolean] => Ok(Plan::one(Acc::Bools, output)),
+        _ => Err(call.decline()),
+    }
+}
+
+#[derive(Debug)]
+struct Bools {
+    and: bool,
+}
+
+impl Output for Bools {
+    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
+        const SOME_TRUE: u32 = 1;
+        const SOME_FALSE: u32 = 2;
+        let values = states.iter(0).map(|state| match state[0] {
+            0 => None,
+            seen if self.and => Some(u128::from(seen & SOME_FALSE == 0)),
+            seen => Some(u128::from(seen & SOME_TRUE != 0)),
+        });
+        array::from_bits(&DataType::Boolean, values)
+    }
+}

@@ -1,0 +1,33 @@
+//! `count(*)` and `count(x)`: rows, and rows where x is not NULL, of any type.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::datatypes::DataType;
+use datafusion::physical_expr::expressions::Literal;
+
+use super::{Acc, Call, Column, Output, Plan, States, acc};
+use crate::error::{Declined, Result};
+
+pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {
+    let ([arg], [data_type]) = (call.args, &call.types[..]) else {
+        return Err(Declined::new("count of several columns has no device form"));
+    };
+    if data_type == &DataType::Null {
+        return Err(call.decline());
+    }
+    // `count(*)` comes as `count(1)`.
+    let every_row = arg.downcast_ref::<Literal>().is_some_and(|arg| !arg.value().is_null());
+    let column = Column { acc: Acc::Count, arg: (!every_row).then_some(0) };
+    Ok(Plan { columns: vec![column], output: Arc::new(Count) })
+}
+
+#[derive(Debug)]
+struct Count;
+
+impl Output for Count {
+    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
+        let counts = states.iter(0).map(|state| acc::join(&state[..2]) as i64);
+        Ok(Arc::new(Int64Array::from_iter_values(counts)))
+    }
+}

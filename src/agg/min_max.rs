@@ -1,0 +1,48 @@
+//! `min` and `max`: of numbers, decimals, dates, times and booleans; NULL if all are.
+//!
+//! Floats are in Arrow's total order, in which -0 is below +0 and NaN above infinity. That is what
+//! DataFusion's ungrouped accumulators do; its grouped ones depend on the order of the rows there,
+//! for which `udaf` registers better ones.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
+
+use super::{Acc, Call, Output, Plan, States, acc, array};
+use crate::error::{Declined, Result};
+use crate::expr::ir::Rep;
+
+pub(super) fn plan_min(call: &Call<'_>) -> Result<Plan, Declined> {
+    plan(call, false)
+}
+
+pub(super) fn plan_max(call: &Call<'_>) -> Result<Plan, Declined> {
+    plan(call, true)
+}
+
+fn plan(call: &Call<'_>, max: bool) -> Result<Plan, Declined> {
+    let [data_type] = &call.types[..] else { return Err(call.decline()) };
+    match array::rep(data_type) {
+        Some(rep) if data_type == &call.result => {
+            let best = Best { rep, max, data_type: data_type.clone() };
+            Ok(Plan::one(Acc::Best { rep, max }, best))
+        }
+        _ => Err(call.decline()),
+    }
+}
+
+#[derive(Debug)]
+struct Best {
+    rep: Rep,
+    max: bool,
+    data_type: DataType,
+}
+
+impl Output for Best {
+    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
+        let last = self.rep.words();
+        let values = states.iter(0).map(|state| {
+            (state[last] != 0).then(|| acc::unrank(self.rep, self.max, &state[..last]))
+        });
+        array::from_bits(&self.data_type, values)
+    }
+}

@@ -1,0 +1,293 @@
+//! The functions registered over DataFusion's, so that its operators on the CPU give the same bits
+//! as the device, whatever the order, the batches or the partitions of the rows.
+//!
+//! * `sum` and `avg` of Float64 (to which DataFusion casts all floats, and for `avg` integers) keep
+//!   the state of [`super::float_sum`].
+//! * `min` and `max` of floats follow Arrow's total order with GROUP BY as well. DataFusion's own
+//!   grouped accumulators compare by `partial_cmp`, where what they answer for NaN depends on the
+//!   order of the rows, and start from the largest finite number, which wins over infinity.
+//!
+//! Everything else, from names to DISTINCT, is DataFusion's function, called through.
+
+mod accumulator;
+mod sliding;
+
+use std::cmp::Ordering;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, ArrowPrimitiveType, FixedSizeBinaryArray};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Field, FieldRef, Float16Type, Float32Type, Float64Type};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::functions_aggregate::{average, min_max, sum};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, AggregateFunctionParams, WindowFunctionParams,
+};
+use datafusion::logical_expr::function::{
+    AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs,
+};
+use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Expr, GroupsAccumulator, Operator,
+    ReversedUDAF, SetMonotonicity, Signature, StatisticsArgs,
+};
+use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
+
+use super::float_sum;
+
+/// Bytes of a float sum's state on the wire: its words, each with its low byte first.
+const STATE_BYTES: i32 = 4 * float_sum::WORDS as i32;
+
+/// Our `sum`, `avg`, `min` and `max`, to be registered over DataFusion's of the same names.
+pub fn udafs() -> Vec<Arc<AggregateUDF>> {
+    let reproducible = |kind, native| AggregateUDF::new_from_impl(Reproducible { kind, native });
+    [
+        reproducible(Kind::Sum, sum::sum_udaf()),
+        reproducible(Kind::Avg, average::avg_udaf()),
+        reproducible(Kind::Min, min_max::min_udaf()),
+        reproducible(Kind::Max, min_max::max_udaf()),
+    ]
+    .map(Arc::new)
+    .into()
+}
+
+/// DataFusion's function behind one of ours.
+pub fn native(udaf: &AggregateUDF) -> Option<&Arc<AggregateUDF>> {
+    Some(&udaf.inner().downcast_ref::<Reproducible>()?.native)
+}
+
+/// Whether a state field is that of a reproducible float sum.
+pub(super) fn is_state(field: Option<&FieldRef>) -> bool {
+    field.is_some_and(|field| field.data_type() == &DataType::FixedSizeBinary(STATE_BYTES))
+}
+
+/// Float sums as a state column, out of their words.
+pub(super) fn state_array(words: impl Iterator<Item = u32>) -> ArrayRef {
+    let words: Vec<u32> = words.map(u32::to_le).collect();
+    Arc::new(FixedSizeBinaryArray::new(STATE_BYTES, Buffer::from_vec(words), None))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Kind {
+    Sum,
+    Avg,
+    Min,
+    Max,
+}
+
+/// One of DataFusion's functions, with other accumulators for floats.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Reproducible {
+    kind: Kind,
+    native: Arc<AggregateUDF>,
+}
+
+impl Reproducible {
+    fn inner(&self) -> &Arc<dyn AggregateUDFImpl> {
+        self.native.inner()
+    }
+
+    /// Whether a call with these arguments keeps a reproducible float sum.
+    fn sums(&self, args: &[FieldRef], is_distinct: bool) -> bool {
+        let float = |arg: &FieldRef| arg.data_type() == &DataType::Float64;
+        matches!(self.kind, Kind::Sum | Kind::Avg)
+            && !is_distinct
+            && args.first().is_some_and(float)
+    }
+}
+
+impl AggregateUDFImpl for Reproducible {
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if self.sums(args.expr_fields, args.is_distinct) {
+            return Ok(Box::new(accumulator::OneFloatSum::new(self.kind == Kind::Avg)));
+        }
+        self.inner().accumulator(args)
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        if self.sums(args.expr_fields, args.is_distinct) {
+            return Ok(Box::new(sliding::SlidingFloatSum::new(self.kind == Kind::Avg)));
+        }
+        self.inner().create_sliding_accumulator(args)
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
+        if self.sums(args.expr_fields, args.is_distinct) {
+            return Ok(Box::new(accumulator::GroupedFloatSum::new(self.kind == Kind::Avg)));
+        }
+        let max = match self.kind {
+            Kind::Max => true,
+            Kind::Min => false,
+            Kind::Sum | Kind::Avg => return self.inner().create_groups_accumulator(args),
+        };
+        // The first and the last in the total order: NaNs with all bits set but the sign, and all.
+        macro_rules! best {
+            ($type:ty, $first:expr, $last:expr) => {
+                best::<$type>(args.return_type(), max, $first, $last, |a, b| a.total_cmp(&b))
+            };
+        }
+        type Half = <Float16Type as ArrowPrimitiveType>::Native;
+        Ok(match args.return_type() {
+            DataType::Float16 => {
+                best!(Float16Type, Half::from_bits(!0), Half::from_bits(!0 >> 1))
+            }
+            DataType::Float32 => best!(Float32Type, f32::from_bits(!0), f32::from_bits(!0 >> 1)),
+            DataType::Float64 => best!(Float64Type, f64::from_bits(!0), f64::from_bits(!0 >> 1)),
+            _ => return self.inner().create_groups_accumulator(args),
+        })
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        if !self.sums(args.input_fields, args.is_distinct) {
+            return self.inner().state_fields(args);
+        }
+        let field = |name: &str, data_type| {
+            Arc::new(Field::new(format_state_name(args.name, name), data_type, true))
+        };
+        let sum = field("sum", DataType::FixedSizeBinary(STATE_BYTES));
+        Ok(match self.kind {
+            Kind::Avg => vec![field("count", DataType::UInt64), sum],
+            _ => vec![sum],
+        })
+    }
+
+    fn value_from_stats(&self, args: &StatisticsArgs) -> Option<ScalarValue> {
+        // Statistics of files leave NaN out and do not tell the zeros apart.
+        if args.return_type.is_floating() {
+            return None;
+        }
+        self.inner().value_from_stats(args)
+    }
+
+    fn with_beneficial_ordering(
+        self: Arc<Self>,
+        beneficial_ordering: bool,
+    ) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        let other = self.inner().clone().with_beneficial_ordering(beneficial_ordering)?;
+        Ok(other.map(|other| {
+            let native = Arc::new(AggregateUDF::new_from_shared_impl(other));
+            Arc::new(Self { kind: self.kind, native }) as Arc<dyn AggregateUDFImpl>
+        }))
+    }
+
+    // From here on, all is DataFusion's.
+
+    fn name(&self) -> &str {
+        self.inner().name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner().aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner().signature()
+    }
+
+    fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
+        self.inner().return_type(arg_types)
+    }
+
+    fn return_field(&self, arg_fields: &[FieldRef]) -> Result<FieldRef> {
+        self.inner().return_field(arg_fields)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.inner().is_nullable()
+    }
+
+    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
+        self.inner().default_value(data_type)
+    }
+
+    fn coerce_types(&self, arg_types: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner().coerce_types(arg_types)
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.inner().groups_accumulator_supported(args)
+    }
+
+    fn schema_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.inner().schema_name(params)
+    }
+
+    fn human_display(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.inner().human_display(params)
+    }
+
+    fn display_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.inner().display_name(params)
+    }
+
+    fn window_function_schema_name(&self, params: &WindowFunctionParams) -> Result<String> {
+        self.inner().window_function_schema_name(params)
+    }
+
+    fn window_function_display_name(&self, params: &WindowFunctionParams) -> Result<String> {
+        self.inner().window_function_display_name(params)
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner().order_sensitivity()
+    }
+
+    fn is_descending(&self) -> Option<bool> {
+        self.inner().is_descending()
+    }
+
+    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
+        self.inner().set_monotonicity(data_type)
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.inner().reverse_expr()
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        self.inner().simplify()
+    }
+
+    fn simplify_expr_op_literal(
+        &self,
+        agg_function: &AggregateFunction,
+        arg: &Expr,
+        op: Operator,
+        lit: &Expr,
+        arg_is_left: bool,
+    ) -> Result<Option<Expr>> {
+        self.inner().simplify_expr_op_literal(agg_function, arg, op, lit, arg_is_left)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.inner().supports_null_handling_clause()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.inner().supports_within_group_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.inner().documentation()
+    }
+}
+
+/// Keeps the largest float of each group, or the smallest, between the `first` and the `last`.
+fn best<T: ArrowPrimitiveType + Send>(
+    data_type: &DataType,
+    max: bool,
+    first: T::Native,
+    last: T::Native,
+    compare: impl Fn(T::Native, T::Native) -> Ordering + Send + Sync + 'static,
+) -> Box<dyn GroupsAccumulator> {
+    let (start, better) = if max { (first, Ordering::Greater) } else { (last, Ordering::Less) };
+    let keep = move |kept: &mut T::Native, new: T::Native| {
+        if compare(new, *kept) == better {
+            *kept = new;
+        }
+    };
+    Box::new(PrimitiveGroupsAccumulator::<T, _>::new(data_type, keep).with_starting_value(start))
+}
