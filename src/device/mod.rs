@@ -11,6 +11,7 @@ mod pool;
 mod ring;
 mod stamps;
 mod submit;
+pub mod twin;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 
 pub use gpu::{open, open_with_tier};
 pub use pool::MemoryUse;
+pub use twin::twin;
 
 use async_trait::async_trait;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::testing::{add_one, alone, program, recording, shared, upload};
-use super::{Player, Tier, gpu};
+use super::{Player, Tier, gpu, twin};
 use crate::config::Options;
 use crate::error::DeviceError;
 use crate::record::{Access, Command, Completed};
@@ -33,12 +33,18 @@ fn expected(count: u32) -> Vec<u32> {
     rows(count).into_iter().map(|word| word.wrapping_add(1)).collect()
 }
 
+/// The players that a test is repeated with.
+fn both() -> Vec<Arc<dyn Player>> {
+    shared(None).into_iter().chain([twin()]).collect()
+}
+
 #[tokio::test]
-async fn a_kernel_through_the_player() {
-    let Some(player) = shared(None) else { return };
-    for count in [1, 63, 64, 65, 100_000] {
-        let completed = add_one_to(&*player, count).await.unwrap();
-        assert_eq!(completed.downloads, [expected(count)], "{count} rows");
+async fn a_kernel_through_both_players() {
+    for player in both() {
+        for count in [1, 63, 64, 65, 100_000] {
+            let completed = add_one_to(&*player, count).await.unwrap();
+            assert_eq!(completed.downloads, [expected(count)], "{count} rows");
+        }
     }
 }
 
@@ -62,15 +68,20 @@ async fn every_tier_opens_and_plays() {
 
 #[tokio::test]
 async fn commands_run_in_order() {
-    let Some(player) = shared(None) else { return };
+    for player in both() {
+        in_order(&*player).await;
+    }
+}
+
+async fn in_order(player: &dyn Player) {
     let a = player.buffer(64, "a").unwrap();
     let b = player.buffer(64, "b").unwrap();
     let commands = vec![
-        upload(&*player, &a, 0, &[1, 2, 3, 4]).await.unwrap(),
+        upload(player, &a, 0, &[1, 2, 3, 4]).await.unwrap(),
         Command::Download { buffer: a.clone(), range: 4..12 },
         Command::Clear { buffer: a.clone(), range: 8..16 },
         Command::Copy { from: a.clone(), from_at: 0, to: b.clone(), to_at: 4, bytes: 16 },
-        upload(&*player, &a, 0, &[9]).await.unwrap(),
+        upload(player, &a, 0, &[9]).await.unwrap(),
         Command::Download { buffer: b, range: 4..20 },
         Command::Download { buffer: a, range: 0..8 },
     ];
@@ -87,7 +98,12 @@ async fn nothing_to_do_is_done() {
 
 #[tokio::test]
 async fn several_in_flight_keep_their_order() {
-    let Some(player) = shared(None) else { return };
+    for player in both() {
+        twenty_steps(&*player).await;
+    }
+}
+
+async fn twenty_steps(player: &dyn Player) {
     let counter = player.buffer(8, "counter").unwrap();
     let clear = Command::Clear { buffer: counter.clone(), range: 0..8 };
     player.submit(recording("clear", vec![clear])).await.unwrap();
@@ -155,15 +171,54 @@ async fn staging_waits_for_the_ring_and_goes_on() {
 
 #[tokio::test]
 async fn one_buffer_bound_twice_is_an_error() {
-    let Some(player) = shared(None) else { return };
-    let a = player.buffer(64, "a").unwrap();
-    let bindings = vec![a.clone(), a];
-    let commands = vec![Command::Dispatch { program: add_one(), bindings, groups: 1 }];
-    let error = player.submit(recording("alias", commands)).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "device validation: alias, command 0: 'add_one' binds one buffer twice, as 0 and as 1"
-    );
+    for player in both() {
+        let a = player.buffer(64, "a").unwrap();
+        let bindings = vec![a.clone(), a];
+        let commands = vec![Command::Dispatch { program: add_one(), bindings, groups: 1 }];
+        let error = player.submit(recording("alias", commands)).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "device validation: alias, command 0: 'add_one' binds one buffer twice, as 0 and as 1"
+        );
+    }
+}
+
+#[tokio::test]
+async fn ranges_outside_their_buffers_are_errors() {
+    for player in both() {
+        let buffer = player.buffer(256, "a").unwrap();
+        let bytes = buffer.bytes;
+        for (range, told) in [
+            (2..8, "not whole words"),
+            (0..bytes + 4, "in a buffer of"),
+            (std::ops::Range { start: 8, end: 4 }, "in a buffer of"),
+        ] {
+            let commands = vec![Command::Download { buffer: buffer.clone(), range }];
+            let error = player.submit(recording("range", commands)).await.unwrap_err();
+            assert!(error.to_string().contains(told), "{error}");
+        }
+        let bindings = vec![buffer];
+        let commands = vec![Command::Dispatch { program: add_one(), bindings, groups: 1 }];
+        let error = player.submit(recording("count", commands)).await.unwrap_err();
+        assert!(error.to_string().contains("binds 2 buffers, 1 are given"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn empty_ranges_are_nothing() {
+    for player in both() {
+        let a = player.buffer(256, "a").unwrap();
+        let b = player.buffer(256, "b").unwrap();
+        let commands = vec![
+            upload(&*player, &a, 0, &[]).await.unwrap(),
+            Command::Clear { buffer: a.clone(), range: 8..8 },
+            Command::Copy { from: a.clone(), from_at: 4, to: b.clone(), to_at: 4, bytes: 0 },
+            Command::Dispatch { program: add_one(), bindings: vec![a.clone(), b], groups: 0 },
+            Command::Download { buffer: a, range: 4..4 },
+        ];
+        let completed = player.submit(recording("empty", commands)).await.unwrap();
+        assert_eq!(completed.downloads, [Vec::<u32>::new()]);
+    }
 }
 
 #[tokio::test]
