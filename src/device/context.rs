@@ -55,7 +55,7 @@ impl Context {
             timestamps: features.contains(adapter::EVERY_TIER),
             checked: std::env::var_os("THALWEG_CHECKED").is_some_and(|value| value == "1"),
             max_groups_per_dimension: limits.max_compute_workgroups_per_dimension,
-            faults: Faults::from_env(),
+            faults: Faults::default(),
             health,
             device,
             queue,

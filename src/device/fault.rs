@@ -25,22 +25,20 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    /// What the environment asks for, once per process: the context that replaces a lost one
-    /// must not be lost in turn.
-    pub fn from_env() -> Self {
+    /// Plants what the environment asks for, once per process: the context that replaces a lost
+    /// one must not be lost in turn.
+    pub fn plant_from_env(&self) {
         static TAKEN: AtomicBool = AtomicBool::new(false);
-        let faults = Self::default();
-        let Ok(text) = std::env::var("THALWEG_FAULT") else { return faults };
+        let Ok(text) = std::env::var("THALWEG_FAULT") else { return };
         if TAKEN.swap(true, Ordering::Relaxed) {
-            return faults;
+            return;
         }
         for part in text.split(',') {
             match parse(part) {
-                Some(fault) => faults.plant(fault),
+                Some(fault) => self.plant(fault),
                 None => tracing::warn!(part, "THALWEG_FAULT takes oom:N, squeeze:N, lose:N"),
             }
         }
-        faults
     }
 
     pub fn plant(&self, fault: Fault) {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::pool::{MemoryUse, Pool};
 use super::ring::Ring;
 use super::submit::{self, Submitter};
-use super::{Capabilities, Player, Tier, adapter, check};
+use super::{Capabilities, Player, Tier, adapter, check, probe};
 use crate::config::Options;
 use crate::error::DeviceError;
 use crate::record::{Buffer, Completed, Recording, Staging};
@@ -25,8 +25,7 @@ pub struct Gpu {
     pool: Arc<Pool>,
     ring: Arc<Ring>,
     submitter: Submitter,
-    /// With the float probe's findings, made when first asked for.
-    capabilities: OnceLock<Capabilities>,
+    capabilities: Capabilities,
 }
 
 /// The players of this process by adapter and tier.
@@ -101,8 +100,13 @@ impl Gpu {
         let ring = Ring::new(Arc::clone(&context));
         let submitter = Submitter::start(&context, &ring)?;
         let pool = Pool::new(Arc::clone(&context));
-        let capabilities = OnceLock::new();
-        Ok(Arc::new(Self { context, pool, ring, submitter, capabilities }))
+        let capabilities = context.capabilities.clone();
+        let mut player = Self { context, pool, ring, submitter, capabilities };
+        // While nobody else waits for the ring: this blocks. A device that cannot do it once is
+        // not one to hand out.
+        player.capabilities.floats = pollster::block_on(probe::probe(&player, tier))?;
+        player.context.faults.plant_from_env();
+        Ok(Arc::new(player))
     }
 
     /// Plants a fault in this player.
@@ -119,7 +123,7 @@ impl Gpu {
 #[async_trait]
 impl Player for Gpu {
     fn capabilities(&self) -> &Capabilities {
-        self.capabilities.get_or_init(|| self.context.capabilities.clone())
+        &self.capabilities
     }
 
     fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError> {

@@ -8,6 +8,7 @@ pub mod fault;
 pub mod gpu;
 mod pipeline;
 mod pool;
+mod probe;
 mod ring;
 mod stamps;
 mod submit;
@@ -70,15 +71,19 @@ pub enum Tier {
 }
 
 /// Which elementwise float operations this adapter computes exactly as IEEE 754 asks (rounding,
-/// subnormals, no contraction), by a probe at start-up.
+/// subnormals, no contraction), by a probe at start-up. IEEE leaves the bits of a NaN open, so
+/// these are told apart: total order sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
 pub struct FloatExactness {
     pub f32_add_mul: bool,
     pub f32_div: bool,
     pub f32_sqrt: bool,
+    /// Where a result is NaN, its sign and payload are the host's.
+    pub f32_nan_bits: bool,
     pub f64_add_mul: bool,
     pub f64_div: bool,
     pub f64_sqrt: bool,
+    pub f64_nan_bits: bool,
 }
 
 /// Plays recordings: the GPU, or the CPU with twins.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::fault::Fault;
 use super::testing::{add_one, alone, program, recording, shared, upload};
-use super::{Player, Tier, gpu, twin};
+use super::{AdapterKind, Player, Tier, gpu, twin};
 use crate::config::Options;
 use crate::error::DeviceError;
 use crate::record::{Access, Command, Completed};
@@ -253,19 +253,22 @@ async fn a_buffer_of_another_context_is_refused() {
 #[tokio::test]
 async fn memory_is_reused_and_counted() {
     let Some(player) = alone() else { return };
-    let buffer = player.buffer(5000, "first").unwrap();
+    // What the float probe left, all of it free.
+    let before = player.memory_use();
+    let buffer = player.buffer(5 << 20, "first").unwrap();
     let bytes = buffer.bytes;
-    assert!(bytes >= 5000);
+    assert!(bytes >= 5 << 20);
     assert_eq!(player.memory_use().in_use_bytes, bytes);
     let clone = buffer.clone();
     drop(buffer);
     assert_eq!(player.memory_use().in_use_bytes, bytes, "a clone still has it");
     drop(clone);
     let after = player.memory_use();
-    assert_eq!((after.in_use_bytes, after.cached_bytes), (0, bytes));
-    let _again = player.buffer(5001, "second").unwrap();
+    assert_eq!((after.in_use_bytes, after.cached_bytes), (0, before.cached_bytes + bytes));
+    let _again = player.buffer((5 << 20) - 1, "second").unwrap();
     let after = player.memory_use();
-    assert_eq!((after.allocations, after.cached_bytes, after.peak_bytes), (1, 0, bytes));
+    assert_eq!((after.cached_bytes, after.peak_bytes), (before.cached_bytes, bytes));
+    assert_eq!(after.allocations, before.allocations + 1);
 }
 
 #[tokio::test]
@@ -331,4 +334,18 @@ fn an_unknown_adapter_is_told_with_those_present() {
     let options = Options { adapter: Some("no such thing".into()), ..Options::default() };
     let Err(error) = gpu::open(&options) else { panic!("opened") };
     assert!(error.to_string().starts_with("no GPU adapter: none is named 'no such thing'"));
+}
+
+#[tokio::test]
+async fn floats_are_probed() {
+    let (Some(all), Some(least)) = (shared(None), shared(Some(Tier::T0))) else { return };
+    println!("{:?}", all.capabilities());
+    let floats = all.capabilities().floats;
+    if all.capabilities().kind == AdapterKind::Software {
+        // It computes on the CPU that it is compared with.
+        assert!(floats.f32_add_mul && floats.f64_add_mul, "{floats:?}");
+    }
+    // Without the feature there is nothing to be exact.
+    assert!(!least.capabilities().floats.f64_add_mul);
+    assert_eq!(least.capabilities().floats.f32_add_mul, floats.f32_add_mul);
 }

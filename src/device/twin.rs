@@ -56,9 +56,11 @@ pub fn capabilities() -> Capabilities {
             f32_add_mul: true,
             f32_div: true,
             f32_sqrt: true,
+            f32_nan_bits: true,
             f64_add_mul: true,
             f64_div: true,
             f64_sqrt: true,
+            f64_nan_bits: true,
         },
     }
 }
