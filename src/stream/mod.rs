@@ -1,3 +1,18 @@
 //! Live data: sources, event time, windows, epochs, sinks.
+//!
+//! ```text
+//!  source ──► log ──────────► epoch ──► query ──► state ──► sink
+//!  rows in    + watermark     N rows    partial   merged,   closed windows
+//!  order      before each               plan      by window  in order
+//! ```
+//!
+//! Event time is a function of the log alone (`watermark`), so that a stream and a batch over the
+//! same rows give the same result. Never looks at a clock to decide what a result is.
 
+pub mod definition;
+pub mod log;
 pub mod run;
+pub mod settings;
+pub mod source;
+pub mod table;
+pub mod watermark;

@@ -8,3 +8,5 @@ mod support;
 mod laws;
 /// SQL logic tests under every placement.
 mod sql;
+/// Streams, as a batch and as pipelines.
+mod stream;

@@ -1,0 +1,303 @@
+//! Statements: what the stock grammar reads, and `CREATE STREAM`, `CREATE SINK`, `DROP STREAM`,
+//! `DROP SINK`, `SHOW STREAMS`, `SHOW SINKS`, which are ours.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as DfStatement};
+use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Location, Token};
+
+use super::token::{Chunk, is_word, place, split};
+use super::window;
+use super::{Kind, Statement};
+use crate::error::{Error, Result};
+
+/// `CREATE STREAM`, as written.
+#[derive(Debug, Clone)]
+pub struct CreateStream {
+    pub name: String,
+    pub if_not_exists: bool,
+    pub columns: Vec<ast::ColumnDef>,
+    pub watermark: Option<WatermarkClause>,
+    pub options: BTreeMap<String, String>,
+}
+
+/// `WATERMARK FOR column AS expression`.
+#[derive(Debug, Clone)]
+pub struct WatermarkClause {
+    pub column: String,
+    pub expression: ast::Expr,
+    /// Where the expression starts, for errors.
+    pub at: Location,
+}
+
+/// `CREATE SINK`, as written.
+#[derive(Debug, Clone)]
+pub struct CreateSink {
+    pub name: String,
+    pub if_not_exists: bool,
+    pub options: BTreeMap<String, String>,
+}
+
+/// What `DROP` and `SHOW` speak of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Object {
+    Stream,
+    Sink,
+}
+
+/// Parses a script. Errors name line, column and the offending word.
+pub fn parse(text: &str) -> Result<Vec<Statement>> {
+    split(text)?.into_iter().map(statement).collect()
+}
+
+fn statement(chunk: Chunk) -> Result<Statement> {
+    let (line, end) = (chunk.line, chunk.end);
+    let dialect = GenericDialect {};
+    let mut parser = DFParserBuilder::new(chunk.tokens).with_dialect(&dialect).build()?;
+    let kind = kind(&mut parser).map_err(|error| located(error, end))?;
+    let next = parser.parser.peek_token();
+    if next.token != Token::EOF {
+        let message = format!("Expected: end of statement or ';', found: {next}");
+        return Err(place(&message, next.span.start));
+    }
+    Ok(Statement { kind, line })
+}
+
+fn kind(parser: &mut DFParser<'_>) -> Result<Kind, DataFusionError> {
+    let word = |nth: usize, text: &str| is_word(&parser.parser.peek_nth_token(nth).token, text);
+    let object = |nth: usize| match () {
+        () if word(nth, "STREAM") || word(nth, "STREAMS") => Some(Object::Stream),
+        () if word(nth, "SINK") || word(nth, "SINKS") => Some(Object::Sink),
+        () => None,
+    };
+    match object(1) {
+        Some(object) if word(0, "CREATE") => return create(parser, object),
+        Some(object) if word(0, "DROP") => return drop(parser, object),
+        Some(object) if word(0, "SHOW") => {
+            parser.parser.next_token();
+            parser.parser.next_token();
+            return Ok(Kind::Show(object));
+        }
+        _ => {}
+    }
+    let mut statement = parser.parse_statement()?;
+    name_table_arguments(&mut statement);
+    Ok(Kind::Sql(Box::new(statement)))
+}
+
+fn create(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionError> {
+    let parser = &mut parser.parser;
+    parser.next_token();
+    parser.next_token();
+    let if_not_exists = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
+    let name = normalized(parser.parse_identifier()?);
+    if object == Object::Sink {
+        let options = options(parser)?;
+        return Ok(Kind::CreateSink(CreateSink { name, if_not_exists, options }));
+    }
+    parser.expect_token(&Token::LParen)?;
+    let (mut columns, mut watermark) = (Vec::new(), None);
+    loop {
+        let next = parser.peek_token();
+        let clause =
+            is_word(&next.token, "WATERMARK") && is_word(&parser.peek_nth_token(1).token, "FOR");
+        if !clause {
+            columns.push(parser.parse_column_def()?);
+        } else if watermark.is_some() {
+            return Ok(parser.expected("one WATERMARK only", next)?);
+        } else {
+            parser.next_token();
+            parser.next_token();
+            let column = normalized(parser.parse_identifier()?);
+            parser.expect_keyword(Keyword::AS)?;
+            let at = parser.peek_token().span.start;
+            watermark = Some(WatermarkClause { column, expression: parser.parse_expr()?, at });
+        }
+        if !parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    parser.expect_token(&Token::RParen)?;
+    let options = options(parser)?;
+    let stream = CreateStream { name, if_not_exists, columns, watermark, options };
+    Ok(Kind::CreateStream(Box::new(stream)))
+}
+
+fn drop(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionError> {
+    let parser = &mut parser.parser;
+    parser.next_token();
+    parser.next_token();
+    let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
+    let name = normalized(parser.parse_identifier()?);
+    Ok(Kind::Drop { object, name, if_exists })
+}
+
+/// `WITH (name = 'value', ...)`. Names are words or strings, values strings, numbers or words.
+fn options(
+    parser: &mut datafusion::sql::sqlparser::parser::Parser<'_>,
+) -> Result<BTreeMap<String, String>, DataFusionError> {
+    let mut options = BTreeMap::new();
+    parser.expect_keyword(Keyword::WITH)?;
+    parser.expect_token(&Token::LParen)?;
+    loop {
+        let at = parser.peek_token();
+        let name = parser.parse_identifier()?.value.to_ascii_lowercase();
+        parser.expect_token(&Token::Eq)?;
+        let value = parser.next_token();
+        let value = match value.token {
+            Token::SingleQuotedString(text) | Token::Number(text, _) => text,
+            Token::Word(word) => word.value,
+            _ => return Ok(parser.expected("the option's value, such as 'text'", value)?),
+        };
+        if options.insert(name, value).is_some() {
+            return Ok(parser.expected("each option once", at)?);
+        }
+        if !parser.consume_token(&Token::Comma) {
+            break;
+        }
+    }
+    parser.expect_token(&Token::RParen)?;
+    Ok(options)
+}
+
+/// Names are in lower case unless quoted, as everywhere in DataFusion.
+pub fn normalized(name: ast::Ident) -> String {
+    match name.quote_style {
+        Some(_) => name.value,
+        None => name.value.to_ascii_lowercase(),
+    }
+}
+
+/// Turns the parser's error into ours: the place first.
+fn located(error: DataFusionError, end: Location) -> Error {
+    let DataFusionError::SQL(parse, _) = error.find_root() else {
+        return Error::DataFusion(error);
+    };
+    let text = match parse.as_ref() {
+        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
+        ParserError::RecursionLimitExceeded => "the statement is nested too deeply",
+    };
+    let found = text.rsplit_once(" at Line: ").and_then(|(message, place)| {
+        let (line, column) = place.split_once(", Column: ")?;
+        Some((message, Location { line: line.parse().ok()?, column: column.parse().ok()? }))
+    });
+    match found {
+        Some((message, at)) => place(message, at),
+        None => place(text, end),
+    }
+}
+
+/// Makes a bare name as the table of a window function a subquery: tables are looked up before
+/// planning, and only where the grammar knows that a name is one.
+fn name_table_arguments(statement: &mut DfStatement) {
+    let mut visitor = TableArguments;
+    match statement {
+        DfStatement::Statement(statement) => {
+            let _ = statement.visit(&mut visitor);
+        }
+        DfStatement::Explain(explain) => name_table_arguments(&mut explain.statement),
+        _ => {}
+    }
+}
+
+struct TableArguments;
+
+impl VisitorMut for TableArguments {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, table: &mut ast::TableFactor) -> ControlFlow<()> {
+        if let Some(args) = window::arguments_mut(table) {
+            let first = args.iter_mut().enumerate().find_map(|(at, arg)| match arg {
+                ast::FunctionArg::Named { name, arg: ast::FunctionArgExpr::Expr(expr), .. } => {
+                    name.value.eq_ignore_ascii_case("data").then_some(expr)
+                }
+                ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr)) if at == 0 => {
+                    Some(expr)
+                }
+                _ => None,
+            });
+            if let Some(expr) = first
+                && let ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) = expr
+                && let Some(query) = select_all(&expr.to_string())
+            {
+                *expr = ast::Expr::Subquery(query);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+fn select_all(table: &str) -> Option<Box<ast::Query>> {
+    let text = format!("SELECT * FROM {table}");
+    DFParserBuilder::new(text.as_str()).build().ok()?.parser.parse_query().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(text: &str) -> Kind {
+        let mut statements = parse(text).unwrap();
+        assert_eq!(statements.len(), 1);
+        statements.remove(0).kind
+    }
+
+    fn error(text: &str) -> String {
+        parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn streams_and_sinks() {
+        let text = "CREATE STREAM IF NOT EXISTS Bids (a BIGINT, \"Ts\" TIMESTAMP NOT NULL,
+            WATERMARK FOR \"Ts\" AS \"Ts\" - INTERVAL '5' SECOND)
+            WITH (connector = 'file', 'path' = 'b/', events = 10, header = false)";
+        let Kind::CreateStream(stream) = one(text) else { panic!("not a stream") };
+        assert_eq!((stream.name.as_str(), stream.if_not_exists), ("bids", true));
+        assert_eq!(stream.columns.len(), 2);
+        let watermark = stream.watermark.unwrap();
+        assert_eq!(watermark.column, "Ts");
+        assert_eq!(watermark.at.line, 2);
+        let options: Vec<_> = stream.options.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(options, ["connector=file", "events=10", "header=false", "path=b/"]);
+        let Kind::CreateSink(sink) = one("create sink k with (connector='console')") else {
+            panic!("not a sink")
+        };
+        assert_eq!(sink.name, "k");
+        assert!(matches!(one("SHOW STREAMS"), Kind::Show(Object::Stream)));
+        let Kind::Drop { object, name, if_exists } = one("DROP SINK IF EXISTS k") else {
+            panic!("not a drop")
+        };
+        assert_eq!((object, name.as_str(), if_exists), (Object::Sink, "k", true));
+        // A column may be called watermark.
+        one("CREATE STREAM s (watermark BIGINT) WITH (connector = 'file')");
+    }
+
+    #[test]
+    fn lines_are_those_of_the_first_token() {
+        let statements = parse("-- head\n\nSELECT 1;\nSELECT\n2;\n\n  SHOW STREAMS;\n").unwrap();
+        let lines: Vec<_> = statements.iter().map(|statement| statement.line).collect();
+        assert_eq!(lines, [3, 4, 7]);
+    }
+
+    #[test]
+    fn errors_are_placed_and_name_the_word() {
+        assert_eq!(
+            error("SELECT 1;\nSELEC 2"),
+            "line 2, column 1: Expected: an SQL statement, found: SELEC"
+        );
+        let text = error("SELECT 1;\nSELECT (1 + 2");
+        assert!(text.starts_with("line 2, column 1"), "{text}");
+        let text = error("CREATE SINK k\nWITH (connector 'x')");
+        assert_eq!(text, "line 2, column 17: Expected: =, found: 'x'");
+        let text = error("CREATE SINK k WITH (a = 1, a = 2)");
+        assert_eq!(text, "line 1, column 28: Expected: each option once, found: a");
+        let text = error("SELECT 1 1");
+        assert!(text.contains("found: 1"), "{text}");
+    }
+}

@@ -1,0 +1,429 @@
+//! The window table functions `TUMBLE`, `HOP` and `CUMULATE`, planned as projections: every row
+//! once per window that holds it, with `window_start`, `window_end` and `window_time` behind its
+//! own columns. Rows without a time are in no window.
+//!
+//! Over a stream with a watermark the late rule is part of the plan: a row counts in a window iff
+//! `window_end` is after the watermark before the row, which the stream's log table has as a
+//! column. So one plan gives the same rows as a batch and as a stream.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
+use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, plan_err};
+use datafusion::functions::datetime::date_bin;
+use datafusion::functions_nested::expr_fn::make_array;
+use datafusion::logical_expr::planner::{
+    PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
+};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SubqueryAlias, cast, col, lit,
+};
+use datafusion::sql::sqlparser::ast::{
+    self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
+};
+
+use crate::stream::table::{StreamTable, WATERMARK};
+
+/// Plans the window functions; leaves all other relations to DataFusion.
+#[derive(Debug)]
+pub struct WindowPlanner;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Function {
+    Tumble,
+    Hop,
+    Cumulate,
+}
+
+/// Names of the columns that a window function adds, in order.
+pub const COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
+
+/// `window_time` lies this far before `window_end`.
+const MILLISECOND_NS: i64 = 1_000_000;
+
+impl RelationPlanner for WindowPlanner {
+    fn plan_relation(
+        &self,
+        relation: TableFactor,
+        context: &mut dyn RelationPlannerContext,
+    ) -> Result<RelationPlanning> {
+        let (name, args, alias) = match &relation {
+            TableFactor::TableFunction { expr: ast::Expr::Function(function), alias } => {
+                let FunctionArguments::List(list) = &function.args else {
+                    return Ok(RelationPlanning::Original(Box::new(relation)));
+                };
+                (function.name.to_string(), list.args.clone(), alias.clone())
+            }
+            TableFactor::Table { name, args: Some(args), alias, .. } => {
+                (name.to_string(), args.args.clone(), alias.clone())
+            }
+            _ => return Ok(RelationPlanning::Original(Box::new(relation))),
+        };
+        let function = match name.to_ascii_lowercase().as_str() {
+            "tumble" => Function::Tumble,
+            "hop" => Function::Hop,
+            "cumulate" => Function::Cumulate,
+            "session" => return plan_err!("SESSION windows are not there yet"),
+            _ => return Ok(RelationPlanning::Original(Box::new(relation))),
+        };
+        let plan = Call::read(function, args)?.plan(context)?;
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+    }
+}
+
+/// The arguments of a window function, where `table` is one.
+pub fn arguments_mut(table: &mut TableFactor) -> Option<&mut Vec<FunctionArg>> {
+    let (name, args) = match table {
+        TableFactor::Table { name, args: Some(args), .. } => (name, &mut args.args),
+        TableFactor::TableFunction { expr: ast::Expr::Function(function), .. } => {
+            let FunctionArguments::List(list) = &mut function.args else { return None };
+            (&mut function.name, &mut list.args)
+        }
+        _ => return None,
+    };
+    let known = ["tumble", "hop", "cumulate", "session"];
+    known.contains(&name.to_string().to_ascii_lowercase().as_str()).then_some(args)
+}
+
+/// One call, its arguments told apart.
+struct Call {
+    function: Function,
+    data: Box<ast::Query>,
+    time: ast::Expr,
+    /// `(slide or step, size)`; a tumbling window has only the latter.
+    step: Option<ast::Expr>,
+    size: ast::Expr,
+    offset: Option<ast::Expr>,
+}
+
+impl Call {
+    /// Positional as in Flink, `(TABLE t, DESCRIPTOR(c)[, slide or step], size[, offset])`, or by
+    /// name: DATA, TIMECOL, SLIDE, STEP, SIZE, OFFSET.
+    fn read(function: Function, args: Vec<FunctionArg>) -> Result<Self> {
+        let names: &[&str] = match function {
+            Function::Tumble => &["DATA", "TIMECOL", "SIZE", "OFFSET"],
+            Function::Hop => &["DATA", "TIMECOL", "SLIDE", "SIZE", "OFFSET"],
+            Function::Cumulate => &["DATA", "TIMECOL", "STEP", "SIZE", "OFFSET"],
+        };
+        let mut found: Vec<Option<ast::Expr>> = vec![None; names.len()];
+        for (at, arg) in args.into_iter().enumerate() {
+            let (at, expr) = match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => (at, expr),
+                FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => {
+                    let same = |known: &&str| name.value.eq_ignore_ascii_case(known);
+                    let Some(at) = names.iter().position(|known| same(&known)) else {
+                        return plan_err!(
+                            "{function:?} has no argument {name}: {}",
+                            names.join(", ")
+                        );
+                    };
+                    (at, expr)
+                }
+                other => return plan_err!("{function:?} cannot take the argument {other}"),
+            };
+            match found.get_mut(at) {
+                Some(slot) if slot.is_none() => *slot = Some(expr),
+                Some(_) => return plan_err!("{function:?}: {} is given twice", names[at]),
+                None => return plan_err!("{function:?} takes {} at most", names.join(", ")),
+            }
+        }
+        let mut found = names.iter().zip(found);
+        let mut next = || found.next().map_or((&"", None), |(name, expr)| (name, expr));
+        let missing = |name: &str| {
+            plan_err!("{function:?}: {name} is missing; its arguments are {}", names.join(", "))
+        };
+        let data = match next() {
+            (_, Some(ast::Expr::Subquery(query))) => query,
+            (_, Some(other)) => return plan_err!("{function:?}: not a table: {other}"),
+            (name, None) => return missing(name),
+        };
+        let time = match next() {
+            (_, Some(time)) => descriptor(time)?,
+            (name, None) => return missing(name),
+        };
+        let step = match function {
+            Function::Tumble => None,
+            _ => match next() {
+                (_, Some(step)) => Some(step),
+                (name, None) => return missing(name),
+            },
+        };
+        let size = match next() {
+            (_, Some(size)) => size,
+            (name, None) => return missing(name),
+        };
+        Ok(Self { function, data, time, step, size, offset: next().1 })
+    }
+
+    fn plan(self, context: &mut dyn RelationPlannerContext) -> Result<LogicalPlan> {
+        let derived =
+            TableFactor::Derived { lateral: false, subquery: self.data, alias: None, sample: None };
+        let input = context.plan(derived)?;
+        let time = match context.sql_to_expr(self.time, input.schema())? {
+            Expr::Column(column) => column,
+            other => return plan_err!("DESCRIPTOR names a column, and {other} is none"),
+        };
+        let empty = DFSchema::empty();
+        let mut interval =
+            |name: &str, expr: ast::Expr| nanoseconds(name, &context.sql_to_expr(expr, &empty)?);
+        let windows = Windows {
+            function: self.function,
+            size: interval("size", self.size)?,
+            step: self.step.map(|step| interval("slide or step", step)).transpose()?,
+            offset: self.offset.map(|offset| interval("offset", offset)).transpose()?.unwrap_or(0),
+        };
+        windows.plan(input, time)
+    }
+}
+
+/// The column in `DESCRIPTOR(column)`; a bare column is taken as well.
+fn descriptor(expr: ast::Expr) -> Result<ast::Expr> {
+    let ast::Expr::Function(function) = &expr else { return Ok(expr) };
+    let FunctionArguments::List(list) = &function.args else { return Ok(expr) };
+    match list.args.as_slice() {
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(column))]
+            if function.name.to_string().eq_ignore_ascii_case("descriptor") =>
+        {
+            Ok(column.clone())
+        }
+        _ => plan_err!("the time column is written DESCRIPTOR(column), not {expr}"),
+    }
+}
+
+/// A constant interval of days or less.
+pub fn nanoseconds(what: &str, expr: &Expr) -> Result<i64> {
+    let Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) = expr else {
+        return plan_err!("the {what} is a constant INTERVAL, and {expr} is none");
+    };
+    let days = i64::from(value.days).checked_mul(86_400_000_000_000);
+    match days.and_then(|days| days.checked_add(value.nanoseconds)) {
+        Some(nanoseconds) if value.months == 0 => Ok(nanoseconds),
+        Some(_) => plan_err!("the {what} is in days or less: months differ in length"),
+        None => plan_err!("the {what} is out of range"),
+    }
+}
+
+fn interval(nanoseconds: i64) -> Expr {
+    lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, nanoseconds))))
+}
+
+/// What windows there are, in nanoseconds.
+struct Windows {
+    function: Function,
+    size: i64,
+    step: Option<i64>,
+    offset: i64,
+}
+
+impl Windows {
+    fn plan(&self, input: LogicalPlan, time: Column) -> Result<LogicalPlan> {
+        let (input, late) = match log(&input, &time)? {
+            Some(input) => (input, true),
+            None => (input, false),
+        };
+        let (data_type, nullable) = {
+            let field = input.schema().field_from_column(&time)?;
+            (field.data_type().clone(), field.is_nullable())
+        };
+        let DataType::Timestamp(unit, zone) = data_type else {
+            return plan_err!(
+                "a window's time is a TIMESTAMP, and {time} is {data_type}: cast it in a \
+                 subquery, TUMBLE((SELECT *, CAST({} AS TIMESTAMP) AS t FROM ..), ..)",
+                time.name
+            );
+        };
+        self.check(unit)?;
+        for name in COLUMNS {
+            if input.schema().has_column_with_unqualified_name(name) {
+                return plan_err!("the table has a column {name}, which a window function adds");
+            }
+        }
+        // A window's last instant needs milliseconds.
+        let unit = if unit == TimeUnit::Second { TimeUnit::Millisecond } else { unit };
+        let data_type = DataType::Timestamp(unit, zone);
+        let mut builder = LogicalPlanBuilder::from(input);
+        if nullable {
+            builder = builder.filter(col(time.clone()).is_not_null())?;
+        }
+        let built = self.project(builder, &time, data_type)?;
+        if !late {
+            return built.build();
+        }
+        let watermark = unqualified(built.schema(), WATERMARK)?;
+        let shown = built.schema().columns().into_iter().filter(|column| *column != watermark);
+        let shown: Vec<Expr> = shown.map(Expr::Column).collect();
+        built.filter(col(COLUMNS[1]).gt(col(watermark)))?.project(shown)?.build()
+    }
+
+    fn check(&self, unit: TimeUnit) -> Result<()> {
+        let unit_ns = match unit {
+            TimeUnit::Second | TimeUnit::Millisecond => MILLISECOND_NS,
+            TimeUnit::Microsecond => 1_000,
+            TimeUnit::Nanosecond => 1,
+        };
+        let step = self.step.unwrap_or(self.size);
+        if self.size <= 0 || step <= 0 {
+            return plan_err!("a window's size and slide are longer than nothing");
+        }
+        if [self.size, step, self.offset].iter().any(|length| length % unit_ns != 0) {
+            return plan_err!("a window is a whole number of the time column's {unit:?}s");
+        }
+        if self.function == Function::Cumulate && self.size % step != 0 {
+            return plan_err!("the size of a CUMULATE window is a multiple of its step");
+        }
+        let copies = (self.size - 1) / step + 1;
+        if copies > MOST_COPIES {
+            return plan_err!("each row would be in {copies} windows; {MOST_COPIES} at most");
+        }
+        Ok(())
+    }
+
+    /// All columns of the input, then the window's three.
+    fn project(
+        &self,
+        input: LogicalPlanBuilder,
+        time: &Column,
+        data_type: DataType,
+    ) -> Result<LogicalPlanBuilder> {
+        let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+        let with = |more: Vec<Expr>| columns.iter().cloned().chain(more).collect::<Vec<_>>();
+        let (size, step) = (self.size, self.step.unwrap_or(self.size));
+        let bin = |width: i64| -> Result<Expr> {
+            let time = Expr::Column(time.clone());
+            let time = time.cast_to(&data_type, input.schema())?;
+            let shifted = match self.offset.rem_euclid(width) {
+                0 => {
+                    return date_bin()
+                        .call(vec![interval(width), time])
+                        .cast_to(&data_type, input.schema());
+                }
+                offset => interval(offset),
+            };
+            let start = vec![interval(width), time - shifted.clone()];
+            let start = date_bin().call(start) + shifted;
+            Ok(cast(start, data_type.clone()))
+        };
+        let last = interval(MILLISECOND_NS);
+        let [start, end, window_time] = COLUMNS;
+        match self.function {
+            Function::Tumble => {
+                let first = bin(size)?;
+                let close = first.clone() + interval(size);
+                input.project(with(vec![
+                    first.alias(start),
+                    close.clone().alias(end),
+                    (close - last).alias(window_time),
+                ]))
+            }
+            Function::Hop => {
+                let newest = bin(step)?;
+                let copies = 0..(size - 1) / step + 1;
+                let starts = copies.map(|back| newest.clone() - interval(back * step)).collect();
+                let spread = spread(input.clone(), &columns, make_array(starts), start)?;
+                let holds = (col(start) + interval(size)).gt(Expr::Column(time.clone()));
+                let close = col(start) + interval(size);
+                spread.filter(holds)?.project(with(vec![
+                    col(start),
+                    close.clone().alias(end),
+                    (close - last).alias(window_time),
+                ]))
+            }
+            Function::Cumulate => {
+                let first = bin(size)?;
+                let ends = 1..size / step + 1;
+                let ends = ends.map(|nth| first.clone() + interval(nth * step)).collect();
+                let spread = spread(input.clone(), &columns, make_array(ends), end)?;
+                let holds = col(end).gt(Expr::Column(time.clone()));
+                spread.filter(holds)?.project(with(vec![
+                    first.alias(start),
+                    col(end),
+                    (col(end) - last).alias(window_time),
+                ]))
+            }
+        }
+    }
+}
+
+/// Windows that one row may be in; more is a slip of the pen, and would exhaust memory.
+const MOST_COPIES: i64 = 10_000;
+
+/// Every row once per element of `list`, which becomes the column `name`.
+fn spread(
+    input: LogicalPlanBuilder,
+    columns: &[Expr],
+    list: Expr,
+    name: &str,
+) -> Result<LogicalPlanBuilder> {
+    let columns = columns.iter().cloned().chain([list.alias(name)]).collect::<Vec<_>>();
+    input.project(columns)?.unnest_column(name)
+}
+
+/// The plan with the log table of its stream instead of the stream, its watermark column carried
+/// to the top; `None` where no row can be late: no stream, one without a watermark, or one whose
+/// rows an aggregate or a join has already joined to others.
+fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let Some(table) = StreamTable::of(&scan.source) else { return Ok(None) };
+            let Some(watermark) = &table.stream.watermark else { return Ok(None) };
+            let event_time = table.stream.schema.field(watermark.column).name();
+            if *event_time != time.name {
+                return plan_err!(
+                    "windows over the stream {} go by its watermark column: DESCRIPTOR({}), \
+                     not {}",
+                    table.stream.name,
+                    event_time,
+                    time.name
+                );
+            }
+            let source = table.log_source();
+            let scan = LogicalPlanBuilder::scan(scan.table_name.clone(), source, None)?;
+            Ok(Some(scan.build()?))
+        }
+        LogicalPlan::Projection(projection) => {
+            let at = projection.schema.index_of_column(time)?;
+            let below = projection.expr[at].clone().unalias();
+            let Expr::Column(below) = below else {
+                return match contains_stream(plan) {
+                    true => plan_err!(
+                        "windows over a stream go by its watermark column, and {} is computed",
+                        time.name
+                    ),
+                    false => Ok(None),
+                };
+            };
+            let Some(input) = log(&projection.input, &below)? else { return Ok(None) };
+            let watermark = unqualified(input.schema(), WATERMARK)?;
+            let mut columns = projection.expr.clone();
+            if !projection.schema.has_column_with_unqualified_name(WATERMARK) {
+                columns.push(Expr::Column(watermark));
+            }
+            Ok(Some(LogicalPlanBuilder::from(input).project(columns)?.build()?))
+        }
+        LogicalPlan::Filter(filter) => {
+            let Some(input) = log(&filter.input, time)? else { return Ok(None) };
+            let input = LogicalPlanBuilder::from(input);
+            Ok(Some(input.filter(filter.predicate.clone())?.build()?))
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            let at = alias.schema.index_of_column(time)?;
+            let below = alias.input.schema().columns().swap_remove(at);
+            let Some(input) = log(&alias.input, &below)? else { return Ok(None) };
+            let alias = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
+            Ok(Some(LogicalPlan::SubqueryAlias(alias)))
+        }
+        _ => Ok(None),
+    }
+}
+
+fn contains_stream(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source).is_some(),
+        _ => plan.inputs().into_iter().any(contains_stream),
+    }
+}
+
+fn unqualified(schema: &DFSchema, name: &str) -> Result<Column> {
+    let (qualifier, field) = schema.qualified_field_with_unqualified_name(name)?;
+    Ok(Column::new(qualifier.cloned(), field.name()))
+}

@@ -1,0 +1,280 @@
+//! The `file` connector: a directory is one partition, its files in the order of their names, rows
+//! by position. Files that arrive while it is followed come behind those there were.
+//!
+//! A file is read when it is seen, so write it elsewhere and rename it into place. Names that
+//! begin with `.` or `_` and directories inside are passed over.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::compute::filter;
+use arrow::datatypes::Schema;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+
+use super::{Connector, Opening, Read, Rejects, Rows, Source, convert, csv, json, parquet};
+use crate::error::{Error, Result};
+use crate::stream::settings::Settings;
+
+/// The connector with its options.
+#[derive(Debug, Clone)]
+pub struct File {
+    path: PathBuf,
+    /// `csv`, `json` or `parquet`; `auto` goes by the file's name.
+    format: &'static str,
+    header: bool,
+}
+
+impl File {
+    pub fn new(settings: &mut Settings) -> Result<Self> {
+        let path = PathBuf::from(settings.required("path")?);
+        let format = settings.choice("format", &["auto", "csv", "json", "parquet"])?;
+        let header = settings.choice("header", &["true", "false"])? == "true";
+        Ok(Self { path, format, header })
+    }
+
+    /// The format of a file by its name; `None` for one that is not ours to read.
+    fn format(&self, name: &str) -> Option<&'static str> {
+        let name = name.to_ascii_lowercase();
+        let plain = [".gz", ".zst", ".bz2", ".xz"].iter().find_map(|end| name.strip_suffix(end));
+        let plain = plain.unwrap_or(&name);
+        let format = match plain.rsplit_once('.')?.1 {
+            "csv" => "csv",
+            "json" | "ndjson" | "jsonl" => "json",
+            "parquet" => "parquet",
+            _ => return None,
+        };
+        (self.format == "auto" || self.format == format).then_some(format)
+    }
+
+    /// Files in the order of their names.
+    fn list(&self) -> Result<Vec<PathBuf>> {
+        let wrong = |error: std::io::Error| {
+            Error::User(format!("the stream's path '{}': {error}", self.path.display()))
+        };
+        let metadata = std::fs::metadata(&self.path).map_err(wrong)?;
+        if metadata.is_file() {
+            return Ok(vec![self.path.clone()]);
+        }
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.path).map_err(wrong)? {
+            let entry = entry.map_err(wrong)?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let hidden = name.starts_with('.') || name.starts_with('_');
+            if hidden || entry.path().is_dir() {
+                continue;
+            }
+            match self.format(&name) {
+                Some(_) => names.push(entry.path()),
+                None => {
+                    tracing::warn!("{}: passed over, not {}", entry.path().display(), self.format)
+                }
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn open_file(&self, path: &Path, opening: &Opening) -> Result<Box<dyn Format>> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let by_name = self.format(&name);
+        match by_name.or((self.format != "auto").then_some(self.format)) {
+            Some("csv") => Ok(Box::new(csv::Csv::open(path, opening, self.header)?)),
+            Some("json") => Ok(Box::new(json::Json::open(path, opening)?)),
+            Some("parquet") => Ok(Box::new(parquet::Parquet::open(path, opening)?)),
+            _ => Err(Error::User(format!(
+                "{}: the name does not tell the format: format = 'csv', 'json' or 'parquet'",
+                path.display()
+            ))),
+        }
+    }
+}
+
+impl Connector for File {
+    fn name(&self) -> &'static str {
+        "file"
+    }
+
+    fn bounded(&self) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
+        let rejects = Rejects::new(opening.on_error, opening.rejects.clone());
+        Ok(Box::new(Directory {
+            file: self.clone(),
+            opening,
+            seen: BTreeSet::new(),
+            listed: false,
+            queue: VecDeque::new(),
+            current: None,
+            base: 0,
+            rejects,
+        }))
+    }
+}
+
+/// Where a record stands in its file.
+#[derive(Debug, Clone, Copy)]
+pub struct Place {
+    /// From 0.
+    pub ordinal: u64,
+    /// From 1; of a Parquet file, the row.
+    pub line: u64,
+}
+
+/// Records of a file, one column per declared one, in the file's types.
+pub struct Parsed {
+    pub columns: Vec<ArrayRef>,
+    pub places: Vec<Place>,
+}
+
+/// Told about a record that cannot be read: where, why, its text.
+pub type Reject<'a> = &'a mut dyn FnMut(Place, &str, &str) -> Result<()>;
+
+/// An open file.
+pub trait Format: Send {
+    /// What `Place::line` counts.
+    fn unit(&self) -> &'static str;
+
+    /// Records read so far, rejected ones included.
+    fn read(&self) -> u64;
+
+    /// The next records, at most `limit`; `None` at the end.
+    fn next(&mut self, path: &Path, limit: usize, reject: Reject<'_>) -> Result<Option<Parsed>>;
+}
+
+struct Directory {
+    file: File,
+    opening: Opening,
+    seen: BTreeSet<PathBuf>,
+    listed: bool,
+    queue: VecDeque<PathBuf>,
+    current: Option<(PathBuf, Box<dyn Format>)>,
+    /// Offset of the first record of the current file.
+    base: u64,
+    rejects: Rejects,
+}
+
+impl Source for Directory {
+    fn next(&mut self, limit: usize) -> Result<Read> {
+        loop {
+            if let Some((path, format)) = &mut self.current {
+                let rows =
+                    next(path, &mut **format, limit, self.base, &self.opening, &mut self.rejects)?;
+                match rows {
+                    Some(rows) if rows.batch.num_rows() > 0 => return Ok(Read::Rows(rows)),
+                    Some(_) => continue,
+                    None => {
+                        self.base += format.read();
+                        self.current = None;
+                    }
+                }
+            }
+            if let Some(path) = self.queue.pop_front() {
+                let format = self.file.open_file(&path, &self.opening)?;
+                self.current = Some((path, format));
+                continue;
+            }
+            if !self.listed || self.opening.follow {
+                self.listed = true;
+                let seen = &mut self.seen;
+                let new = self.file.list()?.into_iter().filter(|path| seen.insert(path.clone()));
+                self.queue.extend(new);
+                if !self.queue.is_empty() {
+                    continue;
+                }
+            }
+            return Ok(if self.opening.follow { Read::Idle } else { Read::End });
+        }
+    }
+
+    fn rejected(&self) -> u64 {
+        self.rejects.count()
+    }
+}
+
+/// The next rows of one file, typed.
+fn next(
+    path: &Path,
+    format: &mut dyn Format,
+    limit: usize,
+    base: u64,
+    opening: &Opening,
+    rejects: &mut Rejects,
+) -> Result<Option<Rows>> {
+    let unit = format.unit();
+    let named = |line: u64| format!("{}, {unit} {line}", path.display());
+    let parsed = format.next(path, limit, &mut |place, reason, row| {
+        rejects.reject(&named(place.line), reason, row)
+    })?;
+    let Some(Parsed { columns, places }) = parsed else { return Ok(None) };
+    let offsets = places.iter().map(|place| (base + place.ordinal) as i64);
+    let offsets = Int64Array::from_iter_values(offsets);
+    if places.is_empty() {
+        let batch = arrow::record_batch::RecordBatch::new_empty(opening.schema.clone());
+        return Ok(Some(Rows { batch, offsets }));
+    }
+    let (batch, keep) = convert::typed(opening, &columns, places.len(), &mut |row, reason| {
+        rejects.reject(&named(places[row].line), reason, &text(&columns, row))
+    })
+    .map_err(|error| match error {
+        Error::Data(text) if text.starts_with("column ") => {
+            Error::Data(format!("{}: {text}", path.display()))
+        }
+        other => other,
+    })?;
+    let offsets = match keep {
+        None => offsets,
+        Some(keep) => Int64Array::from(filter(&offsets, &keep)?.to_data()),
+    };
+    Ok(Some(Rows { batch, offsets }))
+}
+
+/// A record's declared columns as text.
+fn text(columns: &[ArrayRef], row: usize) -> String {
+    let options = FormatOptions::default();
+    let field = |column: &ArrayRef| {
+        ArrayFormatter::try_new(column, &options)
+            .map_or_else(|error| error.to_string(), |format| format.value(row).to_string())
+    };
+    columns.iter().map(field).collect::<Vec<_>>().join(",")
+}
+
+/// For each declared column, which of a file's columns it is: by its name, or by the only one
+/// that differs in case.
+pub fn pick(path: &Path, declared: &Schema, names: &[String]) -> Result<Vec<usize>> {
+    let find = |wanted: &String| {
+        if let Some(at) = names.iter().position(|name| name == wanted) {
+            return Ok(at);
+        }
+        let mut alike = (0..names.len()).filter(|at| names[*at].eq_ignore_ascii_case(wanted));
+        match (alike.next(), alike.next()) {
+            (Some(at), None) => Ok(at),
+            _ => Err(Error::Data(format!(
+                "{}: there is no column {wanted}; there are {}",
+                path.display(),
+                names.join(", ")
+            ))),
+        }
+    };
+    declared.fields().iter().map(|field| find(field.name())).collect()
+}
+
+/// A file's bytes, decompressed where its name says so.
+pub fn reader(path: &Path) -> Result<Box<dyn std::io::Read + Send>> {
+    let wrong = |error: &dyn std::fmt::Display| Error::Data(format!("{}: {error}", path.display()));
+    let file = std::fs::File::open(path).map_err(|error| wrong(&error))?;
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let compression = match extension.as_str() {
+        "gz" => FileCompressionType::GZIP,
+        "zst" => FileCompressionType::ZSTD,
+        "bz2" => FileCompressionType::BZIP2,
+        "xz" => FileCompressionType::XZ,
+        _ => return Ok(Box::new(std::io::BufReader::new(file))),
+    };
+    let reader = compression.convert_read(file).map_err(|error| wrong(&error))?;
+    Ok(Box::new(std::io::BufReader::new(reader.take(u64::MAX))))
+}

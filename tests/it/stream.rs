@@ -1,0 +1,287 @@
+//! Streams: the late rule, windows, malformed rows; as a batch and as a pipeline.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use arrow::record_batch::RecordBatch;
+use futures::TryStreamExt;
+use tempfile::TempDir;
+use thalweg::config::{DeviceChoice, Options};
+use thalweg::error::Result;
+use thalweg::sql::{Engine, Outcome};
+
+fn engine() -> Engine {
+    Engine::new(Options { device: DeviceChoice::Cpu, ..Options::default() }).unwrap()
+}
+
+/// Runs a script; answers the rows of its last query as CSV without a header.
+async fn try_run(engine: &Engine, text: &str) -> Result<String> {
+    let mut last = String::new();
+    for statement in engine.parse(text)? {
+        if let Outcome::Rows(rows) = engine.execute(statement).await? {
+            last = csv(&rows.try_collect::<Vec<_>>().await?);
+        }
+    }
+    Ok(last)
+}
+
+async fn run(engine: &Engine, text: &str) -> String {
+    try_run(engine, text).await.unwrap()
+}
+
+async fn error(text: &str) -> String {
+    try_run(&engine(), text).await.unwrap_err().to_string()
+}
+
+fn csv(batches: &[RecordBatch]) -> String {
+    let mut out = Vec::new();
+    let mut writer = arrow::csv::WriterBuilder::new().with_header(false).build(&mut out);
+    for batch in batches {
+        writer.write(batch).unwrap();
+    }
+    drop(writer);
+    String::from_utf8(out).unwrap()
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(folder.join(name), text).unwrap();
+}
+
+/// Seconds past midnight as a timestamp.
+fn at(seconds: u64) -> String {
+    format!("2026-01-01T00:{:02}:{:02}", seconds / 60, seconds % 60)
+}
+
+/// Bids in two files. Delay 5 s: the row of second 14 comes when the watermark is at 20, so the
+/// window [10, 20) is over; the row of second 21 comes then too, and is in time.
+fn bids(folder: &Path) {
+    let rows = |rows: &[(u64, u32, u32)]| {
+        let mut text = String::from("price,ts,auction\n");
+        for (second, auction, price) in rows {
+            writeln!(text, "{price},{},{auction}", at(*second)).unwrap();
+        }
+        text
+    };
+    write(folder, "b.csv", &rows(&[(14, 1, 500), (21, 2, 60), (33, 1, 70), (19, 2, 900)]));
+    write(folder, "a.csv", &rows(&[(3, 1, 10), (12, 2, 20), (9, 1, 30), (25, 1, 40)]));
+}
+
+fn stream(folder: &Path, more: &str) -> String {
+    format!(
+        "CREATE STREAM bids (auction BIGINT, price BIGINT, ts TIMESTAMP,
+           WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
+         WITH (connector = 'file', path = '{}', format = 'csv'{more});",
+        folder.display()
+    )
+}
+
+const WINDOWS: &str = "SELECT window_start, window_end, auction, count(*) AS n, max(price) AS top
+    FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+    GROUP BY window_start, window_end, auction";
+
+const GOLDEN: &str = "\
+2026-01-01T00:00:00,2026-01-01T00:00:10,1,2,30
+2026-01-01T00:00:10,2026-01-01T00:00:20,2,1,20
+2026-01-01T00:00:20,2026-01-01T00:00:30,1,1,40
+2026-01-01T00:00:20,2026-01-01T00:00:30,2,1,60
+2026-01-01T00:00:30,2026-01-01T00:00:40,1,1,70
+";
+
+#[tokio::test]
+async fn a_batch_over_a_stream_applies_the_late_rule() {
+    let folder = TempDir::new().unwrap();
+    bids(folder.path());
+    let engine = engine();
+    let sql = format!("{} {WINDOWS} ORDER BY window_start, auction", stream(folder.path(), ""));
+    assert_eq!(run(&engine, &sql).await, GOLDEN);
+    // Without windows nothing is late, and only declared columns show.
+    assert_eq!(run(&engine, "SELECT count(*), sum(price) FROM bids").await, "8,1630\n");
+    let all = run(&engine, "SELECT * FROM bids LIMIT 1").await;
+    assert_eq!(all, "1,10,2026-01-01T00:00:03\n");
+    // Through a subquery and under another name the rule is the same.
+    let sql = "SELECT count(*) FROM TUMBLE(
+        TABLE => (SELECT t AS ts, price FROM (SELECT ts AS t, price FROM bids) AS b
+                  WHERE price > 10), DESCRIPTOR(ts), INTERVAL '10' SECOND) AS w";
+    let sql = sql.replace("TABLE => ", "DATA => ").replace("DESCRIPTOR", "TIMECOL => DESCRIPTOR");
+    let sql = sql.replace("INTERVAL '10'", "SIZE => INTERVAL '10'");
+    assert_eq!(run(&engine, &sql).await, "5\n");
+}
+
+#[tokio::test]
+async fn windows_over_tables_and_files_have_no_late_rows() {
+    let folder = TempDir::new().unwrap();
+    bids(folder.path());
+    let file = folder.path().join("b.csv");
+    let sql = format!(
+        "SELECT window_start, window_end, window_time, count(*)
+         FROM TABLE(TUMBLE(TABLE '{}', DESCRIPTOR(ts), INTERVAL '10' SECOND))
+         GROUP BY window_start, window_end, window_time ORDER BY 1",
+        file.display()
+    );
+    assert_eq!(
+        run(&engine(), &sql).await,
+        "2026-01-01T00:00:10,2026-01-01T00:00:20,2026-01-01T00:00:19.999,2\n\
+         2026-01-01T00:00:20,2026-01-01T00:00:30,2026-01-01T00:00:29.999,1\n\
+         2026-01-01T00:00:30,2026-01-01T00:00:40,2026-01-01T00:00:39.999,1\n"
+    );
+}
+
+/// Windows by their definition: every start that is a multiple of the step (from the offset), far
+/// enough around, tested against the row.
+#[tokio::test]
+async fn windows_equal_their_definition() {
+    let times = [-7_i64, -1, 0, 1, 4, 5, 9, 10, 11, 29, 30];
+    let values: Vec<_> = times.iter().map(|t| format!("({t})")).collect();
+    let engine = engine();
+    let table = format!(
+        "CREATE TABLE t AS SELECT column1 AS s, arrow_cast(column1, 'Timestamp(Second, None)')
+           AS ts FROM (VALUES {})", values.join(", ")
+    );
+    run(&engine, &table).await;
+    let seconds = |name: &str| format!("CAST(to_unixtime({name}) AS BIGINT)");
+    for (call, starts) in [
+        ("TUMBLE(t, DESCRIPTOR(ts), INTERVAL '5' SECOND)", (5, 0, vec![5])),
+        ("TUMBLE(t, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '2' SECOND)", (5, 2, vec![5])),
+        ("HOP(t, DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '10' SECOND)", (4, 0, vec![10])),
+        ("CUMULATE(t, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '15' SECOND)",
+         (15, 0, vec![5, 10, 15])),
+    ] {
+        let sql = format!(
+            "SELECT s, {} AS a, {} AS b FROM TABLE({call}) ORDER BY s, a, b",
+            seconds("window_start"), seconds("window_end")
+        );
+        let (step, offset, sizes) = starts;
+        let mut want = String::new();
+        for t in times {
+            for start in (-60..60).filter(|start: &i64| (start - offset).rem_euclid(step) == 0) {
+                for size in sizes.iter().filter(|size| start <= t && t < start + **size) {
+                    writeln!(want, "{t},{start},{}", start + size).unwrap();
+                }
+            }
+        }
+        assert_eq!(run(&engine, &sql).await, want, "{call}");
+    }
+}
+
+#[tokio::test]
+async fn malformed_rows_name_file_and_line_or_are_kept_aside() {
+    let folder = TempDir::new().unwrap();
+    let text = "auction,price,ts\n1,\"a\nb\",2026-01-01T00:00:00\n1,2,2026-01-01T00:00:01\n1,2\n\
+                1,3,\n4,5,2026-01-01T00:00:02\n";
+    write(folder.path(), "x.csv", text);
+    let count = "SELECT count(*), sum(price) FROM bids";
+    let told = error(&format!("{}{count}", stream(folder.path(), ""))).await;
+    let want = "x.csv, line 2: column price: 'a\nb' is not Int64 (on_error = 'skip'";
+    assert!(told.contains(want), "{told}");
+
+    let state = TempDir::new().unwrap();
+    let engine = engine().with_state(Some(state.path().to_path_buf()));
+    let sql = format!("{}{count}", stream(folder.path(), ", on_error = 'skip'"));
+    assert_eq!(run(&engine, &sql).await, "2,7\n");
+    let kept = std::fs::read_to_string(state.path().join("bids.rejected.jsonl")).unwrap();
+    let places: Vec<_> = kept.lines().map(|line| line.contains("x.csv, line ")).collect();
+    assert_eq!(places, [true, true, true], "{kept}");
+    assert!(kept.contains("line 5: 2 fields where 3 are wanted"), "{kept}");
+
+    std::fs::write(folder.path().join("x.csv"), "auction,ts\n1,2026-01-01\n").unwrap();
+    let told = error(&format!("{}{count}", stream(folder.path(), ", on_error = 'skip'"))).await;
+    assert!(told.contains("there is no column price; there are auction, ts"), "{told}");
+}
+
+#[tokio::test]
+async fn json_parquet_and_csv_hold_the_same_rows() {
+    let folder = TempDir::new().unwrap();
+    bids(&folder.path().join("csv"));
+    let path = |name: &str| folder.path().join(name);
+    let engine = engine();
+    let mut script = stream(&path("csv"), "");
+    std::fs::create_dir_all(path("json")).unwrap();
+    std::fs::create_dir_all(path("parquet")).unwrap();
+    for name in ["a", "b"] {
+        for format in ["json", "parquet"] {
+            write!(
+                script,
+                "COPY (SELECT price AS \"Price\", auction, ts FROM '{}') TO '{}' STORED AS {format};",
+                path("csv").join(format!("{name}.csv")).display(),
+                path(format).join(format!("{name}.{format}")).display()
+            )
+            .unwrap();
+        }
+    }
+    run(&engine, &script).await;
+    for format in ["json", "parquet"] {
+        let again = stream(&path(format), "").replace("'csv'", &format!("'{format}'"));
+        let sql = format!("DROP STREAM bids; {again} {WINDOWS} ORDER BY window_start, auction");
+        assert_eq!(run(&engine, &sql).await, GOLDEN, "{format}");
+    }
+    // A malformed line is found among good ones; a cut file is an error that names it.
+    write(&path("json"), "c.json", "{\"Price\":1,\"auction\":2,\"ts\":\"2026-01-01T00:00:00\"}\n{\"Pri\n");
+    let told = error(&format!(
+        "{} SELECT * FROM bids", stream(&path("json"), "").replace("'csv'", "'json'")
+    ));
+    let told = told.await;
+    assert!(told.contains("c.json, line 2: "), "{told}");
+    let whole = std::fs::read(path("parquet").join("a.parquet")).unwrap();
+    std::fs::write(path("parquet").join("a.parquet"), &whole[..whole.len() / 2]).unwrap();
+    let told = error(&format!(
+        "{} SELECT * FROM bids", stream(&path("parquet"), "").replace("'csv'", "'parquet'")
+    ));
+    assert!(told.await.contains("a.parquet: "));
+}
+
+#[tokio::test]
+async fn empty_logs_are_empty_and_absent_ones_errors() {
+    let folder = TempDir::new().unwrap();
+    let count = "SELECT count(*) FROM bids";
+    assert_eq!(run(&engine(), &format!("{}{count}", stream(folder.path(), ""))).await, "0\n");
+    write(folder.path(), "empty.csv", "");
+    write(folder.path(), "head.csv", "auction,price,ts\n");
+    write(folder.path(), ".hidden.csv", "x\n1\n");
+    assert_eq!(run(&engine(), &format!("{}{count}", stream(folder.path(), ""))).await, "0\n");
+    let absent = folder.path().join("absent");
+    let told = error(&format!("{}{count}", stream(&absent, ""))).await;
+    assert!(told.contains("absent': No such file or directory"), "{told}");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_stream_is_told() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path();
+    for (sql, want) in [
+        (stream(path, ", colour = 'red'"), "stream bids: there is no option 'colour' here; there are"),
+        (stream(path, "").replace("'file'", "'kafkaesque'"), "there is no connector 'kafkaesque'"),
+        (stream(path, "").replace("ts TIMESTAMP", "ts BIGINT"), "ts is Int64, not a TIMESTAMP"),
+        (stream(path, "").replace("ts - ", "ts + "), "line 2, column 35: the watermark is ts or"),
+        (stream(path, "").replace("FOR ts", "FOR t"), "WATERMARK FOR t: the columns are auction"),
+        (stream(path, ", max_advance = 'soon'"), "max_advance = 'soon'"),
+        (stream(path, "") + &stream(path, ""), "there is a table or stream bids already"),
+        ("DROP STREAM s".to_string(), "there is no stream s"),
+        (
+            stream(path, "") + &WINDOWS.replace("DESCRIPTOR(ts)", "DESCRIPTOR(price)"),
+            "go by its watermark column: DESCRIPTOR(ts), not price",
+        ),
+        (
+            stream(path, "") + &WINDOWS.replace("'10' SECOND", "'1' MONTH"),
+            "months differ in length",
+        ),
+        (stream(path, "") + "SELECT * FROM TUMBLE(bids, ts)", "SIZE is missing"),
+    ] {
+        let told = error(&sql).await;
+        assert!(told.contains(want), "{sql}\n{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_poisoned_time_is_bounded() {
+    let folder = TempDir::new().unwrap();
+    let text = "auction,price,ts\n1,1,2026-01-01T00:00:01\n1,2,2036-01-01T00:00:00\n\
+                1,4,2026-01-01T00:00:02\n";
+    write(folder.path(), "x.csv", text);
+    let sql = "SELECT sum(price) FROM TABLE(TUMBLE(bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+               WHERE window_start < '2030-01-01'";
+    let free = format!("{} {sql}", stream(folder.path(), ""));
+    assert_eq!(run(&engine(), &free).await, "1\n");
+    let bounded = format!("{} {sql}", stream(folder.path(), ", max_advance = '10 seconds'"));
+    assert_eq!(run(&engine(), &bounded).await, "5\n");
+}
