@@ -52,7 +52,7 @@ impl Stream {
         interval: impl Fn(&str) -> Result<i64>,
     ) -> Result<Self> {
         let mut settings = Settings::new(format!("stream {name}"), options);
-        let connector = source::connector(&mut settings, &schema, watermark.as_ref())?;
+        let connector = source::connector(&mut settings, &schema)?;
         let on_error = match settings.choice("on_error", &["fail", "skip"])? {
             "skip" => OnError::Skip,
             _ => OnError::Fail,

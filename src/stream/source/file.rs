@@ -205,32 +205,49 @@ fn next(
     opening: &Opening,
     rejects: &mut Rejects,
 ) -> Result<Option<Rows>> {
-    let unit = format.unit();
-    let named = |line: u64| format!("{}, {unit} {line}", path.display());
+    let (unit, mut wrong) = (format.unit(), Vec::new());
     let parsed = format.next(path, limit, &mut |place, reason, row| {
-        rejects.reject(&named(place.line), reason, row)
+        wrong.push((place, reason.to_string(), row.to_string()));
+        Ok(())
     })?;
-    let Some(Parsed { columns, places }) = parsed else { return Ok(None) };
+    let Some(Parsed { columns, places }) = parsed else {
+        return reject(path, unit, wrong, rejects).map(|()| None);
+    };
     let offsets = places.iter().map(|place| (base + place.ordinal) as i64);
     let offsets = Int64Array::from_iter_values(offsets);
     if places.is_empty() {
+        reject(path, unit, wrong, rejects)?;
         let batch = arrow::record_batch::RecordBatch::new_empty(opening.schema.clone());
         return Ok(Some(Rows { batch, offsets }));
     }
     let (batch, keep) = convert::typed(opening, &columns, places.len(), &mut |row, reason| {
-        rejects.reject(&named(places[row].line), reason, &text(&columns, row))
+        wrong.push((places[row], reason.to_string(), text(&columns, row)));
+        Ok(())
     })
     .map_err(|error| match error {
-        Error::Data(text) if text.starts_with("column ") => {
-            Error::Data(format!("{}: {text}", path.display()))
-        }
+        Error::Data(text) => Error::Data(format!("{}: {text}", path.display())),
         other => other,
     })?;
+    reject(path, unit, wrong, rejects)?;
     let offsets = match keep {
         None => offsets,
         Some(keep) => Int64Array::from(filter(&offsets, &keep)?.to_data()),
     };
     Ok(Some(Rows { batch, offsets }))
+}
+
+/// Rejects records in their order, whichever way they were found to be wrong.
+fn reject(
+    path: &Path,
+    unit: &str,
+    mut wrong: Vec<(Place, String, String)>,
+    rejects: &mut Rejects,
+) -> Result<()> {
+    wrong.sort_by_key(|(place, ..)| place.ordinal);
+    for (place, reason, row) in wrong {
+        rejects.reject(&format!("{}, {unit} {}", path.display(), place.line), &reason, &row)?;
+    }
+    Ok(())
 }
 
 /// A record's declared columns as text.

@@ -6,6 +6,7 @@ mod convert;
 mod csv;
 mod file;
 mod json;
+mod nexmark;
 mod parquet;
 mod rejects;
 
@@ -19,7 +20,6 @@ use arrow::record_batch::RecordBatch;
 
 use super::definition::{OnError, Stream};
 use super::settings::Settings;
-use super::watermark::EventTime;
 use crate::error::Result;
 
 pub use rejects::Rejects;
@@ -93,15 +93,11 @@ pub struct Rows {
 /// The connector that `connector = '...'` names, with its options.
 ///
 /// Errors: an unknown one, with those there are.
-pub fn connector(
-    settings: &mut Settings,
-    schema: &SchemaRef,
-    event_time: Option<&EventTime>,
-) -> Result<Arc<dyn Connector>> {
-    let _ = (schema, event_time);
+pub fn connector(settings: &mut Settings, schema: &SchemaRef) -> Result<Arc<dyn Connector>> {
     let name = settings.required("connector")?;
     match name.to_ascii_lowercase().as_str() {
         "file" => Ok(Arc::new(file::File::new(settings)?)),
+        "nexmark" => Ok(Arc::new(nexmark::Nexmark::new(settings, schema)?)),
         _ => {
             Err(settings.error(format!("there is no connector '{name}'; there are file, nexmark")))
         }
