@@ -20,22 +20,23 @@
 //! # Why the order does not matter
 //!
 //! The final state is a function of the multiset of addends: `top` is a maximum, and bin `b` with
-//! `top - 3 <= b < top` holds the sum over *all* addends of their slices in `b`. For take one addend
-//! and one of its slices, in such a bin `b`. When it was added, `top` (raised for it) was no larger
-//! than the final one, so `b >= top - 3` already held; and `b < top`, since no slice lies above its
-//! addend's leading bit. So the slice was added, not cut off. Later `top` never exceeded the final
-//! one, so `b` never fell off. Sums of integers do not depend on order or grouping, and merging two
-//! states (align to the higher `top`, drop what falls off, add bin by bin) is the same argument for
-//! many addends at once. A carry from bin to bin would break it: part of a bin that is dropped
-//! later would have been saved, or not, by the moment of the carry.
+//! `top - 3 <= b < top` holds the sum over *all* addends of their slices in `b`. For take one
+//! addend and one of its slices, in such a bin `b`. When it was added, `top` (raised for it) was no
+//! larger than the final one, so `b >= top - 3` already held; and `b < top`, since no slice lies
+//! above its addend's leading bit. So the slice was added, not cut off. Later `top` never exceeded
+//! the final one, so `b` never fell off. Sums of integers do not depend on order or grouping, and
+//! merging two states (align to the higher `top`, drop what falls off, add bin by bin) is the same
+//! argument for many addends at once. A carry from bin to bin would break it: part of a bin that
+//! is dropped later would have been saved, or not, by the moment of the carry.
 //!
 //! # How exact it is
 //!
 //! Let M be the largest |addend|, of n. Its leading bit lies in bin `top - 1`, so in units of
 //! 2^-1074 `M >= 2^(32 (top - 1))`, while what an addend loses lies below bin `top - 3`, so is less
 //! than `2^(32 (top - 3)) <= 2^-64 M`. Hence, before the one rounding to nearest even at the end,
-//! **the error is below n * 2^-64 * M**; it is zero if no addend has a bit more
-//! than 64 places below the leading bit of M, and always if M < 2^-978. The plain loop's bound is about n * 2^-53 times the sum of all |addend|.
+//! **the error is below n * 2^-64 * M**; it is zero if no addend has a bit more than 64 places
+//! below the leading bit of M, and always if M < 2^-978. The plain loop's bound is about
+//! n * 2^-53 times the sum of all |addend|.
 //!
 //! # How much it holds
 //!

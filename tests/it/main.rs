@@ -10,3 +10,5 @@ mod laws;
 mod sql;
 /// Streams, as a batch and as pipelines.
 mod stream;
+/// Accumulators, and our aggregate functions, against DataFusion's.
+mod aggregates;

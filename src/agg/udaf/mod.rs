@@ -31,7 +31,7 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Expr, GroupsAccumulator, Operator,
     ReversedUDAF, SetMonotonicity, Signature, StatisticsArgs,
 };
-use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
+use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op;
 
 use super::float_sum;
 
@@ -162,6 +162,12 @@ impl AggregateUDFImpl for Reproducible {
         self.inner().value_from_stats(args)
     }
 
+    /// None of the four depends on order. DataFusion's `avg` does not say so, and its grouped
+    /// accumulator panics on the ORDER BY it then gets as an argument.
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        AggregateOrderSensitivity::Insensitive
+    }
+
     fn with_beneficial_ordering(
         self: Arc<Self>,
         beneficial_ordering: bool,
@@ -231,10 +237,6 @@ impl AggregateUDFImpl for Reproducible {
         self.inner().window_function_display_name(params)
     }
 
-    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        self.inner().order_sensitivity()
-    }
-
     fn is_descending(&self) -> Option<bool> {
         self.inner().is_descending()
     }
@@ -289,5 +291,6 @@ fn best<T: ArrowPrimitiveType + Send>(
             *kept = new;
         }
     };
-    Box::new(PrimitiveGroupsAccumulator::<T, _>::new(data_type, keep).with_starting_value(start))
+    let best = prim_op::PrimitiveGroupsAccumulator::<T, _>::new(data_type, keep);
+    Box::new(best.with_starting_value(start))
 }
