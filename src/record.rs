@@ -70,6 +70,22 @@ pub struct Program {
     pub twin: Twin,
 }
 
+/// The file and line of a line (from 1) of linked text, by its `Program::parts`:
+/// `shaders/lib/grid.wgsl:14`, or `<predicate>:2` for a part that no file holds.
+pub fn place(parts: &[(usize, String)], line: usize) -> String {
+    match parts.iter().rev().find(|(first, _)| *first <= line) {
+        Some((first, name)) => {
+            let line = line - first + 1;
+            if name.starts_with('<') {
+                format!("{name}:{line}")
+            } else {
+                format!("shaders/{name}.wgsl:{line}")
+            }
+        }
+        None => format!("linked text:{line}"),
+    }
+}
+
 /// One step of a recording. Steps take effect in their order, on each player alike; a recording
 /// that lists its uploads first and its downloads last is the one whose stages can be timed apart.
 pub enum Command {

@@ -7,8 +7,8 @@ use parking_lot::Mutex;
 
 use super::context::Context;
 use crate::error::DeviceError;
-use crate::kernel::link;
-use crate::record::{Access, Program};
+use crate::record::{Access, Program, place};
+use crate::schedule::trace;
 
 /// A kernel ready to be dispatched.
 pub(super) struct Pipeline {
@@ -47,6 +47,7 @@ impl Pipelines {
 }
 
 fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError> {
+    let _span = trace::span(trace::Kind::Compile, &program.label);
     let module = module(context, program)?;
     let told = |error| match error {
         DeviceError::Validation(text) => {
@@ -146,7 +147,7 @@ fn explain(program: &Program, module: &wgpu::ShaderModule) -> Option<String> {
     let why: Vec<&str> = lines.filter_map(|line| line.strip_prefix("= ")).collect();
     let told_line = message.location.map(|location| location.line_number as usize);
     let place = match underlined_line(&message.message).or(told_line) {
-        Some(line) => link::locate(&program.parts, line),
+        Some(line) => place(&program.parts, line),
         None => "somewhere".into(),
     };
     let mut told = format!("{place}: {what}");

@@ -9,7 +9,7 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -20,6 +20,7 @@ use super::ring::{Readback, Readbacks, Ring};
 use super::stamps::Stamps;
 use crate::error::DeviceError;
 use crate::record::{Completed, Recording};
+use crate::schedule::trace;
 
 /// Flights between the two threads. One is with the poller, one waits here, and the submitter
 /// holds one more while this is full: three submits in flight, enough to hide the host's part.
@@ -89,13 +90,20 @@ pub(super) fn gone() -> DeviceError {
 
 /// A submit that the device works on.
 struct Flight {
+    label: String,
     index: wgpu::SubmissionIndex,
     /// Answers once the readback buffer is mapped; absent where nothing is read back.
     mapped: Option<mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>>,
+    outcome: Outcome,
+    answer: Answer,
+}
+
+/// What a submit leaves to be read.
+struct Outcome {
     readback: Option<Readback>,
+    /// Bytes of the readback buffer that answer each download.
     downloads: Vec<std::ops::Range<u64>>,
     stamps: Option<Stamps>,
-    answer: Answer,
 }
 
 /// What both threads share.
@@ -117,6 +125,7 @@ impl Crew {
                     }
                 }
                 Err(error) => {
+                    self.close_if_failed();
                     answer.send(Err(error)).ok();
                 }
             }
@@ -133,6 +142,7 @@ impl Crew {
         context.health.check()?;
         let encoding = Encoding { context, pipelines, readbacks: &self.readbacks };
         let label = recording.label.clone();
+        let span = trace::span(trace::Kind::Submit, &label);
         let encoded = context.validated(|| encoding.encode(recording)).and_then(|inner| inner);
         let Encoded { encoder, staged, readback, downloads, stamps } =
             encoded.map_err(|error| in_recording(&label, error))?;
@@ -161,19 +171,36 @@ impl Crew {
         }
         let index = context.validated(|| context.queue.submit([commands]))?;
         context.health.check()?;
-        Ok(move |answer| Flight { index, mapped, readback, downloads, stamps, answer })
+        drop(span);
+        let outcome = Outcome { readback, downloads, stamps };
+        Ok(move |answer| Flight { label, index, mapped, outcome, answer })
     }
 
     fn answer_all(&self, flights: &mpsc::Receiver<Flight>) {
         while let Ok(flight) = flights.recv() {
-            let Flight { index, mapped, readback, downloads, stamps, answer } = flight;
-            let result = self
-                .wait(&index, mapped.as_ref())
-                .and_then(|()| self.collect(readback, &downloads, stamps.as_ref()));
-            if self.context.health.check().is_err() {
-                self.ring.close();
-            }
+            let Flight { label, index, mapped, outcome, answer } = flight;
+            let result = self.wait(&index, mapped.as_ref()).and_then(|()| {
+                let done = Instant::now();
+                let _span = trace::span(trace::Kind::Readback, &label);
+                let completed = self.collect(outcome)?;
+                let Completed { upload_ns, kernel_ns, download_ns, .. } = completed;
+                let parts = [
+                    (trace::Kind::Upload, upload_ns),
+                    (trace::Kind::Kernel, kernel_ns),
+                    (trace::Kind::Download, download_ns),
+                ];
+                trace::submitted(&label, done, parts);
+                Ok(completed)
+            });
+            self.close_if_failed();
             answer.send(result).ok();
+        }
+    }
+
+    /// Wakes who waits for the ring of a context that failed: nobody may give memory back to it.
+    fn close_if_failed(&self) {
+        if self.context.health.check().is_err() {
+            self.ring.close();
         }
     }
 
@@ -210,12 +237,8 @@ impl Crew {
         }
     }
 
-    fn collect(
-        &self,
-        readback: Option<Readback>,
-        downloads: &[std::ops::Range<u64>],
-        stamps: Option<&Stamps>,
-    ) -> Result<Completed, DeviceError> {
+    fn collect(&self, outcome: Outcome) -> Result<Completed, DeviceError> {
+        let Outcome { readback, downloads, stamps } = outcome;
         let mut completed = Completed::default();
         let Some(readback) = readback else { return Ok(completed) };
         let view = readback.buffer.get_mapped_range(..).map_err(|error| {
@@ -227,7 +250,7 @@ impl Crew {
                 bytemuck::pod_collect_to_vec(&view[range.start as usize..range.end as usize])
             })
             .collect();
-        if let Some(stamps) = stamps {
+        if let Some(stamps) = &stamps {
             stamps.read(&view, &mut completed);
         }
         drop(view);

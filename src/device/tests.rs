@@ -349,3 +349,14 @@ async fn floats_are_probed() {
     assert!(!least.capabilities().floats.f64_add_mul);
     assert_eq!(least.capabilities().floats.f32_add_mul, floats.f32_add_mul);
 }
+
+#[tokio::test]
+async fn times_are_told_apart() {
+    let Some(player) = shared(None) else { return };
+    let completed = add_one_to(&*player, 4 << 20).await.unwrap();
+    let times = [completed.upload_ns, completed.kernel_ns, completed.download_ns];
+    println!("{times:?}");
+    if player.capabilities().kind == AdapterKind::Software {
+        assert!(times.iter().all(|ns| (1_000..60_000_000_000).contains(ns)), "{times:?}");
+    }
+}

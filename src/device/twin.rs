@@ -15,6 +15,7 @@ use super::fault::{Fault, Faults};
 use super::{AdapterKind, Capabilities, FloatExactness, Player, Tier, check};
 use crate::error::DeviceError;
 use crate::record::{Bound, Buffer, Command, Completed, Program, Recording, Staging};
+use crate::schedule::trace;
 
 /// What fresh memory holds. A kernel that reads what nobody wrote should be seen to.
 const POISON: u32 = 0xDEAD_BEEF;
@@ -195,6 +196,7 @@ fn dispatch(program: &Program, bindings: &[Buffer], groups: u32) -> Result<(), D
     if groups == 0 {
         return Ok(());
     }
+    let _span = trace::span(trace::Kind::Twin, &program.label);
     // No buffer is bound twice (`check`), so that none is locked twice.
     let mut locked = bindings.iter().map(words).collect::<Result<Vec<_>, _>>()?;
     let buffers = locked.iter_mut().map(|guard| guard.as_mut_slice()).collect();

@@ -39,21 +39,6 @@ fn is_directive(line: &str) -> bool {
     line.starts_with("enable ") || line.starts_with("requires ")
 }
 
-/// The place of a line (from 1) of linked text: `shaders/lib/grid.wgsl:14`.
-pub fn locate(parts: &[(usize, String)], line: usize) -> String {
-    match parts.iter().rev().find(|(first, _)| *first <= line) {
-        Some((first, name)) => {
-            let line = line - first + 1;
-            if name.starts_with('<') {
-                format!("{name}:{line}")
-            } else {
-                format!("shaders/{name}.wgsl:{line}")
-            }
-        }
-        None => format!("linked text:{line}"),
-    }
-}
-
 /// The text of a part: `embedded`, or what `$THALWEG_SHADERS/NAME.wgsl` holds now, so that a
 /// kernel can be tried without a build.
 pub fn part<'a>(name: &str, embedded: &'a str) -> Cow<'a, str> {
@@ -71,13 +56,14 @@ pub fn part<'a>(name: &str, embedded: &'a str) -> Cow<'a, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::place;
 
     #[test]
     fn every_line_is_told_by_its_file() {
         let (text, parts) =
             link(&[("lib/a", "one\ntwo"), ("<predicate>", "three\n"), ("k", "four\nfive\n")]);
         assert_eq!(text, "one\ntwo\nthree\nfour\nfive\n");
-        let places: Vec<_> = (1..=5).map(|line| locate(&parts, line)).collect();
+        let places: Vec<_> = (1..=5).map(|line| place(&parts, line)).collect();
         let expected = [
             "shaders/lib/a.wgsl:1",
             "shaders/lib/a.wgsl:2",
@@ -93,13 +79,13 @@ mod tests {
         let (text, parts) =
             link(&[("a", "x\n"), ("b", "enable f16;\ny\n"), ("c", "enable f16;\n")]);
         assert_eq!(text, "enable f16;\nx\n\ny\n\n");
-        assert_eq!(locate(&parts, 4), "shaders/b.wgsl:2");
-        assert_eq!(locate(&parts, 1), "linked text:1");
+        assert_eq!(place(&parts, 4), "shaders/b.wgsl:2");
+        assert_eq!(place(&parts, 1), "linked text:1");
     }
 
     #[test]
     fn an_empty_part_claims_no_line() {
         let (_, parts) = link(&[("a", ""), ("b", "x\n")]);
-        assert_eq!(locate(&parts, 1), "shaders/b.wgsl:1");
+        assert_eq!(place(&parts, 1), "shaders/b.wgsl:1");
     }
 }

@@ -149,7 +149,9 @@ proptest! {
     }
 
     #[test]
-    fn no_order_of_events_breaks_it(events in prop::collection::vec((0usize..6, 0usize..4), 0..60)) {
+    fn no_order_of_events_breaks_it(
+        events in prop::collection::vec((0usize..6, 0usize..4), 0..60),
+    ) {
         let (mut schedule, _) = Schedule::new(3);
         for (kind, slot) in events {
             let event = match kind {
