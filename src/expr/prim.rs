@@ -8,7 +8,8 @@ use crate::expr::ir::{Fault, Prim, Rep};
 
 /// Declares primitives: the static, its WGSL function, its twin, and what makes a row fail.
 macro_rules! prims {
-    ($all:ident: $($(#[$doc:meta])* $name:ident = $wgsl:literal ($($arg:ident),*) -> $result:ident: $eval:expr
+    ($all:ident: $($(#[$doc:meta])*
+        $name:ident = $wgsl:literal ($($arg:ident),*) -> $result:ident: $eval:expr
         $(, $fault:ident if $test:literal: $fails:expr)?;)*) => {
         $(
             $(#[$doc])*

@@ -80,6 +80,7 @@ impl Scope for TestScope {
             f64_add_mul: true,
             f64_div: true,
             f64_sqrt: true,
+            ..FloatExactness::default()
         }
     }
 }
