@@ -4,11 +4,16 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
 
 mod support;
+
+/// Accumulators, and our aggregate functions, against DataFusion's.
+mod aggregates;
 /// The laws of the repository.
 mod laws;
+/// Real files, the same on both sides.
+mod real;
 /// SQL logic tests under every placement.
 mod sql;
 /// Streams, as a batch and as pipelines.
 mod stream;
-/// Accumulators, and our aggregate functions, against DataFusion's.
-mod aggregates;
+/// TPC-H at scale 1 against known answers.
+mod tpch;

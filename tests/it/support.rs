@@ -1,5 +1,6 @@
 //! What several subjects share: engines, and rows as text.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -86,4 +87,27 @@ fn column_text(column: &dyn Array) -> Result<Vec<String>> {
         })
     };
     (0..column.len()).map(text).collect()
+}
+
+/// A folder of the data that stands beside the repository and is not ours to copy.
+///
+/// Missing, it fails the test where `CI` is set, and elsewhere says that the test did not run.
+pub fn shared_data(name: &str) -> Option<PathBuf> {
+    let folder = Path::new("../shared/data").join(name);
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    let missing = format!("{} is missing: this test cannot run", folder.display());
+    assert!(std::env::var_os("CI").is_none(), "{missing}");
+    eprintln!("NOT RUN: {missing}");
+    None
+}
+
+/// The rows of a query that must answer, as text.
+pub async fn rows(engine: &Engine, sql: &str) -> Answer {
+    match run(engine, sql).await {
+        Ok(Some(answer)) => answer,
+        Ok(None) => panic!("no rows come from: {sql}"),
+        Err(error) => panic!("{error}\nin: {sql}"),
+    }
 }
