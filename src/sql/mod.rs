@@ -12,12 +12,15 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
+use futures::TryStreamExt;
 use parking_lot::RwLock;
 
 use crate::config::Options;
 use crate::error::{Error, Result};
+use crate::plan::files;
 use crate::stream::definition::Stream;
 use crate::stream::table::StreamTable;
 
@@ -47,7 +50,7 @@ pub enum Kind {
 
 /// What a statement answers.
 pub enum Outcome {
-    /// DDL, SET, INSERT: nothing to print.
+    /// DDL, SET, INSERT, COPY: nothing to print.
     Done,
     /// A query's rows.
     Rows(SendableRecordBatchStream),
@@ -108,13 +111,21 @@ impl Engine {
     async fn execute_sql(&self, statement: DfStatement) -> Result<Outcome> {
         let plan = self.context.state().statement_to_plan(statement).await?;
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
+        let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
         let frame = self.context.execute_logical_plan(plan).await?;
         let task = Arc::new(frame.task_ctx());
         let physical = frame.create_physical_plan().await?;
         if silent {
             return Ok(Outcome::Done);
         }
-        Ok(Outcome::Rows(datafusion::physical_plan::execute_stream(physical, task)?))
+        let rows = execute_stream(Arc::clone(&physical), Arc::clone(&task))?;
+        let mut rows = files::blame(rows, physical, task);
+        if writes {
+            // The count of rows written is no result that was asked for.
+            while rows.try_next().await?.is_some() {}
+            return Ok(Outcome::Done);
+        }
+        Ok(Outcome::Rows(rows))
     }
 
     async fn create_stream(&self, create: CreateStream) -> Result<Outcome> {

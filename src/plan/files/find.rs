@@ -1,0 +1,451 @@
+//! From a name to files: what is there, of which form, in which partition layout.
+
+use std::path::{Path as LocalPath, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::CsvOptions;
+use datafusion::datasource::file_format::FileFormat;
+use datafusion::datasource::file_format::arrow::ArrowFormat;
+use datafusion::datasource::file_format::avro::AvroFormat;
+use datafusion::datasource::file_format::csv::CsvFormat;
+use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use datafusion::datasource::file_format::json::JsonFormat;
+use datafusion::datasource::file_format::parquet::ParquetFormat;
+use datafusion::datasource::listing::ListingTableUrl;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionState;
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+use url::Url;
+
+use super::{data, user};
+
+/// Requests for files' sizes and headers under way at once.
+pub const CONCURRENT_REQUESTS: usize = 32;
+
+/// What a name stands for.
+pub enum Found {
+    /// No table by this name, and no reason to think that files were meant.
+    Nothing,
+    Delta(Url),
+    Files(Files),
+}
+
+/// Forms of a data file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    Parquet,
+    Csv,
+    /// CSV by tabs.
+    Tsv,
+    Json,
+    Arrow,
+    Avro,
+}
+
+/// Files of one form that are to be one table; at least one.
+pub struct Files {
+    pub store: Arc<dyn ObjectStore>,
+    /// The store's URL with the directory that all files are in.
+    base: Url,
+    pub form: Form,
+    pub compression: FileCompressionType,
+    /// In the order of their paths.
+    pub objects: Vec<ObjectMeta>,
+    /// Columns that the directories' names hold, outermost first.
+    pub partitions: Vec<(String, DataType)>,
+}
+
+/// Form and compression by a file's name; none for names that tell nothing.
+fn form_of(name: &str) -> Option<(Form, FileCompressionType)> {
+    let lower = name.to_ascii_lowercase();
+    let (stem, last) = lower.rsplit_once('.')?;
+    let compression = last.parse::<FileCompressionType>().ok();
+    let compression = compression.filter(FileCompressionType::is_compressed);
+    let form = match compression {
+        Some(_) => stem.rsplit_once('.')?.1,
+        None => last,
+    };
+    let form = match form {
+        "parquet" | "pq" => Form::Parquet,
+        "csv" => Form::Csv,
+        "tsv" => Form::Tsv,
+        "json" | "ndjson" | "jsonl" => Form::Json,
+        "arrow" | "ipc" | "feather" => Form::Arrow,
+        "avro" => Form::Avro,
+        _ => return None,
+    };
+    Some((form, compression.unwrap_or(FileCompressionType::UNCOMPRESSED)))
+}
+
+/// Looks a name up. Errors: it names files and there are none, or files of several forms.
+pub async fn find(state: &SessionState, name: &str) -> Result<Found> {
+    let (base, paths) = match Url::parse(name) {
+        // A single letter is a drive of Windows.
+        Ok(url) if url.scheme().len() > 1 => match remote(state, &url).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Ok(Found::Delta(url)),
+            Err(error) => return Err(unreachable_url(&url, &error)),
+        },
+        _ => match local(name)? {
+            Local::Nothing => return Ok(Found::Nothing),
+            Local::Delta(url) => return Ok(Found::Delta(url)),
+            Local::Files(base, paths) => (base, paths),
+        },
+    };
+    let store = state.runtime_env().object_store(ListingTableUrl::try_new(base.clone(), None)?)?;
+    let heads = futures::stream::iter(paths).map(|path| {
+        let store = Arc::clone(&store);
+        async move { store.head(&path).await }
+    });
+    let objects: Result<Vec<ObjectMeta>, _> =
+        heads.buffered(CONCURRENT_REQUESTS).try_collect().await;
+    let objects = match objects {
+        Ok(objects) => objects,
+        Err(error) if base.scheme() == "file" => return Err(error.into()),
+        Err(error) => return Err(unreachable_url(&base, &error.into())),
+    };
+    let (form, compression, objects) = one_form(name, objects)?;
+    let partitions = partitions(&base, &objects)?;
+    Ok(Found::Files(Files { store, base, form, compression, objects, partitions }))
+}
+
+enum Local {
+    Nothing,
+    Delta(Url),
+    Files(Url, Vec<Path>),
+}
+
+fn local(name: &str) -> Result<Local> {
+    let pattern = name.contains(['*', '?', '[']);
+    let path = LocalPath::new(name);
+    if pattern && !path.exists() {
+        return local_pattern(name);
+    }
+    // A name with a slash or a file's ending was meant as a file.
+    let meant = name.contains('/') || form_of(name).is_some();
+    if !path.exists() {
+        return match meant {
+            true => Err(user(format!("file '{name}' does not exist"))),
+            false => Ok(Local::Nothing),
+        };
+    }
+    let absolute = std::path::absolute(path)?;
+    if path.is_file() {
+        let parent = absolute.parent().unwrap_or(&absolute);
+        return Ok(Local::Files(directory_url(parent)?, vec![object_path(&absolute)?]));
+    }
+    if path.join("_delta_log").is_dir() {
+        return Ok(Local::Delta(directory_url(&absolute)?));
+    }
+    let mut files = Vec::new();
+    walk(&absolute, &mut files)?;
+    if files.is_empty() && meant {
+        return Err(user(format!("directory '{name}' holds no data files")));
+    }
+    if files.is_empty() {
+        return Ok(Local::Nothing);
+    }
+    let files: Result<Vec<Path>> = files.iter().map(|file| object_path(file)).collect();
+    Ok(Local::Files(directory_url(&absolute)?, files?))
+}
+
+fn local_pattern(name: &str) -> Result<Local> {
+    let wrong = |error: glob::PatternError| user(format!("'{name}' is no file pattern: {error}"));
+    let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
+    let mut files = Vec::new();
+    for entry in glob::glob_with(name, options).map_err(wrong)? {
+        let path = std::path::absolute(entry.map_err(std::io::Error::from)?)?;
+        match path.is_dir() {
+            true => walk(&path, &mut files)?,
+            false => files.push(path),
+        }
+    }
+    files.retain(|file| file.file_name().is_some_and(|name| !is_hidden(&name.to_string_lossy())));
+    files.sort();
+    files.dedup();
+    if files.is_empty() {
+        return Err(user(format!("no file matches '{name}'")));
+    }
+    let fixed = name.find(['*', '?', '[']).map_or(name, |at| &name[..at]);
+    let fixed = fixed.rsplit_once('/').map_or(".", |(directory, _)| directory);
+    let base = std::path::absolute(if fixed.is_empty() { "/" } else { fixed })?;
+    let files: Result<Vec<Path>> = files.iter().map(|file| object_path(file)).collect();
+    Ok(Local::Files(directory_url(&base)?, files?))
+}
+
+/// All data files below a directory, by name; what starts with `_` or `.` is another program's.
+fn walk(directory: &LocalPath, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries: std::io::Result<Vec<_>> = std::fs::read_dir(directory)?.collect();
+    let mut entries: Vec<PathBuf> = entries?.into_iter().map(|entry| entry.path()).collect();
+    entries.sort();
+    for path in entries {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        let name = name.unwrap_or_default();
+        if is_hidden(&name) {
+            continue;
+        }
+        match path.is_dir() {
+            true => walk(&path, files)?,
+            false if form_of(&name).is_some() => files.push(path),
+            false => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_'])
+}
+
+fn directory_url(path: &LocalPath) -> Result<Url> {
+    let wrong = |()| user(format!("'{}' is no path of a directory", path.display()));
+    Url::from_directory_path(path).map_err(wrong)
+}
+
+fn object_path(path: &LocalPath) -> Result<Path> {
+    Path::from_absolute_path(path).map_err(|error| user(error.to_string()))
+}
+
+/// What a URL names: its base and paths, or none for the root of a Delta table.
+async fn remote(state: &SessionState, url: &Url) -> Result<Option<(Url, Vec<Path>)>> {
+    let store = state.runtime_env().object_store(ListingTableUrl::try_new(url.clone(), None)?)?;
+    let full = percent_free(url.path());
+    let fixed = full.find(['*', '?', '[']).unwrap_or(full.len());
+    let fixed = full[..fixed].rfind('/').map_or(0, |at| at + 1);
+    let base = url.join(&full[..fixed]).map_err(|error| user(format!("'{url}': {error}")))?;
+    let single = fixed < full.len() && !full.contains(['*', '?', '[']);
+    if single && (form_of(&full).is_some() || url.scheme().starts_with("http")) {
+        return Ok(Some((base, vec![Path::from_url_path(url.path())?])));
+    }
+    // A directory, with or without its slash; or a pattern over what lies below the base.
+    let below = if single { full.as_str() } else { &full[..fixed] };
+    let prefix = Path::parse(below.trim_matches('/'))?;
+    let listed: Vec<ObjectMeta> = store.list(Some(&prefix)).try_collect().await?;
+    let mut paths: Vec<Path> = listed.into_iter().map(|object| object.location).collect();
+    paths.sort();
+    if paths.iter().any(|path| path.as_ref().contains("/_delta_log/")) && full.len() == below.len()
+    {
+        return Ok(None);
+    }
+    if full.contains(['*', '?', '[']) {
+        let pattern = glob::Pattern::new(full.trim_start_matches('/'))
+            .map_err(|error| user(format!("'{url}' is no file pattern: {error}")))?;
+        let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
+        paths.retain(|path| pattern.matches_with(path.as_ref(), options));
+    }
+    paths.retain(|path| path.filename().is_some_and(|name| !is_hidden(name)));
+    if paths.is_empty() {
+        return Err(user(format!("there are no files at '{url}'")));
+    }
+    let base = if single { url.join(&format!("{full}/")).unwrap_or(base) } else { base };
+    Ok(Some((base, paths)))
+}
+
+/// The store's error with what a user can do about it.
+fn unreachable_url(url: &Url, error: &DataFusionError) -> DataFusionError {
+    let cause = super::blame::cause(error);
+    let hint = match url.scheme() {
+        "s3" | "s3a" => {
+            "; the region and the keys come from AWS_REGION, AWS_ACCESS_KEY_ID and \
+             AWS_SECRET_ACCESS_KEY, a public bucket needs AWS_SKIP_SIGNATURE=true"
+        }
+        _ => "",
+    };
+    match error.find_root() {
+        DataFusionError::External(ours) if ours.is::<crate::error::Error>() => user(cause),
+        _ => data(format!("'{url}': {cause}{hint}")),
+    }
+}
+
+fn percent_free(path: &str) -> String {
+    Path::from_url_path(path).map_or_else(
+        |_| path.to_string(),
+        |clean| {
+            let slash = if path.ends_with('/') { "/" } else { "" };
+            format!("/{clean}{slash}")
+        },
+    )
+}
+
+/// The files that tell their form, which must be the same for all.
+fn one_form(
+    name: &str,
+    objects: Vec<ObjectMeta>,
+) -> Result<(Form, FileCompressionType, Vec<ObjectMeta>)> {
+    let known = |object: &ObjectMeta| form_of(object.location.filename().unwrap_or_default());
+    let only = objects.len() == 1;
+    let objects: Vec<ObjectMeta> =
+        objects.into_iter().filter(|object| only || known(object).is_some()).collect();
+    let Some(first) = objects.first() else {
+        return Err(user(format!("'{name}' holds no data files")));
+    };
+    let Some((form, compression)) = known(first) else {
+        return Err(user(format!(
+            "'{name}': the name does not tell the form of the file; it should end in .parquet, \
+             .csv, .tsv, .json, .ndjson, .arrow or .avro, text also in .gz, .bz2, .xz or .zst"
+        )));
+    };
+    if let Some(other) = objects.iter().find(|object| known(object) != Some((form, compression))) {
+        return Err(data(format!(
+            "'{name}' is not one table: '{}' and '{}' are files of different forms; \
+             a pattern such as '*.parquet' picks some of them",
+            file_name(first),
+            file_name(other)
+        )));
+    }
+    Ok((form, compression, objects))
+}
+
+/// The last part of a file's path, for messages about files of one directory.
+pub fn file_name(object: &ObjectMeta) -> &str {
+    object.location.filename().unwrap_or(object.location.as_ref())
+}
+
+/// The columns that directories named `column=value` hold. Errors: not all files lie in the same
+/// columns' directories.
+fn partitions(base: &Url, objects: &[ObjectMeta]) -> Result<Vec<(String, DataType)>> {
+    let root = ListingTableUrl::try_new(base.clone(), None)?;
+    let layout = |object: &ObjectMeta| -> Vec<(String, String)> {
+        let segments = root.strip_prefix(&object.location).into_iter().flatten();
+        let pairs = segments.filter_map(|segment| segment.split_once('='));
+        pairs.map(|(column, value)| (column.to_string(), value.to_string())).collect()
+    };
+    let layouts: Vec<_> = objects.iter().map(layout).collect();
+    let columns = |at: usize| layouts[at].iter().map(|(column, _)| column.as_str());
+    for at in 1..layouts.len() {
+        if !columns(at).eq(columns(0)) {
+            return Err(data(format!(
+                "files lie in different partition directories: '{}' and '{}'",
+                objects[0].location, objects[at].location
+            )));
+        }
+    }
+    let kind = |column: usize| kind_of(layouts.iter().map(|layout| layout[column].1.as_str()));
+    Ok(columns(0).enumerate().map(|(at, column)| (column.to_string(), kind(at))).collect())
+}
+
+/// Numbers where all are written as numbers are, else text. `01` stays text: a filter on a number
+/// 1 would look for a directory named 1.
+fn kind_of<'a>(mut values: impl Iterator<Item = &'a str>) -> DataType {
+    let plain = |value: &str| value.parse::<i64>().is_ok_and(|number| number.to_string() == value);
+    match values.all(plain) {
+        true => DataType::Int64,
+        false => DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8)),
+    }
+}
+
+impl Files {
+    /// The format that reads these files, before anything is known of their columns.
+    pub async fn format(&self, state: &SessionState) -> Result<Arc<dyn FileFormat>> {
+        let options = state.default_table_options();
+        Ok(match self.form {
+            Form::Parquet => Arc::new(ParquetFormat::default().with_options(options.parquet)),
+            Form::Csv | Form::Tsv => {
+                let mut csv: CsvOptions = options.csv;
+                csv.delimiter = super::csv::delimiter(self).await?;
+                csv.newlines_in_values = Some(super::csv::has_newlines_in_values(self, csv.quote)?);
+                let format = CsvFormat::default().with_options(csv);
+                Arc::new(format.with_file_compression_type(self.compression))
+            }
+            Form::Json => {
+                let lines = !self.starts_with(b"[").await?;
+                let format = JsonFormat::default().with_options(options.json);
+                let format = format.with_newline_delimited(lines);
+                let format = format.with_schema_infer_max_rec(super::schema::SAMPLED_ROWS);
+                Arc::new(format.with_file_compression_type(self.compression))
+            }
+            Form::Arrow => Arc::new(ArrowFormat),
+            Form::Avro => Arc::new(AvroFormat),
+        })
+    }
+
+    /// Whether the first file, past blanks, starts so. False where it is compressed.
+    async fn starts_with(&self, start: &[u8]) -> Result<bool> {
+        Ok(self.head().await?.trim_ascii_start().starts_with(start))
+    }
+
+    /// The first bytes of the first file that has some; none where files are compressed.
+    pub async fn head(&self) -> Result<bytes::Bytes> {
+        /// Room for any header line that a person could read.
+        const HEAD_BYTES: u64 = 64 << 10;
+        let first = self.objects.iter().find(|object| object.size > 0);
+        match first {
+            Some(object) if !self.compression.is_compressed() => {
+                let range = 0..object.size.min(HEAD_BYTES);
+                Ok(self.store.get_range(&object.location, range).await?)
+            }
+            _ => Ok(bytes::Bytes::new()),
+        }
+    }
+
+    /// The path of a file that is on this machine.
+    pub fn local_path(&self, object: &ObjectMeta) -> Option<PathBuf> {
+        let url = self.base.join(&format!("/{}", object.location)).ok()?;
+        (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
+    }
+
+    /// The ending that a listing of the base keeps.
+    pub fn extension(&self) -> String {
+        if self.partitions.is_empty() {
+            return String::new(); // each file is named
+        }
+        let name = file_name(&self.objects[0]);
+        let endings = 1 + usize::from(self.compression.is_compressed());
+        let start = name.rmatch_indices('.').nth(endings - 1).map_or(0, |(at, _)| at);
+        name[start..].to_string()
+    }
+
+    /// What the table reads: each file by name or, where directories hold columns, their base.
+    pub fn table_paths(&self) -> Result<Vec<ListingTableUrl>> {
+        if !self.partitions.is_empty() {
+            return Ok(vec![ListingTableUrl::try_new(self.base.clone(), None)?]);
+        }
+        let url = |object: &ObjectMeta| {
+            let mut url = self.base.clone();
+            url.set_path(&format!("/{}", object.location));
+            ListingTableUrl::try_new(url, None)
+        };
+        self.objects.iter().map(url).collect()
+    }
+
+    /// A file as its user would name it.
+    pub fn shown(&self, object: &ObjectMeta) -> String {
+        shown(self.base.scheme(), self.base.host_str(), &object.location)
+    }
+}
+
+/// A location as its user would name it: below the working directory by the relative path.
+pub fn shown(scheme: &str, host: Option<&str>, location: &Path) -> String {
+    if scheme != "file" {
+        return format!("{scheme}://{}/{location}", host.unwrap_or_default());
+    }
+    let absolute = PathBuf::from(format!("/{location}"));
+    let here = std::env::current_dir().unwrap_or_default();
+    absolute.strip_prefix(here).unwrap_or(&absolute).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_form_and_compression() {
+        use FileCompressionType as C;
+        assert_eq!(form_of("a.csv"), Some((Form::Csv, C::UNCOMPRESSED)));
+        assert_eq!(form_of("a.b.NDJSON.gz"), Some((Form::Json, C::GZIP)));
+        assert_eq!(form_of("a.csv.zst"), Some((Form::Csv, C::ZSTD)));
+        assert_eq!(form_of("csv"), None);
+        assert_eq!(form_of("a.gz"), None);
+        assert_eq!(form_of("public.orders"), None);
+    }
+
+    #[test]
+    fn partition_values_are_numbers_only_where_written_so() {
+        assert_eq!(kind_of(["2025", "2026", "-1"].into_iter()), DataType::Int64);
+        assert_ne!(kind_of(["1", "02"].into_iter()), DataType::Int64);
+        assert_ne!(kind_of(["1", "x"].into_iter()), DataType::Int64);
+    }
+}

@@ -1,0 +1,139 @@
+//! Files are tables: `FROM 'dir/*.parquet'`, `FROM 's3://bucket/logs/'`, a directory of a Delta
+//! table.
+//!
+//! A name that is no table of the session is looked at as a file, a directory or a pattern. What
+//! it names is checked before a query runs over it: all files are of one form and have columns in
+//! common, CSV headers agree, each file has its place in the partition layout. DataFusion's own
+//! table over files, which does the reading, would leave out or mix up what does not fit.
+
+mod blame;
+mod csv;
+mod find;
+mod schema;
+mod stores;
+
+use std::sync::{Arc, OnceLock, Weak};
+
+use arrow::datatypes::{DataType, Field, Schema};
+use async_trait::async_trait;
+use datafusion::catalog::{DynamicFileCatalog, TableProvider, UrlTableFactory};
+use datafusion::common::Column;
+use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig};
+use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::SessionState;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
+use datafusion::prelude::SessionContext;
+use parking_lot::RwLock;
+
+use crate::error::Error;
+use find::{Files, Found};
+
+pub use blame::blame;
+
+/// The runtime of a session: object stores are opened when a URL names them, and directories are
+/// listed anew by each query (a cached listing would hide files that came later).
+pub fn runtime() -> Result<Arc<RuntimeEnv>> {
+    RuntimeEnvBuilder::new()
+        .with_object_store_registry(Arc::new(stores::Stores::default()))
+        .with_object_list_cache_limit(0)
+        .build_arc()
+}
+
+/// The session with files as tables.
+pub fn with_files(context: SessionContext) -> SessionContext {
+    let tables = Arc::new(FileTables::default());
+    let state = context.state();
+    let catalogs = Arc::clone(state.catalog_list());
+    let catalogs = DynamicFileCatalog::new(catalogs, Arc::clone(&tables) as _);
+    let session = context.session_id();
+    let builder = context.into_state_builder().with_session_id(session);
+    let context = SessionContext::from(builder.with_catalog_list(Arc::new(catalogs)).build());
+    // The state is set here and nowhere else; a second setting would be ignored.
+    let _ = tables.session.set(context.state_weak_ref());
+    context
+}
+
+/// Makes tables of names that the catalog does not know.
+#[derive(Debug, Default)]
+struct FileTables {
+    /// Weak: the session owns this.
+    session: OnceLock<Weak<RwLock<SessionState>>>,
+}
+
+#[async_trait]
+impl UrlTableFactory for FileTables {
+    async fn try_new(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+        let Some(session) = self.session.get().and_then(Weak::upgrade) else { return Ok(None) };
+        let state = session.read().clone();
+        open(&state, name).await
+    }
+}
+
+/// The table that a name stands for; none where the name does not look like files and there are
+/// none either.
+async fn open(state: &SessionState, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    match find::find(state, name).await? {
+        Found::Nothing => Ok(None),
+        Found::Delta(url) => delta(state, name, url).await.map(Some),
+        Found::Files(files) => table(state, files).await.map(Some),
+    }
+}
+
+async fn delta(state: &SessionState, name: &str, url: url::Url) -> Result<Arc<dyn TableProvider>> {
+    let opened = async {
+        let table = deltalake::open_table(url).await.map_err(|error| error.to_string())?;
+        let provider = table.table_provider().with_session(Arc::new(state.clone()));
+        provider.await.map_err(|error| error.to_string())
+    };
+    opened.await.map_err(|error| data(format!("Delta table '{name}': {error}")))
+}
+
+async fn table(state: &SessionState, files: Files) -> Result<Arc<dyn TableProvider>> {
+    let format = files.format(state).await?;
+    let columns = schema::infer(state, &files, &format).await?;
+    let options = ListingOptions::new(format)
+        .with_file_extension(files.extension())
+        .with_table_partition_cols(files.partitions.clone());
+    let config = ListingTableConfig::new_with_multi_paths(files.table_paths()?)
+        .with_listing_options(options)
+        .with_schema(Arc::clone(&columns.stored));
+    let table: Arc<dyn TableProvider> = Arc::new(ListingTable::try_new(config)?);
+    match columns.meant {
+        None => Ok(table),
+        Some(meant) => as_meant(table, &columns.stored, &meant),
+    }
+}
+
+/// The table with its text columns as they are meant. DataFusion's CSV reader knows no spelling of
+/// NULL but the empty one.
+fn as_meant(
+    table: Arc<dyn TableProvider>,
+    stored: &Schema,
+    meant: &Schema,
+) -> Result<Arc<dyn TableProvider>> {
+    let all = table.schema();
+    let expression = |field: &Arc<Field>| -> Result<Expr> {
+        let column = Expr::Column(Column::new(Some("files"), field.name()));
+        let kind = meant.field_with_name(field.name()).ok().map(|field| field.data_type());
+        match (stored.field_with_name(field.name()).ok().map(|f| f.data_type()), kind) {
+            (Some(DataType::Utf8), Some(kind)) => Ok(csv::meant(column, kind)?.alias(field.name())),
+            _ => Ok(column.alias(field.name())),
+        }
+    };
+    let expressions: Result<Vec<Expr>> = all.fields().iter().map(expression).collect();
+    let source = provider_as_source(table);
+    let plan = LogicalPlanBuilder::scan("files", source, None)?.project(expressions?)?.build()?;
+    Ok(Arc::new(ViewTable::new(plan, None)))
+}
+
+/// An error of the rows or files, not of the request.
+fn data(message: impl Into<String>) -> DataFusionError {
+    Error::Data(message.into()).into()
+}
+
+/// An error of the request.
+fn user(message: impl Into<String>) -> DataFusionError {
+    Error::User(message.into()).into()
+}
