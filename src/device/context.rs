@@ -1,8 +1,10 @@
 //! One opened device: handles, health, planted faults. Everything made from a context dies with
 //! it; a lost one is never mended, a new one is opened instead.
 
-use std::sync::Arc;
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 
@@ -80,13 +82,11 @@ impl Context {
 
     /// `Device::poll`, which panics where the device is lost during a wait: told as `Lost`.
     pub fn poll(&self, poll: wgpu::PollType) -> Result<Progress, DeviceError> {
-        let polled =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.device.poll(poll)));
-        match polled {
+        match caught(|| self.device.poll(poll)) {
             Ok(Ok(_)) => Ok(Progress::Reached),
             Ok(Err(wgpu::PollError::Timeout)) => Ok(Progress::Waiting),
             Ok(Err(error)) => Err(self.fail(DeviceError::Lost(error.to_string()))),
-            Err(_) => Err(self.fail(DeviceError::Lost("the driver reported it in a wait".into()))),
+            Err(message) => Err(self.fail(DeviceError::Lost(message))),
         }
     }
 
@@ -152,4 +152,58 @@ fn watch(device: &wgpu::Device, health: &Arc<Health>) {
             other => DeviceError::Validation(other.to_string()),
         });
     }));
+}
+
+thread_local! {
+    /// This thread is inside `caught`.
+    static CATCHING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work`; a panic in it is returned as its message, and not printed: whoever runs a query
+/// must not read of our threads.
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !CATCHING.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = CATCHING.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    CATCHING.set(outer);
+    result.map_err(|payload| match payload.downcast::<String>() {
+        Ok(message) => *message,
+        Err(payload) => payload
+            .downcast::<&str>()
+            .map_or_else(|_| "the driver reported it in a wait".into(), |text| text.to_string()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_its_message() {
+        assert_eq!(caught(|| 5), Ok(5));
+        let lost = "lost";
+        assert_eq!(caught(|| panic!("device {lost}")), Err::<(), _>("device lost".into()));
+        assert_eq!(caught(|| panic!("in words")), Err::<(), _>("in words".into()));
+        assert!(!CATCHING.get());
+    }
+
+    #[test]
+    fn a_loss_outranks_what_it_causes() {
+        let health = Health::default();
+        assert_eq!(health.check(), Ok(()));
+        health.fail(DeviceError::Validation("first".into()));
+        health.fail(DeviceError::Validation("second".into()));
+        assert_eq!(health.check(), Err(DeviceError::Validation("first".into())));
+        health.fail(DeviceError::Lost("gone".into()));
+        health.fail(DeviceError::Lost("again".into()));
+        assert_eq!(health.check(), Err(DeviceError::Lost("gone".into())));
+    }
 }

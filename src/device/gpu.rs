@@ -29,14 +29,7 @@ pub struct Gpu {
 }
 
 /// The players of this process by adapter and tier.
-static OPENED: Mutex<Option<HashMap<(String, Tier), Opened>>> = Mutex::new(None);
-
-/// A player and the adapter to open again should it be lost.
-#[derive(Clone)]
-struct Opened {
-    player: Arc<Gpu>,
-    adapter: wgpu::Adapter,
-}
+static OPENED: Mutex<Option<HashMap<(String, Tier), Arc<Gpu>>>> = Mutex::new(None);
 
 /// The player for the adapter that `options` name, else the preferred one: discrete before
 /// integrated before software. Opened once per process and again after a loss.
@@ -69,28 +62,39 @@ pub fn open_alone(options: &Options, tier: Option<Tier>) -> Result<Arc<Gpu>, Dev
 pub(super) fn open_shared(options: &Options, tier: Option<Tier>) -> Result<Arc<Gpu>, DeviceError> {
     let adapter = adapter::choose(options.adapter.as_deref())?;
     let tier = adapter::tier_to_open(&adapter, tier)?;
-    let key = (adapter::identity(&adapter.get_info()), tier);
+    open_once(&adapter, tier)
+}
+
+/// The player of an adapter, with the tier of the environment or its own.
+pub(super) fn open_adapter(adapter: &wgpu::Adapter) -> Result<Arc<Gpu>, DeviceError> {
+    open_once(adapter, adapter::tier_to_open(adapter, None)?)
+}
+
+/// The process's player of this adapter and tier, made where there is none or a lost one.
+fn open_once(adapter: &wgpu::Adapter, tier: Tier) -> Result<Arc<Gpu>, DeviceError> {
+    let identity = adapter::identity(&adapter.get_info());
     // Held while opening, so that nobody opens the same one twice.
     let mut opened = OPENED.lock();
     let opened = opened.get_or_insert_default();
-    let before = opened.get(&key).cloned();
-    if let Some(Opened { player, .. }) = &before
+    let key = (identity.clone(), tier);
+    if let Some(player) = opened.get(&key)
         && player.context.health.check().is_ok()
     {
         return Ok(Arc::clone(player));
     }
-    // Lost: the adapter may still be good for a new device; if not, ask the drivers again.
-    let adapter = before.map_or(adapter, |before| before.adapter);
-    let (player, adapter) = match Gpu::new(&adapter, tier) {
-        Ok(player) => (player, adapter),
-        Err(error) => {
-            tracing::warn!(%error, "looking for adapters again");
-            adapter::look_again();
-            let adapter = adapter::choose(options.adapter.as_deref())?;
-            (Gpu::new(&adapter, tier)?, adapter)
+    let player = Gpu::new(adapter, tier).or_else(|error| {
+        // After a loss the adapter itself may have gone stale: ask the drivers again.
+        tracing::warn!(%error, "looking for the adapter again");
+        adapter::look_again();
+        let again = adapter::all()?
+            .into_iter()
+            .find(|adapter| adapter::identity(&adapter.get_info()) == identity);
+        match again {
+            Some(adapter) => Gpu::new(&adapter, tier),
+            None => Err(error),
         }
-    };
-    opened.insert(key, Opened { player: Arc::clone(&player), adapter });
+    })?;
+    opened.insert(key, Arc::clone(&player));
     Ok(player)
 }
 

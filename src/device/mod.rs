@@ -9,6 +9,8 @@ pub mod gpu;
 mod pipeline;
 mod pool;
 mod probe;
+pub mod rates;
+pub mod report;
 mod ring;
 mod stamps;
 mod submit;

@@ -2,7 +2,6 @@
 //! kernels are checked against, and what runs where no adapter is; never meant to be fast.
 
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
@@ -11,6 +10,7 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
+use super::context::caught;
 use super::fault::{Fault, Faults};
 use super::{AdapterKind, Capabilities, FloatExactness, Player, Tier, check};
 use crate::error::DeviceError;
@@ -202,8 +202,9 @@ fn dispatch(program: &Program, bindings: &[Buffer], groups: u32) -> Result<(), D
     let buffers = locked.iter_mut().map(|guard| guard.as_mut_slice()).collect();
     let mut bound = Bound { buffers, groups };
     // A twin that indexes out of bounds is a mistake of ours, not of who runs the query.
-    catch_unwind(AssertUnwindSafe(|| (program.twin)(&mut bound))).unwrap_or_else(|_| {
-        Err(DeviceError::Validation(format!("the twin of '{}' panicked", program.label)))
+    caught(|| (program.twin)(&mut bound)).unwrap_or_else(|message| {
+        let label = &program.label;
+        Err(DeviceError::Validation(format!("the twin of '{label}' panicked: {message}")))
     })
 }
 
