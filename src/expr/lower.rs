@@ -11,7 +11,7 @@ mod dates;
 mod functions;
 mod logic;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 

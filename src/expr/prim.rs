@@ -34,6 +34,8 @@ pub mod compare;
 pub mod date;
 pub mod decimal;
 pub mod int;
+#[cfg(test)]
+mod tests;
 
 pub use compare::*;
 pub use date::*;

@@ -8,6 +8,9 @@ use std::collections::{HashMap, HashSet};
 
 use crate::expr::ir::{Expr, Fault, Kind, Prim, Rep};
 
+#[cfg(test)]
+mod tests;
+
 /// A value in generated text: the name (or constant) that holds it and the one that says whether
 /// it is not NULL (`"true"` if it never is).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -265,6 +268,17 @@ fn atom(text: &str) -> String {
     let plain =
         is_name(text) || text.strip_prefix('!').is_some_and(is_name) || !text.contains([' ', '!']);
     if plain { text.into() } else { format!("({text})") }
+}
+
+/// True for one call (or parenthesis) and nothing after it.
+fn is_call(text: &str) -> bool {
+    let Some((name, rest)) = text.split_once('(') else { return false };
+    let mut depth = 1;
+    let closes = rest.char_indices().find(|(_, char)| {
+        depth += i32::from(*char == '(') - i32::from(*char == ')');
+        depth == 0
+    });
+    (name.is_empty() || is_name(name)) && closes.is_some_and(|(at, _)| at + 1 == rest.len())
 }
 
 /// The conjunction of conditions, each once, constants folded.

@@ -20,7 +20,7 @@ use crate::expr::eval::{Env, LookupEntry, eval};
 
 /// Strings and their codes, for all columns and tables alike.
 #[derive(Default)]
-struct Interner(RefCell<Vec<ScalarValue>>);
+pub struct Interner(RefCell<Vec<ScalarValue>>);
 
 impl Interner {
     fn code(&self, value: ScalarValue) -> u128 {
@@ -85,7 +85,8 @@ impl Scope for TestScope {
     }
 }
 
-struct Row<'a> {
+/// One row of the bench as the twin sees it.
+pub struct Row<'a> {
     batch: &'a RecordBatch,
     scope: &'a TestScope,
     strings: &'a Interner,
@@ -313,6 +314,18 @@ impl Bench {
         let logical = logical.unwrap_or_else(|error| panic!("{sql}: {error}"));
         let physical = self.context.create_physical_expr(logical, &schema);
         physical.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The expression, and the scope it was lowered in.
+    pub fn lower(&self, sql: &str) -> (Expr, TestScope) {
+        let mut scope = self.scope();
+        let lowered = lower(&self.physical(sql), &self.schema, &mut scope);
+        (lowered.unwrap_or_else(|reason| panic!("{sql}: {}", reason.0)), scope)
+    }
+
+    /// All rows, for expressions of `scope`.
+    pub fn rows<'a>(&'a self, scope: &'a TestScope, strings: &'a Interner) -> Vec<Row<'a>> {
+        self.rows.iter().map(|batch| Row { batch, scope, strings }).collect()
     }
 
     fn scope(&self) -> TestScope {
