@@ -4,10 +4,13 @@
 //! is wrong. 130: interrupted. Never decides anything about plans or devices.
 
 mod args;
+mod complete;
 mod encode;
 mod failure;
 mod generate;
+mod lexer;
 mod output;
+mod prompt;
 mod script;
 
 use std::io::IsTerminal;
@@ -32,7 +35,10 @@ pub fn main() -> ExitCode {
         .build();
     let outcome = match runtime {
         Ok(runtime) => {
-            let outcome = runtime.block_on(until_interrupted(arguments.command));
+            let outcome = match arguments.command {
+                Command::Sql(sql) if script::is_prompt(&sql) => prompt::run(&runtime, sql),
+                command => runtime.block_on(until_interrupted(command)),
+            };
             // Work that is still running has nobody left to answer to.
             runtime.shutdown_background();
             outcome
@@ -47,11 +53,10 @@ async fn until_interrupted(command: Command) -> Outcome {
     if let Command::Run(_) = command {
         return dispatch(command).await; // drains and commits by itself
     }
-    let prompt = matches!(&command, Command::Sql(sql) if script::is_prompt(sql));
     let mut task = tokio::spawn(dispatch(command));
     tokio::select! {
         done = &mut task => done.unwrap_or_else(|_| Err(Failure::internal())),
-        signal = tokio::signal::ctrl_c(), if !prompt => {
+        signal = tokio::signal::ctrl_c() => {
             signal?;
             task.abort();
             // Long enough for unfinished files to be removed, too short to annoy.
