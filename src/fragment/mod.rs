@@ -1,1 +1,10 @@
-//! A fragment: pipelines of filters, probes and one sink, run slot by slot on a player.
+//! A fragment: pipelines of filters, probes and one sink, as data, as WGSL and as twins.
+//!
+//! Never touches a device: `run` does.
+
+pub mod spec;
+pub mod intern;
+pub mod arena;
+pub mod text;
+pub mod fold;
+pub mod twin;

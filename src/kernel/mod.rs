@@ -1,3 +1,223 @@
 //! The host side of each shader, by the same stem, and the list of them all.
+//!
+//! A kernel is a value: its text, the parts it is linked with, and the faults that the parity tests
+//! plant in it. `Linker` joins it with the generated part of a pipeline; the twin that does the
+//! same on the CPU stands in the kernel's own file.
 
 pub mod link;
+
+pub mod reduce;
+pub mod group_dense;
+pub mod group_hash;
+pub mod settle;
+pub mod select;
+pub mod scan;
+pub mod build;
+
+use std::sync::Arc;
+
+use crate::device::{AdapterKind, Capabilities, Tier};
+use crate::expr::parts;
+use crate::fragment::spec::{Pipeline, Table};
+use crate::fragment::text::{Drive, Generator};
+use crate::fragment::twin::{Arenas, TwinPipeline};
+use crate::record::{Access, Bound, Program, Twin};
+
+/// A hand-written shader.
+pub struct Kernel {
+    /// The stem of its files.
+    pub name: &'static str,
+    pub wgsl: &'static str,
+    /// Parts under `shaders/` it is linked with, besides the numbers of the tier.
+    pub parts: &'static [&'static str],
+    /// Replacements of its text, each of which a parity test must notice.
+    pub faults: &'static [(&'static str, &'static str)],
+}
+
+/// All kernels.
+pub const KERNELS: &[&Kernel] = &[
+    &reduce::KERNEL,
+    &group_dense::KERNEL,
+    &group_hash::KERNEL,
+    &settle::KERNEL,
+    &select::KERNEL,
+    &scan::KERNEL,
+    &build::KERNEL,
+];
+
+/// Shader parts by name.
+const PARTS: &[(&str, &str)] = &[
+    ("lib/grid", include_str!("../../shaders/lib/grid.wgsl")),
+    ("lib/hash", include_str!("../../shaders/lib/hash.wgsl")),
+    ("lib/slot", include_str!("../../shaders/lib/slot.wgsl")),
+    ("lib/scan", include_str!("../../shaders/lib/scan.wgsl")),
+    ("lib/acc_wide", include_str!("../../shaders/lib/acc_wide.wgsl")),
+    ("lib/acc_tab", include_str!("../../shaders/lib/acc_tab.wgsl")),
+    ("lib/acc_loc", include_str!("../../shaders/lib/acc_loc.wgsl")),
+    ("lib/float_sum", include_str!("../../shaders/lib/float_sum.wgsl")),
+    ("lib/float_bins", include_str!("../../shaders/lib/float_bins.wgsl")),
+];
+
+/// Links kernels for one adapter.
+#[derive(Clone)]
+pub struct Linker {
+    pub tier: Tier,
+    /// See `Generator::chain_max`.
+    pub chain_max: u32,
+    /// Tests plant a fault: kernel, text, replacement.
+    pub fault: Option<(String, String, String)>,
+    /// Tests make every key collide: a text in place of `lib/hash`.
+    pub hash: Option<String>,
+}
+
+impl Linker {
+    pub fn new(capabilities: &Capabilities) -> Self {
+        // A software rasteriser ends all loops of an invocation after 65,535 trips, in silence:
+        // a third of that for chains leaves room for the loops around and inside them.
+        let software = capabilities.kind == AdapterKind::Software;
+        let chain_max = if software { 20_000 } else { 1 << 20 };
+        Self { tier: capabilities.tier, chain_max, fault: None, hash: None }
+    }
+
+    /// A program: the kernel, its parts, the numbers of the tier, the generated part.
+    pub fn link(
+        &self,
+        kernel: &Kernel,
+        label: String,
+        generated: &str,
+        bindings: Vec<Access>,
+        twin: Twin,
+    ) -> Arc<Program> {
+        let (linked, lines) = self.text(kernel, generated);
+        Arc::new(Program { label, wgsl: linked, parts: lines, bindings, twin })
+    }
+
+    fn text(&self, kernel: &Kernel, generated: &str) -> (String, Vec<(usize, String)>) {
+        let mut wgsl = link::part(kernel.name, kernel.wgsl);
+        if let Some((name, from, to)) = &self.fault
+            && name == kernel.name
+        {
+            wgsl = wgsl.replace(from.as_str(), to).into();
+        }
+        let mut texts = parts::parts(self.tier, true, true)
+            .into_iter()
+            .map(|(name, text)| (name, link::part(name, text)))
+            .collect::<Vec<_>>();
+        if !kernel.parts.contains(&"lib/slot") {
+            // Nothing is evaluated: no numbers needed.
+            texts.clear();
+        }
+        for (name, text) in PARTS.iter().filter(|(name, _)| kernel.parts.contains(name)) {
+            match &self.hash {
+                Some(hash) if *name == "lib/hash" => texts.push((name, hash.clone().into())),
+                _ => texts.push((name, link::part(name, text))),
+            }
+        }
+        texts.push((kernel.name, wgsl));
+        texts.push(("<generated>", generated.into()));
+        let all: Vec<(&str, &str)> =
+            texts.iter().map(|(name, text)| (*name, text.as_ref())).collect();
+        link::link(&all)
+    }
+}
+
+/// What the programs of one pipeline have in common.
+pub struct Shape {
+    pub pipeline: Arc<Pipeline>,
+    pub tables: Arc<Vec<Table>>,
+    pub drive: Drive,
+    pub linker: Linker,
+}
+
+impl Shape {
+    /// Tables the pipeline probes, in the order they are bound.
+    pub fn bound_tables(&self) -> Vec<usize> {
+        self.pipeline.probes().map(|probe| probe.table).collect()
+    }
+
+    /// True if a join marks the build rows it matched.
+    pub fn marks(&self) -> bool {
+        self.pipeline.probes().any(|probe| probe.kind.marks())
+    }
+
+    pub fn generator(&self) -> Generator<'_> {
+        Generator {
+            pipeline: &self.pipeline,
+            tables: &self.tables,
+            drive: self.drive,
+            chain_max: self.linker.chain_max,
+        }
+    }
+
+    /// Declarations of the join tables' bindings after the kernel's own `fixed` ones.
+    pub fn declarations(&self, fixed: usize) -> String {
+        let mut text = String::new();
+        let mut at = fixed;
+        for table in self.bound_tables() {
+            text.push_str(&format!(
+                "@group(0) @binding({at}) var<storage, read> t{table}: array<u32>;\n"
+            ));
+            at += 1;
+        }
+        if self.marks() {
+            text.push_str(&format!(
+                "@group(0) @binding({at}) var<storage, read_write> marks: array<atomic<u32>>;\n"
+            ));
+        }
+        text
+    }
+
+    /// Access of all bindings: the slot, the status and `own` ones, the tables, the marks.
+    pub fn bindings(&self, own: usize) -> Vec<Access> {
+        let mut bindings = vec![Access::Read, Access::ReadWrite];
+        bindings.extend(std::iter::repeat_n(Access::ReadWrite, own));
+        bindings.extend(self.bound_tables().iter().map(|_| Access::Read));
+        if self.marks() {
+            bindings.push(Access::ReadWrite);
+        }
+        bindings
+    }
+
+    pub fn twin(&self) -> TwinPipeline {
+        TwinPipeline {
+            pipeline: self.pipeline.clone(),
+            tables: self.tables.clone(),
+            drive: self.drive,
+        }
+    }
+
+    /// `name<detail>` for labels.
+    pub fn label(&self, name: &str, detail: &str) -> String {
+        let tail = match self.drive {
+            Drive::Slot => String::new(),
+            Drive::Tail(table) => format!(" tail {table}"),
+        };
+        format!("{name}<{detail}{tail}>")
+    }
+}
+
+/// Splits a fused kernel's buffers: the arenas, the status words, the kernel's `own` ones. What
+/// `work` finds raised goes to the status.
+pub fn with_arenas<'a>(
+    job: &TwinPipeline,
+    bound: &'a mut Bound<'_>,
+    own: usize,
+    work: impl FnOnce(&mut Arenas<'_>, Vec<&mut [u32]>),
+) {
+    let mut buffers: Vec<&mut [u32]> = bound.buffers.iter_mut().map(|b| &mut **b).collect();
+    let marks_bound = job.pipeline.probes().any(|probe| probe.kind.marks());
+    let mut empty = [];
+    let marks: &mut [u32] =
+        if marks_bound { buffers.pop().unwrap_or(&mut empty) } else { &mut empty };
+    let rest = buffers.split_off((2 + own).min(buffers.len()));
+    let kernel = buffers.split_off(2.min(buffers.len()));
+    let mut tables: Vec<&[u32]> = vec![&[]; job.tables.len()];
+    for (probe, words) in job.pipeline.probes().zip(rest) {
+        tables[probe.table] = words;
+    }
+    let mut buffers = buffers.into_iter();
+    let (Some(slot), Some(status)) = (buffers.next(), buffers.next()) else { return };
+    let mut arenas = Arenas { slot, tables, marks, faults: 0 };
+    work(&mut arenas, kernel);
+    status[0] |= arenas.faults;
+}

@@ -1,21 +1,50 @@
 //! The session every query runs in.
 
+use std::sync::Arc;
+
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use crate::config::Options;
+use super::options::SqlOptions;
+use super::rule::Offload;
+use crate::config::{DeviceChoice, Options};
+use crate::device::AdapterKind;
 use crate::error::Result;
 use crate::plan::files;
 
 /// A DataFusion session with our functions, options and rule.
 ///
 /// Errors: no adapter where `device = gpu` asks for one.
-pub fn session(_options: &Options) -> Result<SessionContext> {
-    let config = SessionConfig::new().with_information_schema(true);
+pub fn session(options: &Options) -> Result<SessionContext> {
+    if options.device == DeviceChoice::Gpu {
+        let player = crate::device::open(options)?;
+        let adapter = player.capabilities();
+        if adapter.kind == AdapterKind::Software {
+            tracing::warn!("no GPU: the device is {}, a software adapter", adapter.name);
+        }
+    }
+    let config = SessionConfig::new()
+        .with_information_schema(true)
+        .with_option_extension(SqlOptions::new(options));
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(files::runtime()?)
         .with_default_features()
+        .with_physical_optimizer_rules(rules())
         .build();
-    Ok(files::with_files(SessionContext::new_with_state(state)))
+    let context = SessionContext::new_with_state(state);
+    for function in crate::agg::udaf::udafs() {
+        context.register_udaf(function.as_ref().clone());
+    }
+    Ok(files::with_files(context))
+}
+
+/// DataFusion's rules with ours before the last filter pushdown: see `rule`.
+fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    let mut rules = PhysicalOptimizer::new().rules;
+    let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown"));
+    rules.insert(last.unwrap_or(rules.len().saturating_sub(1)), Arc::new(Offload));
+    rules
 }

@@ -1,0 +1,37 @@
+// Rows -> accumulator states per key, where the key itself is the index (few groups).
+//
+// Each workgroup folds its rows into a table of its own in workgroup memory, then adds that table
+// to the one in device memory: rows contend only within their workgroup.
+//
+// Holes: GROUPS, ENTRY (words of an entry; the first says whether the group exists), ROUND,
+// `process(row)` into `loc`, `merge(from, to)` of one entry, `row_count()`.
+
+@group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
+
+const TAB: u32 = 4u;
+
+var<workgroup> loc: array<atomic<u32>, LOCAL_WORDS>;
+
+@compute @workgroup_size(256)
+fn main(
+    @builtin(workgroup_id) wid: vec3<u32>,
+    @builtin(num_workgroups) nwg: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    for (var i = lane; i < LOCAL_WORDS; i += 256u) {
+        atomicStore(&loc[i], 0u);
+    }
+    workgroupBarrier();
+    let stride = slot[1] * 256u;
+    let rows = row_count();
+    for (var row = flat_group(wid, nwg) * 256u + lane; row < rows; row += stride) {
+        process(row);
+    }
+    workgroupBarrier();
+    for (var group = lane; group < GROUPS; group += 256u) {
+        if (atomicLoad(&loc[group * ENTRY]) != 0u) {
+            tab_or(TAB + group * ENTRY, 1u);
+            merge(group * ENTRY + 1u, TAB + group * ENTRY + 1u);
+        }
+    }
+}

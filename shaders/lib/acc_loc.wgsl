@@ -1,0 +1,39 @@
+// Atomic updates of accumulators in the workgroup's own table.
+
+fn loc_get(at: u32) -> u32 {
+    return atomicLoad(&loc[at]);
+}
+
+// Exactly the addition that wraps a word sees its carry, so the sum is exact whatever the order.
+fn loc_add64(at: u32, value: vec2<u32>) {
+    let old = atomicAdd(&loc[at], value.x);
+    let high = value.y + select(0u, 1u, old + value.x < old);
+    if (high != 0u) {
+        atomicAdd(&loc[at + 1u], high);
+    }
+}
+
+fn loc_add128(at: u32, value: vec4<u32>) {
+    var carry = 0u;
+    for (var i = 0u; i < 4u; i++) {
+        let sum = value[i] + carry;
+        carry = select(0u, 1u, sum < carry);
+        if (sum != 0u) {
+            let old = atomicAdd(&loc[at + i], sum);
+            carry += select(0u, 1u, old + sum < old);
+        }
+    }
+}
+
+// Most rows do not raise a maximum: look before the atomic.
+fn loc_max(at: u32, value: u32) {
+    if (atomicLoad(&loc[at]) < value) {
+        atomicMax(&loc[at], value);
+    }
+}
+
+fn loc_or(at: u32, value: u32) {
+    if ((atomicLoad(&loc[at]) & value) != value) {
+        atomicOr(&loc[at], value);
+    }
+}

@@ -1,0 +1,480 @@
+//! The generated part of a fused kernel: what one row does, from its loads to the sink.
+//!
+//! The text is a function `process(row)` (and `count(row)` for a selection): filters leave it with
+//! `return`, each probe opens a loop over the matches of its join table, and the sink's statements
+//! stand innermost, where all rows of the tuple are known.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fmt::Write;
+
+use super::arena::HEADER;
+use super::spec::{ArenaColumn, Input, JoinKind, Pipeline, Probe, Step, Store, Table};
+use crate::expr::ir::{Expr, Rep};
+use crate::expr::wgsl::{Emitter, Text};
+
+/// Which rows drive the kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Drive {
+    /// The slot's rows.
+    Slot,
+    /// The rows of a join table, after all slots: those that its join still owes.
+    Tail(usize),
+}
+
+/// Writes the generated part of a pipeline's kernels.
+pub struct Generator<'a> {
+    pub pipeline: &'a Pipeline,
+    pub tables: &'a [Table],
+    pub drive: Drive,
+    /// Chain links that one invocation may follow in all; a software adapter ends loops early.
+    pub chain_max: u32,
+}
+
+/// WGSL that reads a value and its validity at `row` from the words of `array`, through `get`.
+fn load(column: &ArenaColumn, get: &dyn Fn(String) -> String, header: usize, row: &str) -> Text {
+    let values = get(format!("{header}u"));
+    let at = |scale: &str, add: usize| {
+        let plus = if add == 0 { String::new() } else { format!(" + {add}u") };
+        get(format!("{values} + {row}{scale}{plus}"))
+    };
+    let narrow = column.rep == Rep::I128;
+    let value = match column.store {
+        Store::Bits => {
+            let word = get(format!("{values} + ({row} >> 5u)"));
+            format!("((({word} >> ({row} & 31u)) & 1u) != 0u)")
+        }
+        Store::W32 if narrow => format!("acc_widen32({})", at("", 0)),
+        Store::W32 => at("", 0),
+        Store::W64 if narrow => {
+            format!("acc_widen64(vec2<u32>({}, {}))", at(" * 2u", 0), at(" * 2u", 1))
+        }
+        Store::W64 => format!("vec2<u32>({}, {})", at(" * 2u", 0), at(" * 2u", 1)),
+        Store::W128 => format!(
+            "vec4<u32>({}, {}, {}, {})",
+            at(" * 4u", 0),
+            at(" * 4u", 1),
+            at(" * 4u", 2),
+            at(" * 4u", 3)
+        ),
+    };
+    let valid = if !column.nullable {
+        "true".to_string()
+    } else {
+        let offset = get(format!("{}u", header + 1));
+        let word = get(format!("{offset} + ({row} >> 5u)"));
+        format!("({offset} == 0u || (({word} >> ({row} & 31u)) & 1u) != 0u)")
+    };
+    Text { value, valid }
+}
+
+/// Loads a column into two names, and says which.
+fn load_named(
+    name: &str,
+    column: &ArenaColumn,
+    get: &dyn Fn(String) -> String,
+    header: usize,
+    row: &str,
+    exists: Option<&str>,
+    out: &mut String,
+) -> Text {
+    let mut text = load(column, get, header, row);
+    let _ = writeln!(out, "    let {name} = {}; // {}", text.value, column.name.replace('\n', " "));
+    if column.domain.is_some() {
+        text.valid = if column.nullable { format!("({name} != 0u)") } else { "true".into() };
+    }
+    if let Some(exists) = exists {
+        text.valid = if text.valid == "true" {
+            exists.to_string()
+        } else {
+            format!("({exists} && {})", text.valid)
+        };
+    }
+    text.value = name.to_string();
+    if text.valid != "true" && text.valid != "false" {
+        let _ = writeln!(out, "    let {name}_ok = {};", text.valid);
+        text.valid = format!("{name}_ok");
+    }
+    text
+}
+
+/// A WGSL value that stands for NULL.
+fn zero(rep: Rep) -> String {
+    match rep {
+        Rep::B1 => "false".into(),
+        other => format!("{}()", other.wgsl()),
+    }
+}
+
+impl Generator<'_> {
+    /// Number of the first word of the header that belongs to slot column `index`.
+    fn slot_header(index: usize) -> usize {
+        HEADER + 2 * index
+    }
+
+    /// Constants and functions every kernel of the pipeline needs, `match` functions of its joins.
+    pub fn prelude(&self) -> String {
+        let mut out = String::new();
+        let lookups = HEADER + 2 * self.pipeline.columns.len();
+        let _ = writeln!(out, "const LOOKUPS: u32 = {lookups}u;");
+        let _ = writeln!(out, "const CHAIN_MAX: u32 = {}u;", self.chain_max);
+        let count = match self.drive {
+            Drive::Slot => "slot[0]".to_string(),
+            Drive::Tail(table) => format!("t{table}[0]"),
+        };
+        let _ = writeln!(out, "fn row_count() -> u32 {{\n    return {count};\n}}");
+        for probe in self.live_probes() {
+            self.match_function(probe, &mut out);
+        }
+        out
+    }
+
+    /// The probes this drive still has to make.
+    fn live_probes(&self) -> impl Iterator<Item = &Probe> {
+        let after = self.first_step();
+        self.pipeline.steps[after..].iter().filter_map(|step| match step {
+            Step::Probe(probe) => Some(probe.as_ref()),
+            Step::Filter(_) => None,
+        })
+    }
+
+    fn first_step(&self) -> usize {
+        let Drive::Tail(table) = self.drive else { return 0 };
+        let found = self
+            .pipeline
+            .steps
+            .iter()
+            .position(|step| matches!(step, Step::Probe(probe) if probe.table == table));
+        found.map_or(0, |at| at + 1)
+    }
+
+    /// Tables whose row is bound when the drive starts or by a probe before step `until`.
+    fn row_of(&self, table: usize) -> String {
+        match self.drive {
+            Drive::Tail(drive) if drive == table => "row".into(),
+            _ => format!("b{table}"),
+        }
+    }
+
+    /// True if `table` is never bound in this drive: probed before the tail's own join.
+    fn unbound(&self, table: usize) -> bool {
+        let Drive::Tail(drive) = self.drive else { return false };
+        drive != table && !self.live_probes().any(|probe| probe.table == table)
+    }
+
+    fn keeps_probe(&self, table: usize) -> bool {
+        self.pipeline.probes().any(|probe| {
+            probe.table == table && matches!(probe.kind, JoinKind::Right | JoinKind::Full)
+        })
+    }
+
+    /// Text that reads input `index`.
+    fn input(&self, index: usize, name: &str, out: &mut String) -> Text {
+        match self.pipeline.inputs[index] {
+            Input::Slot(column) => {
+                let spec = &self.pipeline.columns[column];
+                if self.drive != Drive::Slot {
+                    return Text { value: zero(spec.rep), valid: "false".into() };
+                }
+                let get = |at: String| format!("slot[{at}]");
+                load_named(name, spec, &get, Self::slot_header(column), "row", None, out)
+            }
+            Input::Table { table, column } => {
+                let spec = &self.tables[table].columns[column];
+                if self.unbound(table) {
+                    return Text { value: zero(spec.rep), valid: "false".into() };
+                }
+                let row = self.row_of(table);
+                let get = move |at: String| format!("t{table}[{at}]");
+                let header = HEADER + 2 * column;
+                if self.keeps_probe(table) && row != "row" {
+                    let _ = writeln!(out, "    let {name}_row = select({row}, 0u, {row} == NIL);");
+                    let exists = format!("({row} != NIL)");
+                    let at = format!("{name}_row");
+                    return load_named(name, spec, &get, header, &at, Some(&exists), out);
+                }
+                load_named(name, spec, &get, header, &row, None, out)
+            }
+        }
+    }
+
+    /// Runs `body` with an emitter whose inputs load themselves when first needed.
+    fn with_emitter<T>(
+        &self,
+        prefix: &str,
+        body: impl FnOnce(&mut Emitter<'_>) -> T,
+    ) -> (String, T) {
+        let known: RefCell<HashMap<usize, Text>> = RefCell::new(HashMap::new());
+        let mut input = |index: usize, out: &mut String| {
+            if let Some(text) = known.borrow().get(&index) {
+                return Text { value: text.value.clone(), valid: text.valid.clone() };
+            }
+            let text = self.input(index, &format!("{prefix}i{index}"), out);
+            let copy = Text { value: text.value.clone(), valid: text.valid.clone() };
+            known.borrow_mut().insert(index, copy);
+            text
+        };
+        let mut emitter = Emitter::new(prefix, &mut input);
+        let value = body(&mut emitter);
+        (emitter.text, value)
+    }
+
+    /// `match{table}(row, tables' rows, keys) -> bool`: keys equal and residual true.
+    fn match_function(&self, probe: &Probe, out: &mut String) {
+        let table = &self.tables[probe.table];
+        let mut params = self.bound_before(probe.table);
+        params.push(format!("b{}", probe.table));
+        let mut params: Vec<String> =
+            params.into_iter().map(|name| format!("{name}: u32")).collect();
+        for (at, key) in probe.keys.iter().enumerate() {
+            params.push(format!("k{at}: {}", key.rep.wgsl()));
+            params.push(format!("k{at}_ok: bool"));
+        }
+        let (body, ()) = self.with_emitter(&format!("m{}_", probe.table), |emitter| {
+            for (at, column) in table.keys.iter().enumerate() {
+                let name = format!("key{at}");
+                let spec = &table.columns[*column];
+                let get = |index: String| format!("t{}[{index}]", probe.table);
+                let row = format!("b{}", probe.table);
+                let header = HEADER + 2 * column;
+                let text = load_named(&name, spec, &get, header, &row, None, &mut emitter.text);
+                let equal = match spec.rep.words() {
+                    1 => format!("{name} == k{at}"),
+                    _ => format!("all({name} == k{at})"),
+                };
+                let test = if probe.null_equals_null {
+                    format!("({} == k{at}_ok && (!k{at}_ok || {equal}))", text.valid)
+                } else if text.valid == "true" {
+                    format!("({equal})")
+                } else {
+                    format!("({} && {equal})", text.valid)
+                };
+                let _ =
+                    writeln!(emitter.text, "    if (!{test}) {{\n        return false;\n    }}");
+            }
+            match &probe.residual {
+                Some(residual) => {
+                    let text = emitter.emit(residual, "true");
+                    let _ = writeln!(emitter.text, "    return {};", both(&text));
+                }
+                None => emitter.text.push_str("    return true;\n"),
+            }
+        });
+        let _ =
+            writeln!(out, "fn match{}({}) -> bool {{\n{body}}}", probe.table, params.join(", "));
+    }
+
+    /// Names of the rows that are bound when `table` is probed.
+    fn bound_before(&self, table: usize) -> Vec<String> {
+        let mut names = vec!["row".to_string()];
+        for probe in self.live_probes().take_while(|probe| probe.table != table) {
+            if probe.kind.shows_build() {
+                names.push(format!("b{}", probe.table));
+            }
+        }
+        names
+    }
+
+    /// `fn NAME(row: u32)`: the steps, then `sink`'s statements.
+    pub fn function(&self, name: &str, sink: &dyn Fn(&mut Emitter<'_>)) -> String {
+        let (body, ()) = self.with_emitter("", |emitter| {
+            let mut open = Vec::new();
+            if let Drive::Tail(table) = self.drive {
+                self.owed(table, emitter);
+            }
+            let mut dead = false;
+            for step in &self.pipeline.steps[self.first_step()..] {
+                let skip = if open.is_empty() { "return" } else { "continue" };
+                match step {
+                    Step::Filter(predicate) => {
+                        let text = emitter.emit(predicate, "true");
+                        let _ = writeln!(
+                            emitter.text,
+                            "    if (!{}) {{\n        {skip};\n    }}",
+                            both(&text)
+                        );
+                    }
+                    Step::Probe(probe) => {
+                        if self.probe(probe, skip, emitter) {
+                            open.push(probe.table);
+                        }
+                        if !probe.kind.emits_matches() {
+                            dead = true;
+                            break;
+                        }
+                    }
+                }
+            }
+            if !dead {
+                sink(emitter);
+            }
+            for _ in open {
+                emitter.text.push_str("    }\n");
+            }
+        });
+        format!("fn {name}(row: u32) {{\n{body}}}\n")
+    }
+
+    /// In the tail of `table`: leaves unless its row is one the join still owes.
+    fn owed(&self, table: usize, emitter: &mut Emitter<'_>) {
+        let semi = self
+            .pipeline
+            .probes()
+            .any(|probe| probe.table == table && probe.kind == JoinKind::LeftSemi);
+        let test = if semi { "==" } else { "!=" };
+        let _ = writeln!(
+            emitter.text,
+            "    if (((atomicLoad(&marks[t{table}[4] + (row >> 5u)]) >> (row & 31u)) & 1u) \
+             {test} 0u) {{\n        return;\n    }}"
+        );
+    }
+
+    /// The text of one probe; true if it leaves a loop open.
+    fn probe(&self, probe: &Probe, skip: &str, emitter: &mut Emitter<'_>) -> bool {
+        let t = probe.table;
+        let mut args = self.bound_before(t);
+        args.push(format!("b{t}"));
+        let keys: Vec<Text> = probe.keys.iter().map(|key| emitter.emit(key, "true")).collect();
+        let mut hash = "0u".to_string();
+        for (key, text) in probe.keys.iter().zip(&keys) {
+            let exists = if key.nullable { Some(text.valid.as_str()) } else { None };
+            for word in words(key, &text.value) {
+                let word = match exists {
+                    Some(valid) => format!("select(0u, {word}, {valid})"),
+                    None => word,
+                };
+                hash = format!("hash_word({hash}, {word})");
+            }
+            args.push(text.value.clone());
+            args.push(text.valid.clone());
+        }
+        let usable = keys
+            .iter()
+            .filter(|text| !probe.null_equals_null && text.valid != "true")
+            .map(|text| text.valid.clone());
+        let usable = usable.collect::<Vec<_>>().join(" && ");
+        let head = format!("t{t}[t{t}[2] + (hash_end({hash}) & t{t}[1])]");
+        let out = &mut emitter.text;
+        let _ = writeln!(out, "    var p{t} = 0u;");
+        if usable.is_empty() {
+            let _ = writeln!(out, "    p{t} = {head};");
+        } else {
+            let _ = writeln!(out, "    if ({usable}) {{\n        p{t} = {head};\n    }}");
+        }
+        let call = format!("match{t}({})", args.join(", "));
+        self.chain(probe, &call, skip, out)
+    }
+
+    fn chain(&self, probe: &Probe, call: &str, skip: &str, out: &mut String) -> bool {
+        let t = probe.table;
+        let cap = String::from(
+            "        if (trips > CHAIN_MAX) {\n            overflow();\n            break;\n        }",
+        );
+        let step = format!("let b{t} = p{t} - 1u;\n        p{t} = t{t}[t{t}[3] + b{t}];");
+        let mark = format!("atomicOr(&marks[t{t}[4] + (b{t} >> 5u)], 1u << (b{t} & 31u));");
+        match probe.kind {
+            JoinKind::Inner | JoinKind::Left => {
+                let _ = writeln!(out, "    for (; p{t} != 0u; trips++) {{\n{cap}");
+                let _ = writeln!(out, "        {step}");
+                let _ = writeln!(out, "        if (!{call}) {{\n            continue;\n        }}");
+                if probe.kind.marks() {
+                    let _ = writeln!(out, "        {mark}");
+                }
+                true
+            }
+            JoinKind::Right | JoinKind::Full => {
+                let _ = writeln!(out, "    var s{t} = false;");
+                let _ = writeln!(out, "    for (; p{t} != 0u || !s{t}; trips++) {{\n{cap}");
+                let _ = writeln!(out, "        var b{t} = NIL;\n        if (p{t} != 0u) {{");
+                let _ = writeln!(out, "            b{t} = p{t} - 1u;");
+                let _ = writeln!(out, "            p{t} = t{t}[t{t}[3] + b{t}];");
+                let _ = writeln!(
+                    out,
+                    "            if (!{call}) {{\n                continue;\n            }}"
+                );
+                if probe.kind.marks() {
+                    let _ = writeln!(out, "            {mark}");
+                }
+                let _ = writeln!(out, "        }}\n        s{t} = true;");
+                true
+            }
+            JoinKind::RightSemi | JoinKind::RightAnti => {
+                let _ = writeln!(out, "    var s{t} = false;");
+                let _ = writeln!(out, "    for (; p{t} != 0u; trips++) {{\n{cap}");
+                let _ = writeln!(out, "        {step}");
+                let _ = writeln!(
+                    out,
+                    "        if ({call}) {{\n            s{t} = true;\n            break;\n        }}\n    }}"
+                );
+                let test = if probe.kind == JoinKind::RightSemi { "!" } else { "" };
+                let _ = writeln!(out, "    if ({test}s{t}) {{\n        {skip};\n    }}");
+                false
+            }
+            JoinKind::LeftSemi | JoinKind::LeftAnti => {
+                let _ = writeln!(out, "    for (; p{t} != 0u; trips++) {{\n{cap}");
+                let _ = writeln!(out, "        {step}");
+                let _ =
+                    writeln!(out, "        if ({call}) {{\n            {mark}\n        }}\n    }}");
+                false
+            }
+        }
+    }
+
+    /// Name of the row of the slot, or of a table, where the sink stands; `NIL` where none is.
+    pub fn tuple_row(&self, table: Option<usize>) -> String {
+        match table {
+            None if self.drive == Drive::Slot => "row".into(),
+            None => "NIL".into(),
+            Some(table) if self.unbound(table) => "NIL".into(),
+            Some(table) => self.row_of(table),
+        }
+    }
+
+    /// `key_hash` and `key_valid` of the kernel that builds a table.
+    pub fn build_part(table: &Table, null_equals_null: bool) -> String {
+        let mut text = String::new();
+        let mut hash = "0u".to_string();
+        let mut usable = Vec::new();
+        let get = |at: String| format!("atomicLoad(&table[{at}])");
+        for (at, column) in table.keys.iter().enumerate() {
+            let spec = &table.columns[*column];
+            let name = format!("k{at}");
+            let loaded = load_named(&name, spec, &get, HEADER + 2 * column, "row", None, &mut text);
+            let key = Expr::input(0, spec.rep, false);
+            for word in words(&key, &name) {
+                let word = match loaded.valid.as_str() {
+                    "true" => word,
+                    valid => format!("select(0u, {word}, {valid})"),
+                };
+                hash = format!("hash_word({hash}, {word})");
+            }
+            if loaded.valid != "true" && !null_equals_null {
+                usable.push(loaded.valid);
+            }
+        }
+        let usable = if usable.is_empty() { "true".into() } else { usable.join(" && ") };
+        format!(
+            "fn key_hash(row: u32) -> u32 {{\n{text}    return hash_end({hash});\n}}\n\
+             fn key_valid(row: u32) -> bool {{\n{text}    return {usable};\n}}\n"
+        )
+    }
+}
+
+/// True where a boolean value is true (and not NULL).
+pub fn both(text: &Text) -> String {
+    match text.valid.as_str() {
+        "true" => format!("({})", text.value),
+        "false" => "(false)".into(),
+        valid => format!("({valid} && {})", text.value),
+    }
+}
+
+/// The words of a value, low first, as WGSL.
+pub fn words(expr: &Expr, value: &str) -> Vec<String> {
+    match expr.rep {
+        Rep::B1 => vec![format!("select(0u, 1u, {value})")],
+        Rep::I32 | Rep::U32 | Rep::F32 => vec![value.to_string()],
+        Rep::I64 | Rep::U64 | Rep::F64 => vec![format!("{value}.x"), format!("{value}.y")],
+        Rep::I128 => ["x", "y", "z", "w"].map(|part| format!("{value}.{part}")).to_vec(),
+    }
+}

@@ -1,0 +1,310 @@
+//! The CPU twins of the fused kernels: the same tuples from the same arenas, one after another.
+
+use std::sync::Arc;
+
+use super::arena::{self, H_HEADS, H_MASK, H_NEXT, H_ROWS, HEADER};
+use super::fold;
+use super::spec::{Aggregation, ArenaColumn, Input, JoinKind, Key, Pipeline, Probe, Step, Table};
+use super::text::Drive;
+use crate::error::DeviceError;
+use crate::expr::eval::{Env, LookupEntry, eval};
+use crate::expr::ir::{Expr, Rep};
+
+/// No row.
+pub const NIL: u32 = u32::MAX;
+
+/// A pipeline as its twins see it.
+#[derive(Clone)]
+pub struct TwinPipeline {
+    pub pipeline: Arc<Pipeline>,
+    pub tables: Arc<Vec<Table>>,
+    pub drive: Drive,
+}
+
+/// The arenas of one dispatch.
+pub struct Arenas<'a> {
+    pub slot: &'a [u32],
+    /// By table number; empty where the pipeline does not probe it.
+    pub tables: Vec<&'a [u32]>,
+    pub marks: &'a mut [u32],
+    pub faults: u32,
+}
+
+/// The rows of one tuple.
+#[derive(Clone)]
+struct Tuple {
+    row: u32,
+    builds: Vec<u32>,
+}
+
+struct Row<'a> {
+    job: &'a TwinPipeline,
+    slot: &'a [u32],
+    tables: &'a [&'a [u32]],
+    tuple: &'a Tuple,
+}
+
+/// Offsets of a column from its arena's header.
+fn offsets(words: &[u32], column: usize) -> (usize, usize) {
+    let at = HEADER + 2 * column;
+    (words[at] as usize, words[at + 1] as usize)
+}
+
+fn load(words: &[u32], column: usize, spec: &ArenaColumn, row: u32) -> Option<u128> {
+    if row == NIL {
+        return None;
+    }
+    arena::load(words, offsets(words, column), spec, row)
+}
+
+impl Env for Row<'_> {
+    fn input(&self, index: usize) -> Option<u128> {
+        match self.job.pipeline.inputs[index] {
+            Input::Slot(column) => {
+                load(self.slot, column, &self.job.pipeline.columns[column], self.tuple.row)
+            }
+            Input::Table { table, column } => {
+                let spec = &self.job.tables[table].columns[column];
+                load(self.tables[table], column, spec, self.tuple.builds[table])
+            }
+        }
+    }
+
+    fn lookup(&self, table: usize, code: u32) -> LookupEntry {
+        let spec = &self.job.pipeline.lookups[table];
+        let at = self.slot[HEADER + 2 * self.job.pipeline.columns.len() + table] as usize;
+        let stride = self.slot[at] as usize;
+        let word = |word: usize| self.slot[at + 1 + word * stride + code as usize];
+        let value = (0..spec.rep.words()).fold(0, |v, w| v | (word(w) as u128) << (32 * w));
+        let flags = word(spec.rep.words());
+        LookupEntry { value, valid: flags & 1 == 1, failed: flags & 2 == 2 }
+    }
+}
+
+/// What a sink may ask about a tuple.
+pub struct Found<'a, 'b> {
+    row: &'b Row<'a>,
+    faults: &'b mut u32,
+}
+
+impl Found<'_, '_> {
+    pub fn eval(&mut self, expr: &Expr) -> Option<u128> {
+        eval(expr, self.row, self.faults)
+    }
+
+    /// The row of the slot (`None`) or of a table; `NIL` where there is none.
+    pub fn row_of(&self, table: Option<usize>) -> u32 {
+        table.map_or(self.row.tuple.row, |table| self.row.tuple.builds[table])
+    }
+
+    /// True if the aggregate's filter lets the tuple in.
+    pub fn passes(&mut self, filter: &Option<Expr>) -> bool {
+        filter.as_ref().is_none_or(|filter| self.eval(filter) == Some(1))
+    }
+
+    /// Updates all accumulators of one state.
+    pub fn update(&mut self, aggregation: &Aggregation, state: &mut [u32]) {
+        let mut at = 0;
+        for fold in &aggregation.folds {
+            let words = fold.acc.words();
+            if self.passes(&fold.filter) {
+                let value = match &fold.arg {
+                    Some(arg) => self.eval(arg),
+                    None => Some(1),
+                };
+                fold.acc.update(&mut state[at..at + words], value);
+            }
+            at += words;
+        }
+    }
+
+    /// The packed limbs of the keys.
+    pub fn limbs(&mut self, keys: &[Key]) -> Vec<u32> {
+        let values: Vec<_> = keys.iter().map(|key| self.eval(&key.expr)).collect();
+        fold::pack_limbs(keys, &values)
+    }
+}
+
+impl TwinPipeline {
+    /// Rows that drive the kernel.
+    pub fn row_count(&self, arenas: &Arenas<'_>) -> u32 {
+        match self.drive {
+            Drive::Slot => arenas.slot[H_ROWS],
+            Drive::Tail(table) => arenas.tables[table][H_ROWS],
+        }
+    }
+
+    /// Calls `sink` for each tuple of `row`, in the kernel's order.
+    pub fn process(&self, arenas: &mut Arenas<'_>, row: u32, sink: &mut dyn FnMut(&mut Found)) {
+        let mut tuple = Tuple { row, builds: vec![NIL; self.tables.len()] };
+        let mut first = 0;
+        if let Drive::Tail(table) = self.drive {
+            tuple = Tuple { row: NIL, builds: vec![NIL; self.tables.len()] };
+            tuple.builds[table] = row;
+            let owner = self
+                .pipeline
+                .steps
+                .iter()
+                .position(|step| matches!(step, Step::Probe(probe) if probe.table == table));
+            first = owner.map_or(0, |at| at + 1);
+            let semi = self
+                .pipeline
+                .probes()
+                .any(|probe| probe.table == table && probe.kind == JoinKind::LeftSemi);
+            let at = arenas.tables[table][4] as usize + row as usize / 32;
+            let marked = (arenas.marks[at] >> (row % 32)) & 1 == 1;
+            if marked != semi {
+                return;
+            }
+        }
+        self.steps(arenas, &tuple, first, sink);
+    }
+
+    fn eval(&self, arenas: &mut Arenas<'_>, tuple: &Tuple, expr: &Expr) -> Option<u128> {
+        let row = Row { job: self, slot: arenas.slot, tables: &arenas.tables, tuple };
+        eval(expr, &row, &mut arenas.faults)
+    }
+
+    fn steps(
+        &self,
+        arenas: &mut Arenas<'_>,
+        tuple: &Tuple,
+        at: usize,
+        sink: &mut dyn FnMut(&mut Found),
+    ) {
+        match self.pipeline.steps.get(at) {
+            None => {
+                let Arenas { slot, tables, faults, .. } = arenas;
+                let row = Row { job: self, slot, tables, tuple };
+                sink(&mut Found { row: &row, faults });
+            }
+            Some(Step::Filter(predicate)) => {
+                if self.eval(arenas, tuple, predicate) == Some(1) {
+                    self.steps(arenas, tuple, at + 1, sink);
+                }
+            }
+            Some(Step::Probe(probe)) => self.probe(arenas, tuple, probe, at, sink),
+        }
+    }
+
+    fn probe(
+        &self,
+        arenas: &mut Arenas<'_>,
+        tuple: &Tuple,
+        probe: &Probe,
+        at: usize,
+        sink: &mut dyn FnMut(&mut Found),
+    ) {
+        let keys: Vec<_> = probe.keys.iter().map(|key| self.eval(arenas, tuple, key)).collect();
+        let matches = self.matches(arenas, tuple, probe, &keys);
+        if probe.kind.marks() {
+            let base = arenas.tables[probe.table][4] as usize;
+            for row in &matches {
+                arenas.marks[base + *row as usize / 32] |= 1 << (row % 32);
+            }
+        }
+        let mut next = tuple.clone();
+        match probe.kind {
+            JoinKind::LeftSemi | JoinKind::LeftAnti => {}
+            JoinKind::RightSemi | JoinKind::RightAnti => {
+                if matches.is_empty() == (probe.kind == JoinKind::RightAnti) {
+                    self.steps(arenas, &next, at + 1, sink);
+                }
+            }
+            JoinKind::Inner | JoinKind::Left | JoinKind::Right | JoinKind::Full => {
+                for row in &matches {
+                    next.builds[probe.table] = *row;
+                    self.steps(arenas, &next, at + 1, sink);
+                }
+                if matches.is_empty() && matches!(probe.kind, JoinKind::Right | JoinKind::Full) {
+                    next.builds[probe.table] = NIL;
+                    self.steps(arenas, &next, at + 1, sink);
+                }
+            }
+        }
+    }
+
+    /// Build rows that match, in the order of their chain.
+    fn matches(
+        &self,
+        arenas: &mut Arenas<'_>,
+        tuple: &Tuple,
+        probe: &Probe,
+        keys: &[Option<u128>],
+    ) -> Vec<u32> {
+        if !probe.null_equals_null && keys.iter().any(Option::is_none) {
+            return Vec::new();
+        }
+        let words = arenas.tables[probe.table];
+        let table = &self.tables[probe.table];
+        let reps: Vec<Rep> = probe.keys.iter().map(|key| key.rep).collect();
+        let bucket = hash_key(&reps, keys) & words[H_MASK];
+        let mut link = words[words[H_HEADS] as usize + bucket as usize];
+        let mut rows = Vec::new();
+        let mut tuple = tuple.clone();
+        while link != 0 {
+            let row = link - 1;
+            link = words[words[H_NEXT] as usize + row as usize];
+            let equal =
+                table.keys.iter().zip(keys).all(|(column, key)| {
+                    load(words, *column, &table.columns[*column], row) == *key
+                });
+            tuple.builds[probe.table] = row;
+            let kept = equal
+                && probe
+                    .residual
+                    .as_ref()
+                    .is_none_or(|residual| self.eval(arenas, &tuple, residual) == Some(1));
+            if kept {
+                rows.push(row);
+            }
+        }
+        rows
+    }
+}
+
+/// The twin of `hash_word` and `hash_end` over the words of a key; NULL hashes as zeros.
+pub fn hash_key(reps: &[Rep], values: &[Option<u128>]) -> u32 {
+    let mut hash = 0;
+    for (rep, value) in reps.iter().zip(values) {
+        let value = value.unwrap_or(0);
+        for word in 0..rep.words() {
+            hash = hash_word(hash, (value >> (32 * word)) as u32);
+        }
+    }
+    hash_end(hash)
+}
+
+/// See `shaders/lib/hash.wgsl`.
+pub fn hash_word(hash: u32, word: u32) -> u32 {
+    let k = word.wrapping_mul(0xcc9e_2d51).rotate_left(15).wrapping_mul(0x1b87_3593);
+    (hash ^ k).rotate_left(13).wrapping_mul(5).wrapping_add(0xe654_6b64)
+}
+
+/// See `shaders/lib/hash.wgsl`.
+pub fn hash_end(hash: u32) -> u32 {
+    let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
+    let hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
+    hash ^ (hash >> 16)
+}
+
+/// The twin of `build`: chains the rows of a table arena.
+pub fn build(table: &Table, null_equals_null: bool, words: &mut [u32]) -> Result<(), DeviceError> {
+    let reps: Vec<Rep> = table.keys.iter().map(|column| table.columns[*column].rep).collect();
+    for row in 0..words[H_ROWS] {
+        let keys: Vec<_> = table
+            .keys
+            .iter()
+            .map(|column| load(words, *column, &table.columns[*column], row))
+            .collect();
+        if !null_equals_null && keys.iter().any(Option::is_none) {
+            continue;
+        }
+        let bucket = hash_key(&reps, &keys) & words[H_MASK];
+        let head = words[H_HEADS] as usize + bucket as usize;
+        let next = words[H_NEXT] as usize + row as usize;
+        words[next] = words[head];
+        words[head] = row + 1;
+    }
+    Ok(())
+}

@@ -1,0 +1,74 @@
+//! Ungrouped aggregation: one row of states per workgroup.
+
+use std::sync::Arc;
+
+use super::{Kernel, Shape, with_arenas};
+use crate::agg::Acc;
+use crate::fragment::fold;
+use crate::fragment::spec::Aggregation;
+use crate::record::Program;
+
+pub const KERNEL: Kernel = Kernel {
+    name: "reduce",
+    wgsl: include_str!("../../shaders/reduce.wgsl"),
+    parts: &[
+        "lib/grid",
+        "lib/hash",
+        "lib/slot",
+        "lib/acc_wide",
+        "lib/acc_loc",
+        "lib/float_sum",
+        "lib/float_bins",
+    ],
+    faults: &[
+        ("row < rows; row += stride", "row + 1u < rows; row += stride"),
+        ("row += stride", "row += 2u * stride"),
+        ("group * 256u + lane", "group * 255u + lane"),
+    ],
+};
+
+/// Bindings: slot, status, partials; then the join tables.
+pub fn program(shape: &Shape, aggregation: &Arc<Aggregation>) -> Arc<Program> {
+    let words = aggregation.words().max(1);
+    let generator = shape.generator();
+    let process = generator.function("process", &|emitter| {
+        fold::private_update(aggregation, emitter);
+    });
+    let generated = format!(
+        "const WORDS: u32 = {words}u;\n{}{}{}{}{process}",
+        shape.declarations(3),
+        generator.prelude(),
+        fold::private_state(aggregation),
+        fold::private_fold(aggregation),
+    );
+    let (job, folded) = (shape.twin(), aggregation.clone());
+    let twin = Arc::new(move |bound: &mut crate::record::Bound<'_>| {
+        with_arenas(&job, bound, 1, |arenas, mut own| {
+            let rows = job.row_count(arenas);
+            let groups = arenas.slot[1] as usize;
+            own[0][..groups * words].fill(0);
+            for row in 0..rows {
+                let group = (row as usize / 256) % groups;
+                let state = &mut own[0][group * words..(group + 1) * words];
+                job.process(arenas, row, &mut |found| found.update(&folded, state));
+            }
+        });
+        Ok(())
+    });
+    let accs: Vec<&'static str> = aggregation.folds.iter().map(|f| name(f.acc)).collect();
+    let label = shape.label(KERNEL.name, &accs.join(","));
+    shape.linker.link(&KERNEL, label, &generated, shape.bindings(1), twin)
+}
+
+/// A short name of an accumulator, for labels.
+pub fn name(acc: Acc) -> &'static str {
+    match acc {
+        Acc::Count => "count",
+        Acc::Sum64 => "sum64",
+        Acc::Sum128 => "sum128",
+        Acc::Best { max: true, .. } => "max",
+        Acc::Best { max: false, .. } => "min",
+        Acc::FloatSum => "float_sum",
+        Acc::Bools => "bools",
+    }
+}

@@ -1,0 +1,314 @@
+//! The nodes that a placed plan is made of: `DeviceExec` runs a fragment on the device, `CpuExec`
+//! says why a subtree does not.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, EmissionType, SchedulingType, reset_plan_states,
+};
+use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, execute_stream,
+};
+use futures::StreamExt;
+use tokio::sync::mpsc;
+
+use super::describe;
+use super::place::Decision;
+use crate::device::Player;
+use crate::error::{Error, Result as OurResult};
+use crate::fragment::spec::Fragment;
+use crate::run::{Runner, SlotLimits, Stats};
+
+type Expressions<'a> = &'a mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>;
+
+/// Runs a fragment on the device. Its children are the sources; the CPU subtree that it stands for
+/// is kept inside.
+pub struct DeviceExec {
+    fragment: Arc<Fragment>,
+    sources: Vec<Arc<dyn ExecutionPlan>>,
+    cpu: Arc<dyn ExecutionPlan>,
+    player: Arc<dyn Player>,
+    decision: Decision,
+    limits: SlotLimits,
+    strict: bool,
+    properties: Arc<PlanProperties>,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl fmt::Debug for DeviceExec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeviceExec").field("decision", &self.decision).finish_non_exhaustive()
+    }
+}
+
+impl DeviceExec {
+    pub fn new(
+        fragment: Arc<Fragment>,
+        sources: Vec<Arc<dyn ExecutionPlan>>,
+        cpu: Arc<dyn ExecutionPlan>,
+        player: Arc<dyn Player>,
+        decision: Decision,
+        limits: SlotLimits,
+        strict: bool,
+    ) -> Self {
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(cpu.schema()),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Final,
+            Boundedness::Bounded,
+        )
+        .with_scheduling_type(SchedulingType::Cooperative);
+        Self {
+            fragment,
+            sources,
+            cpu,
+            player,
+            decision,
+            limits,
+            strict,
+            properties: Arc::new(properties),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+
+    pub fn fragment(&self) -> &Fragment {
+        &self.fragment
+    }
+
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+
+    /// Runs the fragment; if the device gives up before a row has left, the CPU subtree instead.
+    fn start(&self, context: Arc<TaskContext>) -> Result<mpsc::Receiver<OurResult<Batch>>> {
+        let runner = Runner::new(self.player.clone(), self.fragment.clone(), self.limits);
+        let mut streams = Vec::new();
+        for source in &self.sources {
+            streams.push(execute_stream(source.clone(), context.clone())?);
+        }
+        let (send, receive) = mpsc::channel(2);
+        let (cpu, strict, metrics) = (self.cpu.clone(), self.strict, self.metrics.clone());
+        let node = self.decision.node.clone();
+        tokio::spawn(async move {
+            let (inner, mut rows) = mpsc::channel(2);
+            let forward = async {
+                let mut sent = false;
+                while let Some(batch) = rows.recv().await {
+                    sent = true;
+                    if send.send(batch).await.is_err() {
+                        break;
+                    }
+                }
+                sent
+            };
+            let run = async {
+                let inner = inner;
+                runner.run(streams, &inner).await
+            };
+            let (ran, sent) = futures::join!(Box::pin(run), forward);
+            publish(&metrics, &runner.stats);
+            let Err(error) = ran else { return };
+            let again = matches!(&error, Error::Device(e) if e.may_rerun_on_cpu());
+            if !again || sent || strict {
+                let _ = send.send(Err(error)).await;
+                return;
+            }
+            tracing::warn!(%error, node, "the device gave up, the fragment runs again on the CPU");
+            MetricBuilder::new(&metrics).global_counter("reran_on_cpu").add(1);
+            if let Err(error) = run_on_cpu(cpu, context, &send).await {
+                let _ = send.send(Err(error.into())).await;
+            }
+        });
+        Ok(receive)
+    }
+}
+
+type Batch = arrow::array::RecordBatch;
+
+async fn run_on_cpu(
+    cpu: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    send: &mpsc::Sender<OurResult<Batch>>,
+) -> Result<()> {
+    // A plan that has run keeps the state of its scans: without this it would find no rows left.
+    let cpu = reset_plan_states(cpu)?;
+    let mut rows = execute_stream(cpu, context)?;
+    while let Some(batch) = rows.next().await {
+        if send.send(batch.map_err(Error::from)).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn publish(metrics: &ExecutionPlanMetricsSet, stats: &Stats) {
+    for (name, value) in stats.all() {
+        match name.strip_suffix("_ns") {
+            Some(name) => {
+                let time = MetricBuilder::new(metrics).subset_time(format!("{name}_time"), 0);
+                time.add_duration(Duration::from_nanos(value));
+            }
+            None => MetricBuilder::new(metrics).global_counter(name).add(value as usize),
+        }
+    }
+}
+
+impl DisplayAs for DeviceExec {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let adapter = self.player.capabilities();
+        let Decision { side, reason, .. } = &self.decision;
+        write!(f, "DeviceExec: side={side}, adapter={}, tier={:?}, ", adapter.name, adapter.tier)?;
+        write!(f, "reason={reason}, {}", describe::summary(&self.fragment))?;
+        if matches!(format, DisplayFormatType::Verbose) {
+            write!(f, "\n{}", describe::wgsl(&self.fragment, adapter))?;
+        }
+        Ok(())
+    }
+}
+
+impl ExecutionPlan for DeviceExec {
+    fn name(&self) -> &str {
+        "DeviceExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        self.sources.iter().collect()
+    }
+
+    fn apply_expressions(&self, _: Expressions<'_>) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(
+            self.fragment.clone(),
+            children,
+            self.cpu.clone(),
+            self.player.clone(),
+            self.decision.clone(),
+            self.limits,
+            self.strict,
+        )))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        if partition != 0 {
+            let text = format!("DeviceExec has one partition, asked for {partition}");
+            return Err(DataFusionError::Internal(text));
+        }
+        let receive = self.start(context)?;
+        let rows = futures::stream::unfold(receive, |mut receive| async move {
+            let batch = receive.recv().await?;
+            Some((batch.map_err(DataFusionError::from), receive))
+        });
+        let counted = MetricBuilder::new(&self.metrics).output_rows(0);
+        let rows = rows.inspect(move |batch| {
+            if let Ok(batch) = batch {
+                counted.add(batch.num_rows());
+            }
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+}
+
+/// A subtree that stays on the CPU, with the reason. Passes everything through.
+#[derive(Debug)]
+pub struct CpuExec {
+    input: Arc<dyn ExecutionPlan>,
+    decision: Decision,
+}
+
+impl CpuExec {
+    pub fn new(input: Arc<dyn ExecutionPlan>, decision: Decision) -> Self {
+        Self { input, decision }
+    }
+
+    pub fn decision(&self) -> &Decision {
+        &self.decision
+    }
+}
+
+impl DisplayAs for CpuExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CpuExec: side=cpu, reason={}", self.decision.reason)
+    }
+}
+
+impl ExecutionPlan for CpuExec {
+    fn name(&self) -> &str {
+        "CpuExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn apply_expressions(&self, _: Expressions<'_>) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(input) = children.pop() else {
+            return Err(DataFusionError::Internal("CpuExec needs its input".into()));
+        };
+        Ok(Arc::new(Self { input, decision: self.decision.clone() }))
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        self.input.execute(partition, context)
+    }
+
+    fn partition_statistics(
+        &self,
+        partition: Option<usize>,
+    ) -> Result<Arc<datafusion::common::Statistics>> {
+        self.input.partition_statistics(partition)
+    }
+}

@@ -1,0 +1,226 @@
+//! Batches of a source gathered into slots, and encoded.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::compute::concat_batches;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::lookup::LookupState;
+use super::{Runner, Stats};
+use crate::error::{DeviceError, Error, Result};
+use crate::fragment::arena::{self, HEADER, Layout};
+use crate::fragment::intern::Interner;
+use crate::fragment::spec::{ArenaColumn, Pipeline};
+use crate::record::Staging;
+
+/// Consecutive batches of a source that make one slot.
+pub struct Chunk {
+    pub batches: Vec<RecordBatch>,
+    pub rows: usize,
+}
+
+/// A slot's arena, encoded.
+pub struct Encoded {
+    pub staging: Staging,
+    pub words: usize,
+    pub rows: usize,
+    /// Strings known in each of the group keys' domains once this slot was encoded.
+    pub header: [u32; HEADER],
+}
+
+/// Reads a source in a task of its own, so that decoding goes on while slots are encoded.
+pub fn gather(
+    mut source: datafusion::execution::SendableRecordBatchStream,
+    rows_max: usize,
+) -> mpsc::Receiver<Result<Chunk>> {
+    let (send, receive) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let mut chunk = Chunk { batches: Vec::new(), rows: 0 };
+        while let Some(batch) = source.next().await {
+            let mut batch = match batch {
+                Ok(batch) => batch,
+                Err(error) => {
+                    let _ = send.send(Err(error.into())).await;
+                    return;
+                }
+            };
+            while batch.num_rows() > 0 {
+                let take = batch.num_rows().min(rows_max - chunk.rows);
+                chunk.batches.push(batch.slice(0, take));
+                chunk.rows += take;
+                batch = batch.slice(take, batch.num_rows() - take);
+                if chunk.rows == rows_max {
+                    let full = std::mem::replace(&mut chunk, Chunk { batches: vec![], rows: 0 });
+                    if send.send(Ok(full)).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+        if chunk.rows > 0 {
+            let _ = send.send(Ok(chunk)).await;
+        }
+    });
+    receive
+}
+
+/// One batch of many.
+pub fn coalesce(
+    batches: &[RecordBatch],
+    schema: &arrow::datatypes::SchemaRef,
+) -> Result<RecordBatch> {
+    match batches {
+        [one] => Ok(one.clone()),
+        many => Ok(concat_batches(schema, many)?),
+    }
+}
+
+/// Bytes that a row of the columns takes at most in an arena.
+pub fn row_bytes(columns: &[ArenaColumn]) -> u64 {
+    let bits: usize = columns.iter().map(|column| column.store.words(32) + 1).sum();
+    (bits as u64 * 4).div_ceil(32).max(1)
+}
+
+impl Runner {
+    /// Rows a slot of the pipeline may have: both limits of rows and of bytes hold.
+    pub fn slot_rows(&self, pipeline: &Pipeline) -> usize {
+        let by_bytes = self.limits.bytes / row_bytes(&pipeline.columns);
+        self.limits.rows.min(by_bytes as usize).max(1024)
+    }
+
+    /// Encodes a chunk into staging memory. `header` are the arena's fixed words, of which the
+    /// rows are filled in here.
+    pub async fn encode(
+        &self,
+        pipeline: &Arc<Pipeline>,
+        lookups: &Arc<Mutex<Vec<LookupState>>>,
+        chunk: &Arc<Chunk>,
+        mut header: [u32; HEADER],
+    ) -> Result<Encoded> {
+        header[arena::H_ROWS] = chunk.rows as u32;
+        let (pipeline, chunk) = (pipeline.clone(), chunk.clone());
+        let (interners, lookups) = (self.interners.clone(), lookups.clone());
+        let started = Instant::now();
+        // The codes of strings come first: lookup tables are as long as the dictionaries.
+        let coded = blocking({
+            let pipeline = pipeline.clone();
+            let chunk = chunk.clone();
+            move || code_strings(&pipeline, &chunk, &interners, &lookups)
+        })
+        .await?;
+        let words = coded.layout.words;
+        let limit = self.player.capabilities().max_binding_bytes;
+        if 4 * words as u64 > limit {
+            return Err(DeviceError::TableFull(format!(
+                "a slot of {} rows takes {} bytes with its lookup tables, a binding {limit}",
+                chunk.rows,
+                4 * words
+            ))
+            .into());
+        }
+        let mut staging = self.player.staging(4 * words as u64).await?;
+        let lookups = coded.lookups.clone();
+        let staging = blocking(move || {
+            let words = staging.words();
+            coded.layout.write_header(words, header);
+            for (at, column) in pipeline.columns.iter().enumerate() {
+                write_column(column, at, &chunk, &coded, words)?;
+            }
+            for (state, offset) in lookups.lock().iter().zip(&coded.layout.lookups) {
+                state.write(&mut words[*offset..]);
+            }
+            Ok(staging)
+        })
+        .await?;
+        let rows = header[arena::H_ROWS] as usize;
+        Stats::add(&self.stats.encode_ns, started.elapsed().as_nanos() as u64);
+        Stats::add(&self.stats.rows_in, rows as u64);
+        Stats::add(&self.stats.bytes_up, 4 * words as u64);
+        Stats::add(&self.stats.slots, 1);
+        Ok(Encoded { staging, words, rows, header })
+    }
+}
+
+/// Runs CPU-heavy work off the async threads.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let joined = tokio::task::spawn_blocking(work).await;
+    joined.map_err(|error| Error::Bug(format!("an encoder stopped: {error}")))?
+}
+
+struct Coded {
+    layout: Layout,
+    /// Codes of the string columns, by column.
+    codes: Vec<Option<Vec<u32>>>,
+    lookups: Arc<Mutex<Vec<LookupState>>>,
+}
+
+fn parts(chunk: &Chunk, index: usize) -> Vec<ArrayRef> {
+    chunk.batches.iter().map(|batch| batch.column(index).clone()).collect()
+}
+
+fn code_strings(
+    pipeline: &Pipeline,
+    chunk: &Chunk,
+    interners: &[Mutex<Interner>],
+    lookups: &Arc<Mutex<Vec<LookupState>>>,
+) -> Result<Coded> {
+    let mut codes = Vec::new();
+    let mut shapes = Vec::new();
+    for column in &pipeline.columns {
+        let arrays = parts(chunk, column.index);
+        let coded = match column.domain {
+            Some(domain) => {
+                let mut out = vec![0; chunk.rows];
+                let mut at = 0;
+                let mut interner = interners[domain].lock();
+                for array in &arrays {
+                    interner.encode(array, &mut out[at..at + array.len()])?;
+                    at += array.len();
+                }
+                Some(out)
+            }
+            None => None,
+        };
+        let nulls = coded.is_none() && arrays.iter().any(|array| array.null_count() > 0);
+        shapes.push((column.store, nulls));
+        codes.push(coded);
+    }
+    let mut states = lookups.lock();
+    let mut sizes = Vec::new();
+    for (lookup, state) in pipeline.lookups.iter().zip(states.iter_mut()) {
+        state.extend(lookup, interners)?;
+        sizes.push(state.arena_words());
+    }
+    drop(states);
+    let layout = Layout::new(chunk.rows, &shapes, &sizes);
+    Ok(Coded { layout, codes, lookups: lookups.clone() })
+}
+
+fn write_column(
+    column: &ArenaColumn,
+    at: usize,
+    chunk: &Chunk,
+    coded: &Coded,
+    words: &mut [u32],
+) -> Result<()> {
+    let (values, validity) = coded.layout.columns[at];
+    let rows = chunk.rows;
+    if let Some(codes) = &coded.codes[at] {
+        words[values..values + rows].copy_from_slice(codes);
+        return Ok(());
+    }
+    let end = values + column.store.words(rows);
+    if validity == 0 {
+        let arrays = parts(chunk, column.index);
+        return arena::encode_column(column, &arrays, None, &mut words[values..end], &mut []);
+    }
+    let (front, back) = words.split_at_mut(validity);
+    let bits = &mut back[..rows.div_ceil(32)];
+    arena::encode_column(column, &parts(chunk, column.index), None, &mut front[values..end], bits)
+}

@@ -1,0 +1,112 @@
+//! Lookup tables: functions of one string, evaluated on the CPU once per distinct value.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
+use arrow::datatypes::{Field, Schema};
+use parking_lot::Mutex;
+
+use super::column;
+use crate::error::Result;
+use crate::fragment::intern::Interner;
+use crate::fragment::spec::Lookup;
+
+const VALID: u32 = 1;
+const FAILED: u32 = 2;
+
+/// What has been evaluated so far: per word of an entry, the words of all codes from 0 (NULL).
+#[derive(Default)]
+pub struct LookupState {
+    words: Vec<Vec<u32>>,
+}
+
+impl LookupState {
+    /// Evaluates what the interner has learnt since, and returns how many codes there are.
+    pub fn extend(&mut self, lookup: &Lookup, interners: &[Mutex<Interner>]) -> Result<usize> {
+        if self.words.is_empty() {
+            self.words = vec![Vec::new(); lookup.entry_words()];
+            self.append(lookup, interners, &new_null_array(&lookup.argument, 1))?;
+        }
+        let known = self.words[0].len();
+        let strings = interners[lookup.domain].lock();
+        if known <= strings.len() {
+            let fresh = strings.values(known as u32, &lookup.argument)?;
+            drop(strings);
+            let fresh = arrow::compute::cast(&fresh, &lookup.argument)?;
+            self.append(lookup, interners, &fresh)?;
+        }
+        Ok(self.words[0].len())
+    }
+
+    fn append(
+        &mut self,
+        lookup: &Lookup,
+        interners: &[Mutex<Interner>],
+        values: &ArrayRef,
+    ) -> Result<()> {
+        let field = Field::new("value", lookup.argument.clone(), true);
+        let schema = Arc::new(Schema::new(vec![field]));
+        let evaluate = |values: ArrayRef| -> Result<ArrayRef> {
+            let rows = values.len();
+            let batch = RecordBatch::try_new(schema.clone(), vec![values])?;
+            Ok(lookup.expr.evaluate(&batch)?.into_array(rows)?)
+        };
+        if let Ok(results) = evaluate(values.clone()) {
+            return self.push(lookup, interners, &results);
+        }
+        // Some value raises: find out which, so that only rows that hold it do.
+        for row in 0..values.len() {
+            match evaluate(values.slice(row, 1)) {
+                Ok(result) => self.push(lookup, interners, &result)?,
+                Err(_) => {
+                    let flags = self.words.len() - 1;
+                    for (word, column) in self.words.iter_mut().enumerate() {
+                        column.push(if word == flags { FAILED } else { 0 });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push(
+        &mut self,
+        lookup: &Lookup,
+        interners: &[Mutex<Interner>],
+        results: &ArrayRef,
+    ) -> Result<()> {
+        let bits = match lookup.result {
+            Some(domain) => {
+                let mut codes = vec![0; results.len()];
+                interners[domain].lock().encode(results, &mut codes)?;
+                codes.iter().map(|code| (*code != 0).then_some(*code as u128)).collect()
+            }
+            None => column::to_bits(results, lookup.rep)?,
+        };
+        let flags = self.words.len() - 1;
+        for value in bits {
+            for (word, column) in self.words.iter_mut().enumerate() {
+                column.push(match word {
+                    word if word == flags => u32::from(value.is_some()) * VALID,
+                    word => (value.unwrap_or(0) >> (32 * word)) as u32,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Words the table takes in an arena.
+    pub fn arena_words(&self) -> usize {
+        1 + self.words.iter().map(Vec::len).sum::<usize>()
+    }
+
+    /// Writes the table: the number of entries, then word by word.
+    pub fn write(&self, out: &mut [u32]) {
+        out[0] = self.words.first().map_or(0, Vec::len) as u32;
+        let mut at = 1;
+        for column in &self.words {
+            out[at..at + column.len()].copy_from_slice(column);
+            at += column.len();
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Runs a fragment on a player: join tables first, then the main pipeline slot by slot.
+//!
+//! Rows never leave before the fragment is sure of them; an error says whether some have.
+
+mod chunk;
+mod column;
+mod group;
+mod lookup;
+mod output;
+mod pipeline;
+mod stats;
+mod table;
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+pub use chunk::row_bytes;
+pub use output::columns as select_columns;
+pub use stats::Stats;
+
+use crate::device::Player;
+use crate::error::{Error, Result};
+use crate::fragment::intern::Interner;
+use crate::fragment::spec::Fragment;
+use crate::kernel::Linker;
+use table::TableState;
+
+/// How slots are cut; tests make them small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotLimits {
+    /// Rows of a slot at most.
+    pub rows: usize,
+    /// Bytes of a slot's arena at most.
+    pub bytes: u64,
+    /// Slots in flight at most: one encoding, one computing, one being read.
+    pub in_flight: usize,
+    /// Entries of a group table to start with, a power of two.
+    pub group_entries: u32,
+}
+
+impl Default for SlotLimits {
+    fn default() -> Self {
+        // A million rows amortise a submit (some hundred microseconds) to nothing; 32 MiB fit the
+        // smallest binding limit seen (128 MiB) and the staging ring of a small GPU.
+        Self { rows: 1 << 20, bytes: 32 << 20, in_flight: 3, group_entries: 1 << 14 }
+    }
+}
+
+/// Runs one fragment once.
+pub struct Runner {
+    pub player: Arc<dyn Player>,
+    pub linker: Linker,
+    pub fragment: Arc<Fragment>,
+    pub limits: SlotLimits,
+    pub stats: Arc<Stats>,
+    interners: Arc<Vec<Mutex<Interner>>>,
+}
+
+/// Where a pipeline's batches go.
+pub type Sender = mpsc::Sender<Result<RecordBatch>>;
+
+impl Runner {
+    pub fn new(player: Arc<dyn Player>, fragment: Arc<Fragment>, limits: SlotLimits) -> Self {
+        let linker = Linker::new(player.capabilities());
+        let interners = (0..fragment.domains).map(|_| Mutex::new(Interner::default())).collect();
+        let stats = Arc::new(Stats::default());
+        Self { player, linker, fragment, limits, stats, interners: Arc::new(interners) }
+    }
+
+    /// Reads all sources and sends the fragment's rows. Ends early, without an error, if nobody
+    /// receives any more.
+    pub async fn run(&self, sources: Vec<SendableRecordBatchStream>, out: &Sender) -> Result<()> {
+        let mut sources: Vec<_> = sources.into_iter().map(Some).collect();
+        let mut tables: Vec<TableState> = Vec::new();
+        for number in 0..self.fragment.tables.len() {
+            let source = take_source(&mut sources, self.fragment.tables[number].pipeline.source)?;
+            tables.push(self.build_table(number, source, &tables).await?);
+        }
+        let source = take_source(&mut sources, self.fragment.main.source)?;
+        let main = Arc::new(self.fragment.main.clone());
+        self.run_pipeline(main, source, &tables, out).await
+    }
+}
+
+fn take_source(
+    sources: &mut [Option<SendableRecordBatchStream>],
+    number: usize,
+) -> Result<SendableRecordBatchStream> {
+    let source = sources.get_mut(number).and_then(Option::take);
+    source.ok_or_else(|| Error::Bug(format!("source {number} of a fragment is missing")))
+}

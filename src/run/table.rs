@@ -1,0 +1,201 @@
+//! Join tables: the rows of a build side on the host, its keys and columns on the device.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
+use futures::StreamExt;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use super::chunk::Chunk;
+use super::{Runner, Stats, chunk};
+use crate::error::{DeviceError, Error, Result};
+use crate::fragment::arena::{self, HEADER, Layout};
+use crate::fragment::spec::{Pipeline, Probe, Sink, Table};
+use crate::kernel::build;
+use crate::record::{Buffer, Command, Recording};
+
+/// A built table.
+pub struct TableState {
+    /// The build side's rows.
+    pub batch: RecordBatch,
+    pub buffer: Buffer,
+    /// Where its marks start, in words of the fragment's marks.
+    pub marks_at: usize,
+}
+
+impl Runner {
+    /// Runs the build side's pipeline, keeps its rows, and chains them on the device.
+    pub(super) async fn build_table(
+        &self,
+        number: usize,
+        source: SendableRecordBatchStream,
+        tables: &[TableState],
+    ) -> Result<TableState> {
+        let table = &self.fragment.tables[number];
+        let pipeline = Arc::new(table.pipeline.clone());
+        let batch = if pipeline.is_bare() {
+            collect(&pipeline, source).await?
+        } else {
+            self.collect_pipeline(pipeline, source, tables).await?
+        };
+        Stats::add(&self.stats.build_rows, batch.num_rows() as u64);
+        let last = tables.last();
+        let marks_at = last.map_or(0, |table| table.marks_at + table.batch.num_rows().div_ceil(32));
+        let nulls_equal = self.null_equals_null(number);
+        let buffer = self.upload_table(table, &batch, nulls_equal, marks_at).await?;
+        Ok(TableState { batch, buffer, marks_at })
+    }
+
+    /// Words of all tables' marks.
+    pub(super) fn mark_words(&self, tables: &[TableState]) -> usize {
+        tables.last().map_or(0, |t| t.marks_at + t.batch.num_rows().div_ceil(32)).max(1)
+    }
+
+    fn null_equals_null(&self, number: usize) -> bool {
+        let mut pipelines = self.fragment.tables.iter().map(|table| &table.pipeline);
+        let probes = |pipeline: &Pipeline| {
+            pipeline.probes().find(|probe: &&Probe| probe.table == number).cloned()
+        };
+        let found = pipelines.find_map(probes).or_else(|| probes(&self.fragment.main));
+        found.is_some_and(|probe| probe.null_equals_null)
+    }
+
+    async fn collect_pipeline(
+        &self,
+        pipeline: Arc<Pipeline>,
+        source: SendableRecordBatchStream,
+        tables: &[TableState],
+    ) -> Result<RecordBatch> {
+        let Sink::Select { schema, .. } = &pipeline.sink else {
+            return Err(Error::Bug("a build side that does not select".into()));
+        };
+        let schema = schema.clone();
+        let (send, mut receive) = mpsc::channel(4);
+        let mut batches = Vec::new();
+        let run = async move {
+            // The sender goes with this future, which ends the loop below.
+            let send = send;
+            self.run_pipeline(pipeline, source, tables, &send).await
+        };
+        let gather = async {
+            while let Some(batch) = receive.recv().await {
+                batches.push(batch?);
+            }
+            Ok::<_, Error>(())
+        };
+        let (ran, gathered) = futures::join!(Box::pin(run), gather);
+        ran?;
+        gathered?;
+        chunk::coalesce(&batches, &schema)
+    }
+
+    async fn upload_table(
+        &self,
+        table: &Table,
+        batch: &RecordBatch,
+        nulls_equal: bool,
+        marks_at: usize,
+    ) -> Result<Buffer> {
+        let rows = batch.num_rows();
+        let (layout, header) = table_layout(table, batch, marks_at);
+        let bytes = 4 * layout.words as u64;
+        let limit = self.player.capabilities().max_binding_bytes;
+        if bytes > limit {
+            return Err(DeviceError::TableFull(format!(
+                "a join's build side of {rows} rows takes {bytes} bytes, a binding {limit}"
+            ))
+            .into());
+        }
+        let buffer = self.player.buffer(bytes, "join table")?;
+        let mut staging = self.player.staging(bytes).await?;
+        let (spec, batch, interners) = (table.clone(), batch.clone(), self.interners.clone());
+        let heads = header[arena::H_HEADS] as u64;
+        let data = 4 * heads;
+        let staging = chunk::blocking(move || {
+            let words = staging.words();
+            layout.write_header(words, header);
+            for (column, (values, validity)) in spec.columns.iter().zip(&layout.columns) {
+                let part = [batch.column(column.index).clone()];
+                let mut interner = column.domain.map(|domain| interners[domain].lock());
+                let end = values + column.store.words(rows);
+                let (front, back) =
+                    words.split_at_mut(if *validity == 0 { end } else { *validity });
+                let bits = if *validity == 0 { &mut [] } else { &mut back[..rows.div_ceil(32)] };
+                let values = &mut front[*values..end];
+                arena::encode_column(column, &part, interner.as_deref_mut(), values, bits)?;
+            }
+            Ok(staging)
+        })
+        .await?;
+        Stats::add(&self.stats.bytes_up, data);
+        let program = build::program(&self.linker, table, nulls_equal);
+        let groups = (rows as u32).div_ceil(256).clamp(1, 4096);
+        let commands = vec![
+            Command::Clear { buffer: buffer.clone(), range: data..bytes },
+            Command::Upload { from: staging, bytes: data, to: buffer.clone(), at: 0 },
+            Command::Dispatch { program, bindings: vec![buffer.clone()], groups },
+        ];
+        let completed = self.player.submit(Recording { label: "build".into(), commands }).await?;
+        self.stats.completed(&completed);
+        Ok(buffer)
+    }
+}
+
+/// Columns first, then the bucket heads (at least as many as rows), then the links.
+fn table_layout(table: &Table, batch: &RecordBatch, marks_at: usize) -> (Layout, [u32; HEADER]) {
+    let rows = batch.num_rows();
+    let shapes: Vec<_> = table
+        .columns
+        .iter()
+        .map(|column| {
+            let nulls = batch.column(column.index).null_count() > 0;
+            (column.store, column.domain.is_none() && nulls)
+        })
+        .collect();
+    let mut layout = Layout::new(rows, &shapes, &[]);
+    let buckets = rows.next_power_of_two().max(16);
+    let mut header = [0; HEADER];
+    header[arena::H_ROWS] = rows as u32;
+    header[arena::H_MASK] = buckets as u32 - 1;
+    header[arena::H_HEADS] = layout.words as u32;
+    header[arena::H_NEXT] = (layout.words + buckets) as u32;
+    header[4] = marks_at as u32;
+    layout.words += buckets + rows;
+    (layout, header)
+}
+
+/// The output columns of a pipeline that does nothing else.
+async fn collect(pipeline: &Pipeline, source: SendableRecordBatchStream) -> Result<RecordBatch> {
+    let Sink::Select { outputs, schema } = &pipeline.sink else {
+        return Err(Error::Bug("a build side that does not select".into()));
+    };
+    let columns: Vec<usize> = outputs
+        .iter()
+        .filter_map(|output| match output {
+            crate::fragment::spec::Output::Source(column) => Some(*column),
+            _ => None,
+        })
+        .collect();
+    let mut batches = Vec::new();
+    let mut source = source;
+    while let Some(batch) = source.next().await {
+        let batch = batch?;
+        let arrays = columns.iter().map(|column| batch.column(*column).clone()).collect();
+        let options =
+            arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        batches.push(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?);
+    }
+    chunk::coalesce(&batches, schema)
+}
+
+/// An empty slot: what drives a tail reads nothing of it but the header.
+pub(super) fn empty_chunk() -> Arc<Chunk> {
+    Arc::new(Chunk { batches: Vec::new(), rows: 0 })
+}
+
+/// Lookup states for a pipeline, nothing evaluated yet.
+pub(super) fn lookup_states(pipeline: &Pipeline) -> Arc<Mutex<Vec<super::lookup::LookupState>>> {
+    Arc::new(Mutex::new(pipeline.lookups.iter().map(|_| Default::default()).collect()))
+}
