@@ -39,9 +39,21 @@ struct Job {
     answer: Answer,
 }
 
-/// The jobs' end that a player holds; both threads end when it is dropped.
+/// The jobs' end that a player holds. Dropped, it waits for both threads to end, so that the
+/// device is not torn down behind the back of a process that is about to exit.
 pub(super) struct Submitter {
-    jobs: mpsc::Sender<Job>,
+    jobs: Option<mpsc::Sender<Job>>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Drop for Submitter {
+    fn drop(&mut self) {
+        // Without jobs to come the submitter ends, and without flights to come the poller.
+        self.jobs.take();
+        for thread in self.threads.drain(..) {
+            thread.join().ok();
+        }
+    }
 }
 
 impl Submitter {
@@ -56,9 +68,11 @@ impl Submitter {
             readbacks: Arc::clone(&readbacks),
         };
         let poller = Crew { context: Arc::clone(context), ring: Arc::clone(ring), readbacks };
-        spawn("thalweg-submit", move || crew.submit_all(&next_job, &flights))?;
-        spawn("thalweg-poll", move || poller.answer_all(&next_flight))?;
-        Ok(Self { jobs })
+        let threads = vec![
+            spawn("thalweg-submit", move || crew.submit_all(&next_job, &flights))?,
+            spawn("thalweg-poll", move || poller.answer_all(&next_flight))?,
+        ];
+        Ok(Self { jobs: Some(jobs), threads })
     }
 
     /// Takes a recording in, behind all that came before. The number of those that wait is
@@ -68,18 +82,21 @@ impl Submitter {
         recording: Recording,
     ) -> oneshot::Receiver<Result<Completed, DeviceError>> {
         let (answer, answered) = oneshot::channel();
-        if let Err(mpsc::SendError(job)) = self.jobs.send(Job { recording, answer }) {
-            job.answer.send(Err(gone())).ok();
+        // Where no thread takes it, `answer` is dropped, and who waits for it hears of that.
+        if let Some(jobs) = &self.jobs {
+            jobs.send(Job { recording, answer }).ok();
         }
         answered
     }
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), DeviceError> {
+fn spawn(
+    name: &str,
+    work: impl FnOnce() + Send + 'static,
+) -> Result<thread::JoinHandle<()>, DeviceError> {
     thread::Builder::new()
         .name(name.into())
         .spawn(work)
-        .map(drop)
         .map_err(|error| DeviceError::Lost(format!("no thread '{name}' for it: {error}")))
 }
 
