@@ -64,12 +64,15 @@ impl Context {
         })
     }
 
-    /// Runs `work` and returns the first validation error it raised as a value. Error scopes are
-    /// kept per thread: `work` must neither await nor hand over to another thread.
+    /// Runs `work` and returns the first error it raised, by wgpu's checks or in the driver, as a
+    /// value. Error scopes are kept per thread: `work` must neither await nor hand over to
+    /// another thread.
     pub fn validated<T>(&self, work: impl FnOnce() -> T) -> Result<T, DeviceError> {
-        let scope = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
         let value = work();
-        match pollster::block_on(scope.pop()) {
+        let validation = pollster::block_on(validation.pop());
+        match validation.or(pollster::block_on(internal.pop())) {
             None => Ok(value),
             Some(error) => {
                 // On a lost device every use is invalid: ask for the loss first.

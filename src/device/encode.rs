@@ -7,7 +7,7 @@ use super::context::Context;
 use super::pipeline::{Pipeline, Pipelines};
 use super::pool::Pooled;
 use super::ring::{Home, Lease, Readback, Readbacks};
-use super::stamps::{Kind, Stamps};
+use super::stamps::{Clocks, Kind, Stamps};
 use crate::error::DeviceError;
 use crate::record::{Buffer, Command, Program, Recording, Staging};
 
@@ -25,15 +25,16 @@ pub(super) struct Encoded {
 /// The way from here to there, for one context.
 pub(super) struct Encoding<'a> {
     pub context: &'a Context,
-    pub pipelines: &'a Pipelines,
+    pub pipelines: &'a mut Pipelines,
     pub readbacks: &'a Readbacks,
+    pub clocks: &'a Clocks,
 }
 
 impl Encoding<'_> {
     /// Encodes all commands of a checked recording.
-    pub fn encode(&self, recording: Recording) -> Result<Encoded, DeviceError> {
+    pub fn encode(&mut self, recording: Recording) -> Result<Encoded, DeviceError> {
         let steps = self.prepare(recording.commands)?;
-        let stamps = Stamps::new(self.context, steps.iter().map(Step::kind));
+        let stamps = self.clocks.stamps(self.context, steps.iter().map(Step::kind));
         let (downloads, bytes) = place_downloads(&steps);
         let stamp_bytes = stamps.as_ref().map_or(0, Stamps::bytes);
         let readback = match bytes + stamp_bytes {
@@ -49,11 +50,11 @@ impl Encoding<'_> {
         Ok(encoded)
     }
 
-    fn prepare(&self, commands: Vec<Command>) -> Result<Vec<Step>, DeviceError> {
+    fn prepare(&mut self, commands: Vec<Command>) -> Result<Vec<Step>, DeviceError> {
         commands.into_iter().map(|command| self.step(command)).collect()
     }
 
-    fn step(&self, command: Command) -> Result<Step, DeviceError> {
+    fn step(&mut self, command: Command) -> Result<Step, DeviceError> {
         Ok(match command {
             Command::Upload { from, bytes, to, at } => {
                 let (from, home) = lease(from)?.unmap().ok_or_else(|| foreign("staging"))?;
@@ -73,7 +74,7 @@ impl Encoding<'_> {
     }
 
     fn dispatch(
-        &self,
+        &mut self,
         program: &Program,
         bindings: &[Buffer],
         groups: u32,

@@ -3,8 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::context::Context;
 use crate::error::DeviceError;
 use crate::record::{Access, Program, place};
@@ -20,28 +18,47 @@ pub(super) struct Pipeline {
 struct Made {
     bindings: Vec<Access>,
     pipeline: Arc<Pipeline>,
+    /// The number of the use that was the last so far.
+    used: u64,
 }
+
+/// Pipelines kept; above it the one unused for longest goes. A query has ten or so.
+const MAX_PIPELINES: usize = 512;
 
 /// The pipelines of one context, by text.
 #[derive(Default)]
 pub(super) struct Pipelines {
-    made: Mutex<HashMap<String, Made>>,
+    made: HashMap<String, Made>,
+    uses: u64,
 }
 
 impl Pipelines {
     /// The pipeline of `program`, compiled (20 to 300 ms) where it is asked for the first time.
-    pub fn get(&self, context: &Context, program: &Program) -> Result<Arc<Pipeline>, DeviceError> {
-        // The lock is held while compiling: the submitter is the only one who asks.
-        let mut made = self.made.lock();
-        match made.get(program.wgsl.as_str()) {
-            Some(found) if found.bindings == program.bindings => {
-                return Ok(Arc::clone(&found.pipeline));
-            }
-            _ => {}
+    pub fn get(
+        &mut self,
+        context: &Context,
+        program: &Program,
+    ) -> Result<Arc<Pipeline>, DeviceError> {
+        self.uses += 1;
+        if let Some(made) = self.made.get_mut(program.wgsl.as_str())
+            && made.bindings == program.bindings
+        {
+            made.used = self.uses;
+            return Ok(Arc::clone(&made.pipeline));
         }
         let pipeline = Arc::new(compile(context, program)?);
-        let entry = Made { bindings: program.bindings.clone(), pipeline: Arc::clone(&pipeline) };
-        made.insert(program.wgsl.clone(), entry);
+        if self.made.len() >= MAX_PIPELINES {
+            let oldest = self.made.iter().min_by_key(|(_, made)| made.used);
+            if let Some(text) = oldest.map(|(text, _)| text.clone()) {
+                self.made.remove(&text);
+            }
+        }
+        let made = Made {
+            bindings: program.bindings.clone(),
+            pipeline: Arc::clone(&pipeline),
+            used: self.uses,
+        };
+        self.made.insert(program.wgsl.clone(), made);
         Ok(pipeline)
     }
 }

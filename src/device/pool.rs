@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -14,6 +15,9 @@ const MIN_CLASS_BYTES: u64 = 256;
 
 /// Free buffers above this sum go back to the driver. As much as a few slots of a large query.
 const MAX_CACHED_BYTES: u64 = 2 << 30;
+
+/// How long a request without memory may wait for the submits under way, which hold some.
+const TRIM_WAIT: Duration = Duration::from_secs(2);
 
 /// Each power of two is cut into this many classes: at most a fifth of a buffer is unused.
 const STEPS_PER_DOUBLING: u64 = 4;
@@ -138,8 +142,9 @@ impl Pool {
         state.used.cached_bytes = 0;
         drop(state);
         drop(free);
-        // The driver gets the memory when wgpu has seen the last submit that used it done.
-        self.context.poll(wgpu::PollType::Poll).ok();
+        // The driver gets the memory when the last submit that used it is done.
+        let done = wgpu::PollType::Wait { submission_index: None, timeout: Some(TRIM_WAIT) };
+        self.context.poll(done).ok();
     }
 
     fn give_back(&self, class: u64, buffer: wgpu::Buffer) {

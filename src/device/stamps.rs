@@ -1,5 +1,7 @@
 //! Device timestamps around the runs of equal commands of one recording.
 
+use parking_lot::Mutex;
+
 use super::context::Context;
 use crate::record::Completed;
 
@@ -15,11 +17,22 @@ pub(super) enum Kind {
     Download,
 }
 
+/// Queries of one context that are free. At most as many as submits are in flight are made.
+#[derive(Default)]
+pub(super) struct Clocks {
+    free: Mutex<Vec<Clock>>,
+}
+
+/// Queries for one recording, and where the device writes their values.
+struct Clock {
+    set: wgpu::QuerySet,
+    resolved: wgpu::Buffer,
+}
+
 /// The runs of a recording and the queries that time them: query i at the start of run i, one
 /// more at the end of all.
 pub(super) struct Stamps {
-    set: wgpu::QuerySet,
-    resolved: wgpu::Buffer,
+    clock: Clock,
     /// First step of each run, with its kind; then the number of steps.
     runs: Vec<(usize, Kind)>,
     steps: usize,
@@ -28,9 +41,10 @@ pub(super) struct Stamps {
     ns_per_tick: f64,
 }
 
-impl Stamps {
-    /// None where the device has no timestamps, or nothing is to be timed.
-    pub fn new(context: &Context, kinds: impl Iterator<Item = Kind>) -> Option<Self> {
+impl Clocks {
+    /// Stamps for steps of these kinds; none where the device has no timestamps or there is
+    /// nothing to time.
+    pub fn stamps(&self, context: &Context, kinds: impl Iterator<Item = Kind>) -> Option<Stamps> {
         if !context.timestamps {
             return None;
         }
@@ -38,22 +52,38 @@ impl Stamps {
         if runs.is_empty() {
             return None;
         }
-        let count = runs.len() as u32 + 1;
-        let set = context.device.create_query_set(&wgpu::QuerySetDescriptor {
+        let free = self.free.lock().pop();
+        let clock = free.unwrap_or_else(|| Clock::new(&context.device));
+        let ns_per_tick = f64::from(context.queue.get_timestamp_period());
+        Some(Stamps { clock, runs, steps, at: 0, ns_per_tick })
+    }
+
+    /// Adds up the runs' times by kind, from the mapped readback buffer.
+    pub fn read(&self, stamps: Stamps, mapped: &[u8], completed: &mut Completed) {
+        stamps.read(mapped, completed);
+        self.free.lock().push(stamps.clock);
+    }
+}
+
+impl Clock {
+    fn new(device: &wgpu::Device) -> Self {
+        let count = MAX_RUNS as u32 + 1;
+        let set = device.create_query_set(&wgpu::QuerySetDescriptor {
             label: Some("stamps"),
             ty: wgpu::QueryType::Timestamp,
             count,
         });
-        let resolved = context.device.create_buffer(&wgpu::BufferDescriptor {
+        let resolved = device.create_buffer(&wgpu::BufferDescriptor {
             label: Some("stamps"),
             size: u64::from(count) * 8,
             usage: wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC,
             mapped_at_creation: false,
         });
-        let ns_per_tick = f64::from(context.queue.get_timestamp_period());
-        Some(Self { set, resolved, runs, steps, at: 0, ns_per_tick })
+        Self { set, resolved }
     }
+}
 
+impl Stamps {
     pub fn bytes(&self) -> u64 {
         (self.runs.len() as u64 + 1) * 8
     }
@@ -65,7 +95,7 @@ impl Stamps {
             None if step == self.steps => self.runs.len(),
             None => return,
         };
-        encoder.write_timestamp(&self.set, query as u32);
+        encoder.write_timestamp(&self.clock.set, query as u32);
     }
 
     /// Copies the stamps into the readback buffer at byte `at`.
@@ -77,12 +107,12 @@ impl Stamps {
     ) {
         self.at = at;
         let count = self.runs.len() as u32 + 1;
-        encoder.resolve_query_set(&self.set, 0..count, &self.resolved, 0);
-        encoder.copy_buffer_to_buffer(&self.resolved, 0, readback, at, self.bytes());
+        let Clock { set, resolved } = &self.clock;
+        encoder.resolve_query_set(set, 0..count, resolved, 0);
+        encoder.copy_buffer_to_buffer(resolved, 0, readback, at, self.bytes());
     }
 
-    /// Adds up the runs' times by kind, from the mapped readback buffer.
-    pub fn read(&self, mapped: &[u8], completed: &mut Completed) {
+    fn read(&self, mapped: &[u8], completed: &mut Completed) {
         let start = self.at as usize;
         let ticks: Vec<u64> =
             bytemuck::pod_collect_to_vec(&mapped[start..start + self.bytes() as usize]);

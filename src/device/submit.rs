@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::context::{Context, Progress};
+use super::context::{Context, Progress, caught};
 use super::encode::{Encoded, Encoding};
 use super::pipeline::Pipelines;
 use super::ring::{Readback, Readbacks, Ring};
-use super::stamps::Stamps;
+use super::stamps::{Clocks, Stamps};
 use crate::error::DeviceError;
 use crate::record::{Completed, Recording};
 use crate::schedule::trace;
@@ -61,13 +61,13 @@ impl Submitter {
     pub fn start(context: &Arc<Context>, ring: &Arc<Ring>) -> Result<Self, DeviceError> {
         let (jobs, next_job) = mpsc::channel::<Job>();
         let (flights, next_flight) = mpsc::sync_channel(FLIGHTS_WAITING);
-        let readbacks = Arc::new(Readbacks::default());
         let crew = Crew {
             context: Arc::clone(context),
             ring: Arc::clone(ring),
-            readbacks: Arc::clone(&readbacks),
+            readbacks: Arc::default(),
+            clocks: Arc::default(),
         };
-        let poller = Crew { context: Arc::clone(context), ring: Arc::clone(ring), readbacks };
+        let poller = crew.clone();
         let threads = vec![
             spawn("thalweg-submit", move || crew.submit_all(&next_job, &flights))?,
             spawn("thalweg-poll", move || poller.answer_all(&next_flight))?,
@@ -124,17 +124,22 @@ struct Outcome {
 }
 
 /// What both threads share.
+#[derive(Clone)]
 struct Crew {
     context: Arc<Context>,
     ring: Arc<Ring>,
     readbacks: Arc<Readbacks>,
+    clocks: Arc<Clocks>,
 }
 
 impl Crew {
     fn submit_all(&self, jobs: &mpsc::Receiver<Job>, flights: &mpsc::SyncSender<Flight>) {
-        let pipelines = Pipelines::default();
+        let mut pipelines = Pipelines::default();
         while let Ok(Job { recording, answer }) = jobs.recv() {
-            match self.submit(&pipelines, recording) {
+            let label = recording.label.clone();
+            // naga panics on some kernels that it accepts: an error of ours like any other.
+            let submitted = caught(|| self.submit(&mut pipelines, recording));
+            match submitted.unwrap_or_else(|message| Err(self.panicked(&label, &message))) {
                 Ok(in_flight) => {
                     let flight = in_flight(answer);
                     if let Err(mpsc::SendError(flight)) = flights.send(flight) {
@@ -152,12 +157,13 @@ impl Crew {
     /// Encodes and submits; the flight lacks only who is to be answered.
     fn submit(
         &self,
-        pipelines: &Pipelines,
+        pipelines: &mut Pipelines,
         recording: Recording,
     ) -> Result<impl FnOnce(Answer) -> Flight + use<>, DeviceError> {
         let context = &*self.context;
         context.health.check()?;
-        let encoding = Encoding { context, pipelines, readbacks: &self.readbacks };
+        let Self { readbacks, clocks, .. } = self;
+        let mut encoding = Encoding { context, pipelines, readbacks, clocks };
         let label = recording.label.clone();
         let span = trace::span(trace::Kind::Submit, &label);
         let encoded = context.validated(|| encoding.encode(recording)).and_then(|inner| inner);
@@ -214,6 +220,11 @@ impl Crew {
         }
     }
 
+    /// Nothing is known of wgpu's state after a panic in it: the context is given up.
+    fn panicked(&self, label: &str, message: &str) -> DeviceError {
+        self.context.fail(DeviceError::Validation(format!("{label}: panicked: {message}")))
+    }
+
     /// Wakes who waits for the ring of a context that failed: nobody may give memory back to it.
     fn close_if_failed(&self) {
         if self.context.health.check().is_err() {
@@ -265,8 +276,8 @@ impl Crew {
             .iter()
             .map(|range| words(&view[range.start as usize..range.end as usize]))
             .collect();
-        if let Some(stamps) = &stamps {
-            stamps.read(&view, &mut completed);
+        if let Some(stamps) = stamps {
+            self.clocks.read(stamps, &view, &mut completed);
         }
         drop(view);
         readback.buffer.unmap();

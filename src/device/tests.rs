@@ -360,3 +360,43 @@ async fn times_are_told_apart() {
         assert!(times.iter().all(|ns| (1_000..60_000_000_000).contains(ns)), "{times:?}");
     }
 }
+
+#[tokio::test]
+async fn a_panic_of_the_compiler_is_an_error_and_ends_the_context() {
+    let Some(player) = alone() else { return };
+    let body = "
+@group(0) @binding(0) var<storage, read_write> c: array<u64>;
+@compute @workgroup_size(1)
+fn main() { c[0] = firstLeadingBit(c[0]); }
+";
+    // naga 30 accepts it and panics while it writes SPIR-V.
+    let program = program("bits", body, &[Access::ReadWrite], |_| Ok(()));
+    let bindings = vec![player.buffer(8, "c").unwrap()];
+    let commands = vec![Command::Dispatch { program, bindings, groups: 1 }];
+    let error = player.submit(recording("panic", commands)).await.unwrap_err();
+    assert!(error.to_string().contains("panic: panicked: "), "{error}");
+    assert_eq!(add_one_to(&*player, 10).await.unwrap_err(), error);
+}
+
+#[tokio::test]
+async fn many_pipelines_and_runs_in_one_recording() {
+    let Some(player) = shared(None) else { return };
+    let a = player.buffer(4, "a").unwrap();
+    let mut commands = vec![Command::Clear { buffer: a.clone(), range: 0..4 }];
+    for n in 0..40 {
+        let body = format!(
+            "@group(0) @binding(0) var<storage, read_write> c: array<u32>;
+             @compute @workgroup_size(1) fn main() {{ c[0] = c[0] * 3u + {n}u; }}"
+        );
+        let program = program("step", &body, &[Access::ReadWrite], |_| Ok(()));
+        let bindings = vec![a.clone()];
+        commands.push(Command::Dispatch { program, bindings, groups: 1 });
+        commands.push(Command::Download { buffer: a.clone(), range: 0..4 });
+    }
+    let completed = player.submit(recording("many", commands)).await.unwrap();
+    let mut wanted = 0u32;
+    for (n, found) in completed.downloads.iter().enumerate() {
+        wanted = wanted.wrapping_mul(3).wrapping_add(n as u32);
+        assert_eq!(found, &[wanted], "step {n}");
+    }
+}
