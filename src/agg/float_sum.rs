@@ -68,6 +68,8 @@ pub const MINUS_INFINITY: u32 = 8;
 /// Flag: more was added than the bins hold.
 pub const FULL: u32 = 16;
 
+/// Bits of a mantissa, with the hidden one.
+const MANTISSA_BITS: u32 = 53;
 /// Bins that a state keeps.
 const KEPT: usize = 3;
 /// Bins that cover all of `f64`.
@@ -89,7 +91,7 @@ pub struct Slices {
 /// Cuts one `f64`, given as bits. `shaders/lib/float_sum.wgsl` does the same in words of 32 bits.
 pub fn slices(bits: u64) -> Slices {
     let negative = bits >> 63 == 1;
-    let exponent = (bits >> 52) as u32 & 0x7ff;
+    let exponent = exponent(bits);
     let fraction = bits & ((1 << 52) - 1);
     if exponent == 0x7ff {
         let flag = match (fraction, negative) {
@@ -115,6 +117,32 @@ pub fn slices(bits: u64) -> Slices {
     Slices { top, flags: SEEN, slices, negative }
 }
 
+fn exponent(bits: u64) -> u32 {
+    (bits >> 52) as u32 & 0x7ff
+}
+
+/// Whether finite numbers of this exponent have no bit in bin `top` and above.
+fn fits(exponent: u32, top: u8) -> bool {
+    exponent.saturating_sub(1) + MANTISSA_BITS <= 32 * u32::from(top)
+}
+
+/// The slices, with sign, of a number that [`fits`] in bins `top - 1`, `top - 2` and `top - 3`: one
+/// shift, without asking in which bin it begins.
+#[inline]
+fn cut_below(bits: u64, top: u8) -> [i64; KEPT] {
+    let exponent = exponent(bits);
+    let hidden = u64::from(exponent > 0) << 52;
+    let mantissa = u128::from(bits & ((1 << 52) - 1) | hidden);
+    // Places above 32 bits below the lowest of the three, so that most shifts are to the left.
+    let up = exponent.saturating_sub(1) as i32 + 32 - 32 * (i32::from(top) - KEPT as i32);
+    let wide = match u32::try_from(up) {
+        Ok(up) => mantissa << up >> 32,
+        Err(_) => mantissa >> (32 - up).min(127),
+    };
+    let sign = (bits as i64) >> 63;
+    [wide >> 64, wide >> 32, wide].map(|slice| (i64::from(slice as u32) ^ sign) - sign)
+}
+
 /// The state, unpacked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FloatSum {
@@ -132,8 +160,22 @@ impl FloatSum {
     pub const EMPTY: Self = Self { bins: [0; KEPT], wraps: [0; KEPT], top: 0, flags: 0 };
 
     /// Adds one number.
+    #[inline]
     pub fn add(&mut self, addend: f64) {
-        let cut = slices(addend.to_bits());
+        let bits = addend.to_bits();
+        let exponent = exponent(bits);
+        if exponent == 0x7ff || !fits(exponent, self.top) {
+            return self.add_cut(&slices(bits));
+        }
+        self.flags |= SEEN as u8;
+        for (bin, slice) in cut_below(bits, self.top).into_iter().enumerate() {
+            self.add_to(bin, slice);
+        }
+    }
+
+    /// Adds one number that was cut.
+    #[inline(never)]
+    fn add_cut(&mut self, cut: &Slices) {
         self.flags |= cut.flags as u8;
         if cut.top == 0 {
             return;
@@ -277,7 +319,6 @@ fn carry([top, middle, bottom]: [i128; KEPT]) -> (i128, u64) {
 /// `number * 2^(place - 1074)`, rounded to nearest even. Where `place` is negative, `number` has
 /// that many zeros at its low end (the bins below 2^-1074, which nothing can touch).
 fn round_to_f64(number: u128, place: i32) -> f64 {
-    const MANTISSA_BITS: u32 = 53;
     let (number, mut place) = match u32::try_from(place) {
         Ok(place) => (number, place),
         Err(_) => (number >> place.unsigned_abs(), 0),

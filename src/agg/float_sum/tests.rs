@@ -62,6 +62,18 @@ proptest! {
     }
 
     #[test]
+    fn the_fast_way_is_the_plain_one(
+        values in prop::collection::vec(any_float(), 0..40),
+        near in prop::collection::vec(prop_oneof![-1e6..1e6, -1e-6..1e-6], 0..40),
+    ) {
+        for values in [values, near] {
+            let mut plain = FloatSum::EMPTY;
+            values.iter().for_each(|value| plain.add_cut(&slices(value.to_bits())));
+            prop_assert_eq!(sum_of(&values).to_words(), plain.to_words());
+        }
+    }
+
+    #[test]
     fn order_and_grouping_do_not_matter(
         values in prop::collection::vec(any_float(), 0..40),
         order in any::<prop::sample::Index>(),
