@@ -15,7 +15,7 @@ use datafusion::common::ScalarValue;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use datafusion::prelude::SessionContext;
+use datafusion::prelude::{SessionConfig, SessionContext};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -347,5 +347,30 @@ async fn declines_say_why() {
         let node = node.downcast_ref::<AggregateExec>().unwrap();
         let declined = Aggregate::plan(&node.aggr_expr()[0], &node.input().schema()).unwrap_err();
         assert_eq!(declined.0, reason);
+    }
+}
+
+/// With `thalweg.float_sum = 'fast'` DataFusion's own functions are in the plan: their partial
+/// states are sums, and results are near.
+#[tokio::test]
+async fn native_float_sums_run_on_the_device_too() {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+    context.register_table("t", Arc::new(table(&mut rng, Range::Small))).unwrap();
+    let calls = ["sum(f64)", "avg(f64)", "avg(i64)", "sum(d15)"].map(String::from);
+    for grouped in [false, true] {
+        let frame = context.sql(&sql(&calls, grouped)).await.unwrap();
+        let plan = frame.create_physical_plan().await.unwrap();
+        let nodes = aggregates(&plan);
+        let (top, bottom) = (nodes.first().unwrap(), nodes.last().unwrap());
+        let input = run(&context, node(bottom).input().clone()).await;
+        let folded = fold(node(bottom), &input, &mut rng);
+        let expected = by_key(&run(&context, top.clone()).await, &folded.keys);
+        let finished = folded.columns(node(bottom), false);
+        let merged = finish_theirs(&context, top, &folded, node(bottom), &[]).await;
+        for (column, call) in calls.iter().enumerate() {
+            udafs::near(&finished[column], &expected[column], call);
+            udafs::near(&merged[column], &expected[column], call);
+        }
     }
 }

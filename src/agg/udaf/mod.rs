@@ -18,6 +18,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, ArrowPrimitiveType, FixedSizeBinaryArray};
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Float16Type, Float32Type, Float64Type};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::functions_aggregate::{average, min_max, sum};
 use datafusion::logical_expr::expr::{
@@ -28,8 +29,9 @@ use datafusion::logical_expr::function::{
 };
 use datafusion::logical_expr::utils::{AggregateOrderSensitivity, format_state_name};
 use datafusion::logical_expr::{
-    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Expr, GroupsAccumulator, Operator,
-    ReversedUDAF, SetMonotonicity, Signature, StatisticsArgs,
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, Expr, GroupsAccumulator,
+    LogicalPlan, Operator, ReversedUDAF, SetMonotonicity, Signature, StatisticsArgs,
+    WindowFunctionDefinition,
 };
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op;
 
@@ -54,6 +56,31 @@ pub fn udafs() -> Vec<Arc<AggregateUDF>> {
 /// DataFusion's function behind one of ours.
 pub fn native(udaf: &AggregateUDF) -> Option<&Arc<AggregateUDF>> {
     Some(&udaf.inner().downcast_ref::<Reproducible>()?.native)
+}
+
+/// A logical plan with DataFusion's own `sum` and `avg` in place of ours: faster on the CPU, with
+/// last digits that depend on batches and partitions. For `thalweg.float_sum = 'fast'`, between
+/// analysis and optimization.
+pub fn with_native_sums(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let swap = |mut expr: Expr| {
+        let function = match &mut expr {
+            Expr::AggregateFunction(call) => Some(&mut call.func),
+            Expr::WindowFunction(call) => match &mut call.fun {
+                WindowFunctionDefinition::AggregateUDF(function) => Some(function),
+                WindowFunctionDefinition::WindowUDF(_) => None,
+            },
+            _ => None,
+        };
+        let ours = function.and_then(|function| {
+            let ours = function.inner().downcast_ref::<Reproducible>()?;
+            let native = matches!(ours.kind, Kind::Sum | Kind::Avg).then(|| ours.native.clone())?;
+            *function = native;
+            Some(())
+        });
+        Ok(if ours.is_some() { Transformed::yes(expr) } else { Transformed::no(expr) })
+    };
+    let in_node = |node: LogicalPlan| node.map_expressions(|expr| expr.transform_up(swap));
+    Ok(plan.transform_up_with_subqueries(in_node)?.data)
 }
 
 /// Whether a state field is that of a reproducible float sum.

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::MemTable;
-use datafusion::prelude::SessionContext;
+use datafusion::logical_expr::{LogicalPlan, WindowFunctionDefinition};
+use datafusion::prelude::{Expr, SessionContext};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use thalweg::agg::float_sum::FloatSum;
+use thalweg::agg::udaf;
 
 use super::rows::{Range, SEED, context, table};
 
@@ -180,7 +183,8 @@ async fn averages_may_be_ordered() {
     assert_eq!(ordered[0].columns(), plain[0].columns());
 }
 
-fn near(ours: &ArrayRef, theirs: &ArrayRef, sql: &str) {
+/// Equal, or for floats nearly.
+pub fn near(ours: &ArrayRef, theirs: &ArrayRef, sql: &str) {
     if ours.data_type() != &DataType::Float64 {
         assert_eq!(ours, theirs, "{sql}");
         return;
@@ -190,4 +194,49 @@ fn near(ours: &ArrayRef, theirs: &ArrayRef, sql: &str) {
     for (ours, theirs) in ours.iter().flatten().zip(theirs.iter().flatten()) {
         assert!((ours - theirs).abs() <= 1e-9 * (1.0 + theirs.abs()), "{sql}: {ours}, {theirs}");
     }
+}
+
+#[tokio::test]
+async fn native_sums_take_our_place_where_asked() {
+    let mut rng = ChaCha8Rng::seed_from_u64(SEED);
+    let context = context(table(&mut rng, Range::Small), 1);
+    let state = context.state();
+    for (sql, ours) in [
+        ("SELECT sum(f64) + 1 FROM t GROUP BY k HAVING avg(f64) > 1", 2),
+        ("SELECT sum(f64) OVER (PARTITION BY k), max(f64) OVER () FROM t", 2),
+        ("SELECT r FROM t WHERE f64 < (SELECT avg(f64) + min(f64) FROM t)", 2),
+    ] {
+        let plan = state.create_logical_plan(sql).await.unwrap();
+        assert_eq!(our_functions(&plan), ours, "{sql}");
+        let plan = udaf::with_native_sums(plan).unwrap();
+        let left = sql.matches("min(").count() + sql.matches("max(").count();
+        assert_eq!(our_functions(&plan), left, "{sql}");
+        context.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
+    }
+}
+
+/// Calls of our functions in a plan.
+fn our_functions(plan: &LogicalPlan) -> usize {
+    let mut calls = 0;
+    let visited = plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|expr| {
+                calls += match expr {
+                    Expr::AggregateFunction(call) => {
+                        usize::from(udaf::native(&call.func).is_some())
+                    }
+                    Expr::WindowFunction(call) => match &call.fun {
+                        WindowFunctionDefinition::AggregateUDF(function) => {
+                            usize::from(udaf::native(function).is_some())
+                        }
+                        WindowFunctionDefinition::WindowUDF(_) => 0,
+                    },
+                    _ => 0,
+                };
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    });
+    visited.unwrap();
+    calls
 }
