@@ -98,7 +98,8 @@ pub trait Player: Send + Sync {
     fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError>;
 
     /// Host memory to write an upload into; waits while the ring is used up. Who holds some and
-    /// waits for more should submit first what it holds: nothing else gives it back.
+    /// waits for more must submit first what it holds, as nothing else gives it back; up to 64 KiB
+    /// (headers, parameters) do not count.
     async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError>;
 
     /// Plays a recording as one submit; resolves when all of it is done. May be called again

@@ -14,10 +14,14 @@ use crate::error::DeviceError;
 /// Staging memory out at once. Four slots of 64 MiB; more would only wait for the link.
 pub(super) const RING_BYTES: u64 = 256 << 20;
 
-/// Smallest staging buffer, so that parameters and short columns share a class.
-const MIN_STAGING_BYTES: u64 = 16 << 10;
+/// Requests up to this share one class and have a ring of their own: parameters and headers must
+/// not wait behind the columns of others, least of all for who holds columns already.
+pub(super) const SMALL_BYTES: u64 = 64 << 10;
 
-/// Bytes that one permit of the ring's semaphore stands for.
+/// Small staging buffers out at once.
+const SMALL_BUFFERS: usize = 256;
+
+/// Bytes that one permit of the large ring stands for.
 const PERMIT_BYTES: u64 = 4 << 10;
 
 const PERMITS: usize = (RING_BYTES / PERMIT_BYTES) as usize;
@@ -29,7 +33,8 @@ const MAX_FREE_READBACK_BYTES: u64 = 256 << 20;
 pub(super) struct Ring {
     context: Arc<Context>,
     /// Fair: who asked first is served first, so that a large request is not starved.
-    permits: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+    small: Arc<Semaphore>,
     free: Mutex<Free>,
 }
 
@@ -59,8 +64,9 @@ pub(super) struct Home {
 
 impl Ring {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(PERMITS));
-        Arc::new(Self { context, permits, free: Mutex::default() })
+        let large = Arc::new(Semaphore::new(PERMITS));
+        let small = Arc::new(Semaphore::new(SMALL_BUFFERS));
+        Arc::new(Self { context, large, small, free: Mutex::default() })
     }
 
     /// A mapped buffer of at least `bytes`, with the start of its memory. Waits while the ring is
@@ -72,9 +78,12 @@ impl Ring {
                 "an upload of {bytes} bytes in one piece, at most {most} here"
             )));
         }
-        let class = class_of(bytes.max(MIN_STAGING_BYTES)).min(most);
-        let wanted = class.div_ceil(PERMIT_BYTES).min(PERMITS as u64) as u32;
-        let permit = match Arc::clone(&self.permits).acquire_many_owned(wanted).await {
+        let class = class_of(bytes.max(SMALL_BYTES)).min(most);
+        let (permits, wanted) = match class {
+            ..=SMALL_BYTES => (&self.small, 1),
+            _ => (&self.large, class.div_ceil(PERMIT_BYTES).min(PERMITS as u64) as u32),
+        };
+        let permit = match Arc::clone(permits).acquire_many_owned(wanted).await {
             Ok(permit) => permit,
             Err(_) => return Err(self.context.fail(DeviceError::Lost("its ring closed".into()))),
         };
@@ -97,7 +106,8 @@ impl Ring {
 
     /// Wakes those who wait, on a context that will serve nobody any more.
     pub fn close(&self) {
-        self.permits.close();
+        self.large.close();
+        self.small.close();
     }
 
     fn allocate(&self, class: u64) -> Result<wgpu::Buffer, DeviceError> {

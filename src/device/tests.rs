@@ -1,6 +1,7 @@
 //! Both players under the same recordings, then each one's own troubles.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::fault::Fault;
 use super::testing::{add_one, alone, program, recording, shared, upload};
@@ -159,10 +160,13 @@ async fn staging_waits_for_the_ring_and_goes_on() {
     let half = super::ring::RING_BYTES / 2;
     let first = player.staging(half).await.unwrap();
     let _second = player.staging(half).await.unwrap();
-    let third = player.staging(4);
+    let third = player.staging(super::ring::SMALL_BYTES + 4);
     futures::pin_mut!(third);
     let now = futures::poll!(third.as_mut());
     assert!(now.is_pending(), "the ring is used up");
+    // Nobody waits for a header.
+    let small = player.staging(super::ring::SMALL_BYTES);
+    assert!(tokio::time::timeout(Duration::from_secs(20), small).await.is_ok());
     let to = player.buffer(64, "to").unwrap();
     let command = Command::Upload { from: first, bytes: 64, to, at: 0 };
     player.submit(recording("upload", vec![command])).await.unwrap();
