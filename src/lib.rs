@@ -11,12 +11,14 @@
 //!            │          ├── agg      accumulators, the reproducible float sum
 //!            │          └── kernel   the hand-written WGSL and its host side
 //!            └── stream  epochs, watermarks, windows: micro-batches through the same plan
+//!                └── lake  Delta tables: history, results
 //! ```
 
 pub mod cli;
 pub mod generate;
 pub mod sql;
 pub mod stream;
+pub mod lake;
 pub mod plan;
 pub mod run;
 pub mod schedule;

@@ -2,8 +2,9 @@
 
 mod define;
 mod parse;
+pub mod settings;
 mod token;
-mod window;
+pub mod window;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
+use datafusion::sql::sqlparser::ast;
 use futures::TryStreamExt;
 use parking_lot::RwLock;
 
@@ -22,6 +24,7 @@ use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::plan::files;
 use crate::stream::definition::Stream;
+use crate::stream::sink::{SinkDefinition, Writer};
 use crate::stream::table::StreamTable;
 
 pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
@@ -56,11 +59,20 @@ pub enum Outcome {
     Rows(SendableRecordBatchStream),
 }
 
+/// An INSERT into a sink.
+pub struct Insert {
+    pub sink: Arc<SinkDefinition>,
+    /// What is inserted.
+    pub plan: LogicalPlan,
+}
+
 /// Runs statements, one after another, in one session.
 pub struct Engine {
     pub context: SessionContext,
     pub options: Options,
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
+    sinks: RwLock<BTreeMap<String, Arc<SinkDefinition>>>,
+    settings: RwLock<settings::Settings>,
     /// Where rejected rows are kept.
     folder: PathBuf,
 }
@@ -72,8 +84,14 @@ impl Engine {
     pub fn new(options: Options) -> Result<Self> {
         let context = crate::plan::session(&options)?;
         context.register_relation_planner(Arc::new(window::WindowPlanner))?;
-        let (streams, folder) = (RwLock::default(), REJECTS.into());
-        Ok(Self { context, options, streams, folder })
+        Ok(Self {
+            context,
+            options,
+            streams: RwLock::default(),
+            sinks: RwLock::default(),
+            settings: RwLock::default(),
+            folder: REJECTS.into(),
+        })
     }
 
     /// Keeps rejected rows in a state folder.
@@ -86,29 +104,82 @@ impl Engine {
         parse::parse(text)
     }
 
-    /// Runs one statement. A query's rows come as a stream that does the work when polled.
+    /// Runs one statement. A query's rows come as a stream that does the work when polled; an
+    /// INSERT into a sink is a batch over what its streams hold.
     pub async fn execute(&self, statement: Statement) -> Result<Outcome> {
+        if let Some(Insert { sink, plan }) = self.insert(&statement).await? {
+            return self.insert_batch(&sink, plan).await;
+        }
         match statement.kind {
             Kind::Sql(statement) => self.execute_sql(*statement).await,
             Kind::CreateStream(create) => self.create_stream(*create).await,
-            Kind::CreateSink(create) => {
-                Err(Error::User(format!("sink {}: sinks are not there yet", create.name)))
-            }
-            Kind::Drop { object: Object::Stream, name, if_exists } => {
-                let known = self.streams.write().remove(&name).is_some();
-                if known {
-                    self.context.deregister_table(name.as_str())?;
-                } else if !if_exists {
-                    return Err(Error::User(format!("there is no stream {name}")));
-                }
-                Ok(Outcome::Done)
-            }
-            Kind::Drop { name, .. } => Err(Error::User(format!("there is no sink {name}"))),
-            Kind::Show(_) => self.show_streams().await,
+            Kind::CreateSink(create) => self.create_sink(create),
+            Kind::Drop { object, name, if_exists } => self.drop_object(object, &name, if_exists),
+            Kind::Show(Object::Stream) => self.show_streams().await,
+            Kind::Show(Object::Sink) => self.show_sinks().await,
         }
     }
 
+    /// The streams there are, by name.
+    pub fn streams(&self) -> Vec<Arc<Stream>> {
+        self.streams.read().values().cloned().collect()
+    }
+
+    /// The settings of streams.
+    pub fn settings(&self) -> settings::Settings {
+        self.settings.read().clone()
+    }
+
+    /// The sink and the query of an INSERT into a sink; `None` for other statements.
+    ///
+    /// Errors: of planning; columns named, which a sink does not have.
+    pub async fn insert(&self, statement: &Statement) -> Result<Option<Insert>> {
+        let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
+        let DfStatement::Statement(statement) = statement.as_ref() else { return Ok(None) };
+        let ast::Statement::Insert(insert) = statement.as_ref() else { return Ok(None) };
+        let ast::TableObject::TableName(name) = &insert.table else { return Ok(None) };
+        let name = match name.0.as_slice() {
+            [ast::ObjectNamePart::Identifier(name)] => parse::normalized(name.clone()),
+            _ => return Ok(None),
+        };
+        if self.streams.read().contains_key(&name) {
+            return Err(Error::User(format!(
+                "{name} is a stream, which takes its rows from its source: INSERT INTO a sink"
+            )));
+        }
+        let Some(sink) = self.sinks.read().get(&name).cloned() else { return Ok(None) };
+        let (true, Some(query)) = (insert.columns.is_empty(), &insert.source) else {
+            return Err(Error::User(format!(
+                "sink {name}: INSERT INTO {name} SELECT .., without a list of columns"
+            )));
+        };
+        let query = ast::Statement::Query(query.clone());
+        let query = DfStatement::Statement(Box::new(query));
+        let plan = self.context.state().statement_to_plan(query).await?;
+        Ok(Some(Insert { sink, plan }))
+    }
+
+    async fn insert_batch(&self, sink: &SinkDefinition, plan: LogicalPlan) -> Result<Outcome> {
+        let frame = self.context.execute_logical_plan(plan).await?;
+        let schema = Arc::new(frame.schema().as_arrow().clone());
+        let writer = Writer {
+            pipeline: self.settings().pipeline.unwrap_or_else(|| "sql".to_string()),
+            sink: sink.name.clone(),
+            insert: 0,
+        };
+        let mut sink = sink.connector.open(writer, &schema).await?;
+        let rows = frame.collect().await?;
+        if rows.iter().any(|batch| batch.num_rows() > 0) {
+            sink.append(&rows, None).await?;
+        }
+        Ok(Outcome::Done)
+    }
+
     async fn execute_sql(&self, statement: DfStatement) -> Result<Outcome> {
+        if let Some(setting) = settings::Setting::of(&statement) {
+            self.settings.write().set(setting?);
+            return Ok(Outcome::Done);
+        }
         let plan = self.context.state().statement_to_plan(statement).await?;
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
@@ -143,23 +214,64 @@ impl Engine {
         Ok(Outcome::Done)
     }
 
+    fn create_sink(&self, create: CreateSink) -> Result<Outcome> {
+        let CreateSink { name, if_not_exists, options } = create;
+        let known = self.sinks.read().contains_key(&name);
+        if known || self.context.table_exist(name.as_str())? {
+            return match if_not_exists && known {
+                true => Ok(Outcome::Done),
+                false => Err(Error::User(format!("there is a table or sink {name} already"))),
+            };
+        }
+        let sink = Arc::new(SinkDefinition::new(name.clone(), options)?);
+        self.sinks.write().insert(name, sink);
+        Ok(Outcome::Done)
+    }
+
+    fn drop_object(&self, object: Object, name: &str, if_exists: bool) -> Result<Outcome> {
+        let (word, known) = match object {
+            Object::Stream => ("stream", self.streams.write().remove(name).is_some()),
+            Object::Sink => ("sink", self.sinks.write().remove(name).is_some()),
+        };
+        if known && object == Object::Stream {
+            self.context.deregister_table(name)?;
+        }
+        match known || if_exists {
+            true => Ok(Outcome::Done),
+            false => Err(Error::User(format!("there is no {word} {name}"))),
+        }
+    }
+
     async fn show_streams(&self) -> Result<Outcome> {
-        let streams: Vec<_> = self.streams.read().values().cloned().collect();
+        let streams = self.streams();
         let watermark = |stream: &Arc<Stream>| {
             let rule = stream.watermark.as_ref()?;
             let delay = std::time::Duration::from_micros(rule.delay_us.unsigned_abs());
             Some(format!("{} - {delay:?}", stream.schema.field(rule.column).name()))
         };
-        let names = streams.iter().map(|stream| Some(stream.name.clone()));
-        let connectors = streams.iter().map(|stream| Some(stream.connector.name().to_string()));
-        let stores = streams.iter().map(|stream| stream.store.clone());
-        let columns: [(&str, StringArray); 4] = [
-            ("stream_name", names.collect()),
-            ("connector", connectors.collect()),
+        self.table(&[
+            ("stream_name", streams.iter().map(|stream| Some(stream.name.clone())).collect()),
+            ("connector", streams.iter().map(|s| Some(s.connector.name().to_string())).collect()),
             ("watermark", streams.iter().map(watermark).collect()),
-            ("store", stores.collect()),
-        ];
-        let columns = columns.map(|(name, column)| (name, Arc::new(column) as ArrayRef, true));
+            ("store", streams.iter().map(|stream| stream.store.clone()).collect()),
+        ])
+        .await
+    }
+
+    async fn show_sinks(&self) -> Result<Outcome> {
+        let sinks: Vec<_> = self.sinks.read().values().cloned().collect();
+        self.table(&[
+            ("sink_name", sinks.iter().map(|sink| Some(sink.name.clone())).collect()),
+            ("connector", sinks.iter().map(|s| Some(s.connector.name().to_string())).collect()),
+        ])
+        .await
+    }
+
+    /// A result of strings.
+    async fn table(&self, columns: &[(&str, StringArray)]) -> Result<Outcome> {
+        let columns = columns
+            .iter()
+            .map(|(name, column)| (*name, Arc::new(column.clone()) as ArrayRef, true));
         let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
         Ok(Outcome::Rows(self.context.read_batch(batch)?.execute_stream().await?))
     }

@@ -16,7 +16,8 @@ use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
 use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, SubqueryAlias, cast, col, lit,
+    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Projection, SubqueryAlias,
+    cast, col, lit,
 };
 use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
@@ -426,4 +427,35 @@ fn contains_stream(plan: &LogicalPlan) -> bool {
 fn unqualified(schema: &DFSchema, name: &str) -> Result<Column> {
     let (qualifier, field) = schema.qualified_field_with_unqualified_name(name)?;
     Ok(Column::new(qualifier.cloned(), field.name()))
+}
+
+/// What a window function's column tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    Start,
+    End,
+    /// A millisecond before the end.
+    Time,
+}
+
+/// Which bound of its windows a column of a projection is, and the windows' size in nanoseconds
+/// where all have the same; `None` for other columns and projections.
+///
+/// Reads what `Windows::project` writes; a projection that only passes the columns on is none.
+pub fn bound(projection: &Projection, column: usize) -> Option<(Bound, Option<i64>)> {
+    let first = projection.expr.len().checked_sub(COLUMNS.len())?;
+    let nth = column.checked_sub(first)?;
+    let named = |(expr, name): (&Expr, &&str)| expr.schema_name().to_string() == **name;
+    if !projection.expr[first..].iter().zip(&COLUMNS).all(named) {
+        return None;
+    }
+    // The last instant is always computed there, and from the end.
+    let Expr::BinaryExpr(last) = projection.expr[first + 2].clone().unalias() else { return None };
+    let made = last.op == Operator::Minus && *last.right == interval(MILLISECOND_NS);
+    let size = match *last.left {
+        Expr::BinaryExpr(end) if end.op == Operator::Plus => nanoseconds("size", &end.right).ok(),
+        _ => None,
+    };
+    let bound = [Bound::Start, Bound::End, Bound::Time][nth];
+    made.then_some((bound, size))
 }

@@ -90,6 +90,11 @@ impl Stream {
                 )));
             }
         }
+        if watermark.is_none() && pace.is_some() {
+            return Err(Error::User(format!(
+                "stream {name}: pace goes by the event time: say which with WATERMARK FOR"
+            )));
+        }
         let rejects = folder.join(format!("{name}.rejected.jsonl"));
         Ok(Self { name, schema, watermark, connector, on_error, rejects, store, pace })
     }

@@ -9,10 +9,17 @@
 //! Event time is a function of the log alone (`watermark`), so that a stream and a batch over the
 //! same rows give the same result. Never looks at a clock to decide what a result is.
 
+pub mod continuous;
 pub mod definition;
+pub mod epoch;
 pub mod log;
 pub mod run;
 pub mod settings;
+pub mod shape;
+pub mod sink;
+pub mod slot;
 pub mod source;
+pub mod state;
+pub mod store;
 pub mod table;
 pub mod watermark;

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -12,22 +11,18 @@ use datafusion::common::{Result, plan_err};
 use datafusion::datasource::{DefaultTableSource, TableType};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::{Expr, TableSource};
-use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
-use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::stream::RecordBatchReceiverStream;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use parking_lot::Mutex;
 
 use super::definition::Stream;
 use super::log::{self, Entry, Log};
+use super::slot::{Slot, SlotExec, leaf};
 
 pub use super::log::WATERMARK;
 
 /// Rows that a scan of the log reads at once.
 const SCAN_ROWS: usize = 8192;
-
-/// The rows of the epoch that is being processed.
-pub type Slot = Arc<Mutex<Vec<RecordBatch>>>;
 
 /// A stream as a table.
 #[derive(Debug)]
@@ -90,35 +85,26 @@ impl TableProvider for StreamTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        if self.slot.is_none()
-            && let Err(reason) = self.stream.connector.bounded()
-        {
+        if let Some(slot) = self.slot.clone() {
+            let what = format!("epoch of {}", self.stream.name);
+            let exec = SlotExec::new(slot, self.schema.clone(), projection.cloned(), what)?;
+            return Ok(Arc::new(exec));
+        }
+        if let Err(reason) = self.stream.connector.bounded() {
             return plan_err!("stream {}: {reason}", self.stream.name);
         }
         let all = || (0..self.schema.fields().len()).collect();
         let projection = projection.cloned().unwrap_or_else(all);
         let schema = Arc::new(self.schema.project(&projection)?);
-        let properties = PlanProperties::new(
-            EquivalenceProperties::new(schema.clone()),
-            Partitioning::UnknownPartitioning(1),
-            EmissionType::Incremental,
-            Boundedness::Bounded,
-        );
-        Ok(Arc::new(StreamScanExec {
-            stream: self.stream.clone(),
-            slot: self.slot.clone(),
-            projection,
-            schema,
-            properties: Arc::new(properties.with_scheduling_type(SchedulingType::Cooperative)),
-        }))
+        let (stream, properties) = (self.stream.clone(), leaf(schema.clone()));
+        Ok(Arc::new(StreamScanExec { stream, projection, schema, properties }))
     }
 }
 
-/// Reads a stream's log, or the rows of an epoch. May be executed any number of times.
+/// Reads a stream's log. May be executed any number of times.
 #[derive(Debug)]
 struct StreamScanExec {
     stream: Arc<Stream>,
-    slot: Option<Slot>,
     projection: Vec<usize>,
     schema: SchemaRef,
     properties: Arc<PlanProperties>,
@@ -127,9 +113,9 @@ struct StreamScanExec {
 impl DisplayAs for StreamScanExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let names: Vec<_> = self.schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let what = if self.slot.is_some() { "epoch of" } else { self.stream.connector.name() };
         let (stream, names) = (&self.stream.name, names.join(", "));
-        write!(f, "StreamScanExec: {what} {stream}, columns=[{names}]")
+        let connector = self.stream.connector.name();
+        write!(f, "StreamScanExec: {connector} {stream}, columns=[{names}]")
     }
 }
 
@@ -162,12 +148,6 @@ impl ExecutionPlan for StreamScanExec {
 
     fn execute(&self, _: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let projection = self.projection.clone();
-        if let Some(slot) = &self.slot {
-            let batches = slot.lock().clone();
-            let rows = batches.into_iter().map(move |batch| Ok(batch.project(&projection)?));
-            let rows = futures::stream::iter(rows);
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), rows)));
-        }
         let mut builder = RecordBatchReceiverStream::builder(self.schema.clone(), 2);
         let (stream, sender) = (self.stream.clone(), builder.tx());
         builder.spawn_blocking(move || {

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use arrow::record_batch::RecordBatch;
+use datafusion::execution::SendableRecordBatchStream;
 use futures::TryStreamExt;
 use tempfile::TempDir;
 use thalweg::config::{DeviceChoice, Options};
 use thalweg::error::Result;
 use thalweg::sql::{Engine, Outcome};
+use thalweg::stream::run::{Results, RunOptions};
 
 fn engine() -> Engine {
     Engine::new(Options { device: DeviceChoice::Cpu, ..Options::default() }).unwrap()
@@ -313,4 +315,210 @@ async fn nexmark_is_the_same_log_again_and_needs_an_end() {
     assert!(told.contains("stream bids: a generator without an end: say how many"), "{told}");
     let told = error(&create(", table = 'person'")).await;
     assert!(told.contains("the columns are not those of one table"), "{told}");
+}
+
+/// Takes the results of plain SELECTs, as CSV, one after another.
+#[derive(Default)]
+struct Collected(Vec<String>);
+
+#[async_trait::async_trait]
+impl Results for Collected {
+    async fn write(&mut self, rows: SendableRecordBatchStream) -> Result<()> {
+        self.0.push(csv(&rows.try_collect::<Vec<_>>().await?));
+        Ok(())
+    }
+}
+
+/// Runs a pipeline to the end of its sources; answers what its SELECTs printed.
+async fn pipeline(folder: &Path, text: &str) -> Result<Vec<String>> {
+    let path = folder.join("pipe.sql");
+    std::fs::write(&path, text).unwrap();
+    let options = RunOptions {
+        pipeline: path,
+        until_end: true,
+        options: Options { device: DeviceChoice::Cpu, ..Options::default() },
+        ..RunOptions::default()
+    };
+    let mut results = Collected::default();
+    thalweg::stream::run::run(options, &mut results).await?;
+    Ok(results.0)
+}
+
+/// The lines of all CSV files in a folder, in the order of their names, without headers.
+fn sunk(folder: &Path) -> String {
+    let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    names.sort();
+    let mut lines = String::new();
+    for name in names {
+        let text = std::fs::read_to_string(name).unwrap();
+        text.lines().skip(1).for_each(|line| writeln!(lines, "{line}").unwrap());
+    }
+    lines
+}
+
+fn sink(folder: &Path) -> String {
+    let path = folder.join("out");
+    format!(
+        "CREATE SINK out WITH (connector = 'file', format = 'csv', path = '{}');",
+        path.display()
+    )
+}
+
+#[tokio::test]
+async fn a_pipeline_gives_the_rows_of_the_batch_at_any_epoch() {
+    let source = TempDir::new().unwrap();
+    bids(source.path());
+    for rows in [1, 2, 3, 7, 65_536] {
+        let folder = TempDir::new().unwrap();
+        let text = format!(
+            "SET thalweg.epoch_rows = {rows};\n{}\n{}\nINSERT INTO out {WINDOWS};\n
+             SELECT count(*) FROM bids;",
+            stream(source.path(), ""),
+            sink(folder.path())
+        );
+        assert_eq!(pipeline(folder.path(), &text).await.unwrap(), ["8\n"]);
+        assert_eq!(sunk(&folder.path().join("out")), GOLDEN, "epochs of {rows} rows");
+        // Again: nothing new, nothing written twice.
+        pipeline(folder.path(), &text).await.unwrap();
+        assert_eq!(sunk(&folder.path().join("out")), GOLDEN, "epochs of {rows} rows, again");
+    }
+}
+
+/// Every shape of query that runs continuously, on a larger log with late rows, against the batch.
+#[tokio::test]
+async fn continuous_queries_equal_their_batch() {
+    let source = TempDir::new().unwrap();
+    let mut text = String::from("auction,price,ts\n");
+    // A fixed linear congruence scatters times by up to 40 s around a steady advance.
+    let mut x = 1_u64;
+    for row in 0..3_000_u64 {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let second = (row / 4 + (x >> 33) % 40).min(3_599);
+        writeln!(text, "{},{},{}", (x >> 40) % 11, (x >> 50) % 1000, at(second)).unwrap();
+    }
+    write(source.path(), "a.csv", &text);
+    let tumble = "TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))";
+    let hop = "HOP(bids, DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '10' SECOND)";
+    let cumulate = "CUMULATE(bids, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND)";
+    let group = "GROUP BY window_start, window_end";
+    for query in [
+        format!(
+            "SELECT window_start, auction, count(*) n, sum(price), avg(price) a, min(ts)
+                 FROM {tumble} {group}, auction"
+        ),
+        format!(
+            "SELECT window_end, count(*) FROM {tumble} WHERE price > 500 GROUP BY window_end
+                 HAVING count(*) > 1"
+        ),
+        format!(
+            "SELECT window_time AS t, auction % 2 AS odd, max(price) - min(price) AS spread
+                 FROM {tumble} GROUP BY window_time, auction % 2"
+        ),
+        format!(
+            "SELECT w AS s, k, count(DISTINCT price) d, sum(price) FILTER (WHERE price > 9)
+                 FROM (SELECT window_start AS w, auction AS k, price FROM {tumble}) GROUP BY k, w"
+        ),
+        format!("SELECT DISTINCT window_start, auction FROM {tumble}"),
+        format!(
+            "SELECT window_start, max(n) FROM (SELECT window_start, window_end, auction,
+                 count(*) n FROM {tumble} {group}, auction) {group}"
+        ),
+        format!("SELECT window_start, window_end, sum(price) FROM {hop} {group}"),
+        format!("SELECT window_start, window_end, sum(price) FROM {cumulate} {group}"),
+        format!("SELECT window_start, price * 2 AS p, ts FROM {tumble} WHERE auction = 3"),
+        "SELECT price, ts FROM bids WHERE auction = 3".to_string(),
+    ] {
+        let batch = format!("{} {query}", stream(source.path(), ""));
+        let mut want: Vec<_> = run(&engine(), &batch).await.lines().map(str::to_string).collect();
+        want.sort();
+        assert!(want.len() > 10, "{query}: {} rows", want.len());
+        let mut before = None;
+        for rows in [97, 512, 65_536] {
+            let folder = TempDir::new().unwrap();
+            let text = format!(
+                "SET thalweg.epoch_rows = {rows}; {} {} INSERT INTO out {query};",
+                stream(source.path(), ""),
+                sink(folder.path())
+            );
+            pipeline(folder.path(), &text).await.unwrap();
+            let got = sunk(&folder.path().join("out"));
+            let mut sorted: Vec<_> = got.lines().map(str::to_string).collect();
+            sorted.sort();
+            assert_eq!(sorted, want, "{query}, epochs of {rows} rows");
+            // And in one order, whatever the epochs.
+            assert_eq!(*before.get_or_insert(got.clone()), got, "{query}: order");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_run_continuously_is_named() {
+    let source = TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
+    let tumble = "TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))";
+    let by_window = format!("SELECT window_start, count(*) FROM {tumble} GROUP BY window_start");
+    for (query, want) in [
+        ("SELECT count(*) FROM bids".to_string(), "an aggregate that groups by no window"),
+        ("SELECT a.price FROM bids a JOIN bids b ON a.ts = b.ts".to_string(), "several streams"),
+        (format!("{by_window} ORDER BY 1"), "ORDER BY does not run continuously yet"),
+        (format!("{by_window} LIMIT 1"), "LIMIT does not run"),
+        (
+            format!("SELECT count(*) FROM {tumble} GROUP BY date_bin(INTERVAL '1 hour', ts)"),
+            "an aggregate that groups by no window",
+        ),
+        ("SELECT price FROM bids WHERE price > (SELECT 1)".to_string(), "a subquery"),
+        ("SELECT row_number() OVER (ORDER BY ts) FROM bids".to_string(), "an OVER window"),
+        ("SELECT DISTINCT price FROM bids".to_string(), "an aggregate that groups by no window"),
+    ] {
+        let text = format!(
+            "{} {} INSERT INTO out {query};",
+            stream(source.path(), ""),
+            sink(folder.path())
+        );
+        let told = pipeline(folder.path(), &text).await.unwrap_err().to_string();
+        assert!(told.contains(want) && told.contains("pipe.sql: line 3: "), "{query}\n{told}");
+    }
+    let text = format!(
+        "{} {} INSERT INTO out {by_window};",
+        stream(source.path(), "").replace("WATERMARK FOR ts AS ts - INTERVAL '5' SECOND", "x INT"),
+        sink(folder.path())
+    );
+    let told = pipeline(folder.path(), &text).await.unwrap_err().to_string();
+    assert!(told.contains("stream bids has no watermark, so no window ever closes"), "{told}");
+    let told = pipeline(folder.path(), "SELECT 1;\nINSERT INTO x SELEC 1").await.unwrap_err();
+    assert!(told.to_string().contains("pipe.sql: line 2, column "), "{told}");
+}
+
+#[tokio::test]
+async fn delta_keeps_results_and_history_once() {
+    let source = TempDir::new().unwrap();
+    bids(source.path());
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let text = format!(
+        "SET thalweg.epoch_rows = 3; {}
+         CREATE SINK out WITH (connector = 'delta', path = '{}');
+         INSERT INTO out {WINDOWS};
+         INSERT INTO out SELECT window_start, window_end, 0 AS auction, count(*) AS n,
+           CAST(NULL AS BIGINT) AS top
+         FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '20' SECOND))
+         GROUP BY window_start, window_end;
+         CREATE EXTERNAL TABLE results STORED AS DELTA LOCATION '{}';
+         CREATE EXTERNAL TABLE history STORED AS DELTA LOCATION '{}';
+         SELECT count(*) FILTER (WHERE auction > 0) AS w, sum(n) FILTER (WHERE auction = 0)
+         FROM results;
+         SELECT count(*), sum(price), count(DISTINCT __offset), max(__partition) FROM history;",
+        stream(source.path(), &format!(", store = '{}'", path("history"))),
+        path("results"),
+        path("results"),
+        path("history"),
+    );
+    for _ in 0..2 {
+        let got = pipeline(folder.path(), &text).await.unwrap();
+        assert_eq!(got, ["5,6\n", "8,1630,8,0\n"]);
+    }
+    // More rows at the end of the log: the new ones only.
+    write(source.path(), "c.csv", "auction,price,ts\n7,1,2026-01-01T00:00:50\n");
+    let got = pipeline(folder.path(), &text).await.unwrap();
+    assert_eq!(got, ["6,7\n", "9,1631,9,0\n"]);
 }

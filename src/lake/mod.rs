@@ -1,0 +1,210 @@
+//! Delta tables: appended to in atomic commits that carry how far they reach, read at their newest
+//! version.
+//!
+//! A commit holds its rows and, as application transactions, named places in the log that it
+//! covers: who starts again asks the table how far it is and leaves that out. deltalake does not
+//! look at them itself. Neither it nor object_store calls fsync; on a local disk we do, the data
+//! before the commit that names it.
+
+mod factory;
+mod types;
+
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::{Action, Add, StructType, Transaction};
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake::{DeltaTable, DeltaTableError};
+use url::Url;
+
+use crate::error::{Error, Result};
+
+pub use factory::DeltaFactory;
+
+/// A Delta table that is appended to.
+pub struct Table {
+    /// As the user wrote it.
+    name: String,
+    table: DeltaTable,
+    /// What batches are cast to.
+    schema: SchemaRef,
+    /// Its folder, on a local disk.
+    folder: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Table {
+    /// Opens the table at a path or URL, making it if there is none.
+    ///
+    /// Errors: a table that is there with other columns; types that Delta does not have.
+    pub async fn open_or_create(path: &str, schema: &SchemaRef) -> Result<Self> {
+        let wanted = types::delta(path, schema)?;
+        let (url, folder) = location(path)?;
+        if let Some(folder) = &folder {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| Error::User(format!("the Delta table '{path}': {error}")))?;
+        }
+        let failed = |error| failed(path, error);
+        let mut table = DeltaTable::try_from_url(url).await.map_err(failed)?;
+        if table.version().is_none() {
+            let columns: StructType = wanted
+                .as_ref()
+                .try_into_kernel()
+                .map_err(|error| Error::User(format!("the Delta table '{path}': {error}")))?;
+            table = table.create().with_columns(columns.fields().cloned()).await.map_err(failed)?;
+        }
+        let present = table.snapshot().map_err(failed)?.snapshot().arrow_schema();
+        types::check(path, &present, &wanted)?;
+        Ok(Self { name: path.to_string(), table, schema: wanted, folder })
+    }
+
+    /// How far the commits of `application` reach; `None` before the first.
+    pub async fn reached(&self, application: &str) -> Result<Option<i64>> {
+        let snapshot = self.table.snapshot().map_err(|error| failed(&self.name, error))?;
+        let store = self.table.log_store();
+        let version = snapshot.transaction_version(store.as_ref(), application).await;
+        version.map_err(|error| failed(&self.name, error))
+    }
+
+    /// Appends rows in one commit that reaches this far for each application.
+    ///
+    /// Errors: disk full, another writer of the same application; nothing is visible then.
+    pub async fn append(&mut self, rows: &[RecordBatch], reached: &[(String, i64)]) -> Result<()> {
+        let rows: Vec<RecordBatch> = rows.iter().map(|b| self.cast(b)).collect::<Result<_>>()?;
+        self.commit(rows, reached).await.map_err(|error| failed(&self.name, error))?;
+        let Some(folder) = &self.folder else { return Ok(()) };
+        let log = folder.join("_delta_log");
+        let version = self.table.version().unwrap_or_default();
+        sync(&log.join(format!("{version:020}.json")))?;
+        sync(&log)
+    }
+
+    async fn commit(
+        &mut self,
+        rows: Vec<RecordBatch>,
+        reached: &[(String, i64)],
+    ) -> Result<(), DeltaTableError> {
+        let mut writer = RecordBatchWriter::for_table(&self.table)?;
+        for batch in rows {
+            writer.write(batch).await?;
+        }
+        let adds = writer.flush().await?;
+        if let Some(folder) = &self.folder {
+            sync_data(folder, &adds)
+                .map_err(|error| DeltaTableError::generic(error.to_string()))?;
+        }
+        let reached = reached.iter().map(|(application, to)| Transaction::new(application, *to));
+        let properties =
+            CommitProperties::default().with_application_transactions(reached.collect());
+        let operation =
+            DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
+        let finalized = CommitBuilder::from(properties)
+            .with_actions(adds.into_iter().map(Action::Add).collect())
+            .build(Some(self.table.snapshot()?), self.table.log_store(), operation)
+            .await?;
+        self.table.state = Some(finalized.snapshot());
+        Ok(())
+    }
+
+    fn cast(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let columns = batch.columns().iter().zip(self.schema.fields());
+        let columns =
+            columns.map(|(column, field)| Ok(arrow::compute::cast(column, field.data_type())?));
+        let counted = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &counted)?)
+    }
+}
+
+fn failed(path: &str, error: DeltaTableError) -> Error {
+    Error::User(format!("the Delta table '{path}': {error}"))
+}
+
+/// A table's URL, and its folder on a local disk.
+fn location(path: &str) -> Result<(Url, Option<PathBuf>)> {
+    let wrong = |error: &dyn std::fmt::Display| Error::User(format!("'{path}': {error}"));
+    if path.contains("://") {
+        let url = Url::parse(path).map_err(|error| wrong(&error))?;
+        let folder = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten();
+        return Ok((url, folder));
+    }
+    let folder = std::path::absolute(path).map_err(|error| wrong(&error))?;
+    let url = Url::from_directory_path(&folder).map_err(|()| wrong(&"not a path"))?;
+    Ok((url, Some(folder)))
+}
+
+/// Data files reach the disk, and their folder knows them.
+fn sync_data(folder: &Path, adds: &[Add]) -> Result<()> {
+    for add in adds {
+        sync(&folder.join(&add.path))?;
+    }
+    sync(folder)
+}
+
+/// Brings a file or a folder to the disk.
+pub fn sync(path: &Path) -> Result<()> {
+    let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
+    synced.map_err(|error| Error::User(format!("{}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, UInt64Array};
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    fn batch(values: Vec<u64>) -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("n", DataType::UInt64, false)]);
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(UInt64Array::from(values))]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn commits_tell_how_far_they_reach() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("a b").display().to_string();
+        let first = batch(vec![1, u64::MAX]);
+        let mut table = Table::open_or_create(&path, &first.schema()).await.unwrap();
+        assert_eq!(table.reached("p/a").await.unwrap(), None);
+        table.append(&[first], &[("p/a".into(), 7), ("p/b".into(), -1)]).await.unwrap();
+        table.append(&[batch(vec![3])], &[("p/a".into(), 9)]).await.unwrap();
+        let again = Table::open_or_create(&path, &batch(vec![]).schema()).await.unwrap();
+        assert_eq!(again.reached("p/a").await.unwrap(), Some(9));
+        assert_eq!(again.reached("p/b").await.unwrap(), Some(-1));
+
+        let other = Schema::new(vec![Field::new("n", DataType::Utf8, false)]);
+        let other = Table::open_or_create(&path, &Arc::new(other)).await.unwrap_err();
+        assert!(other.to_string().contains("has the columns n Decimal128(20, 0)"), "{other}");
+    }
+
+    #[tokio::test]
+    async fn a_table_is_read_at_its_newest_version() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("t").display().to_string();
+        let mut table = Table::open_or_create(&path, &batch(vec![]).schema()).await.unwrap();
+        table.append(&[batch(vec![1, 2])], &[]).await.unwrap();
+        let context = crate::plan::session(&crate::config::Options::default()).unwrap();
+        let create = format!("CREATE EXTERNAL TABLE t STORED AS DELTA LOCATION '{path}'");
+        context.sql(&create).await.unwrap();
+        let sum = async || {
+            let rows = context.sql("SELECT CAST(sum(n) AS BIGINT) FROM t WHERE n > 1").await;
+            let rows = rows.unwrap().collect().await.unwrap();
+            let column = rows[0].column(0).as_any().downcast_ref::<Int64Array>().unwrap();
+            column.value(0)
+        };
+        assert_eq!(sum().await, 2);
+        table.append(&[batch(vec![40])], &[]).await.unwrap();
+        assert_eq!(sum().await, 42);
+    }
+}

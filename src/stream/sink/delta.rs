@@ -1,0 +1,51 @@
+//! The `delta` sink: one commit for each result, with the place it reaches.
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+
+use super::{Sink, SinkConnector, Writer};
+use crate::error::Result;
+use crate::lake::Table;
+use crate::stream::settings::Settings;
+
+/// The connector with its options.
+#[derive(Debug)]
+pub struct Delta {
+    path: String,
+}
+
+impl Delta {
+    pub fn new(settings: &mut Settings) -> Result<Self> {
+        Ok(Self { path: settings.required("path")? })
+    }
+}
+
+#[async_trait]
+impl SinkConnector for Delta {
+    fn name(&self) -> &'static str {
+        "delta"
+    }
+
+    async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
+        let table = Table::open_or_create(&self.path, schema).await?;
+        Ok(Box::new(Open { table, application: writer.application() }))
+    }
+}
+
+struct Open {
+    table: Table,
+    application: String,
+}
+
+#[async_trait]
+impl Sink for Open {
+    async fn reached(&mut self) -> Result<Option<i64>> {
+        self.table.reached(&self.application).await
+    }
+
+    async fn append(&mut self, rows: &[RecordBatch], to: Option<i64>) -> Result<()> {
+        let to = to.map(|to| (self.application.clone(), to));
+        self.table.append(rows, to.as_slice()).await
+    }
+}

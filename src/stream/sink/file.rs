@@ -1,0 +1,112 @@
+//! The `file` sink: complete files in a folder, one for each result. A file is written beside its
+//! name, brought to the disk and renamed, so nobody reads half of one; its name holds the place
+//! it reaches.
+
+use std::path::{Path, PathBuf};
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+
+use super::{Encoding, Sink, SinkConnector, Writer};
+use crate::error::{Error, Result};
+use crate::stream::settings::Settings;
+
+/// The connector with its options.
+#[derive(Debug)]
+pub struct File {
+    path: PathBuf,
+    extension: &'static str,
+    encoding: Encoding,
+}
+
+impl File {
+    pub fn new(settings: &mut Settings) -> Result<Self> {
+        let path = PathBuf::from(settings.required("path")?);
+        let extension = settings.choice("format", &["parquet", "csv", "json"])?;
+        let encoding = match extension {
+            "csv" => Encoding::Csv { header: true },
+            "json" => Encoding::Json,
+            _ => Encoding::Parquet,
+        };
+        Ok(Self { path, extension, encoding })
+    }
+}
+
+#[async_trait]
+impl SinkConnector for File {
+    fn name(&self) -> &'static str {
+        "file"
+    }
+
+    async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
+        std::fs::create_dir_all(&self.path).map_err(|error| at(&self.path, error))?;
+        // Places are told apart from the name by their fixed width.
+        let Writer { pipeline, sink, insert } = writer;
+        let stem = match insert {
+            0 => format!("{pipeline}-{sink}-"),
+            nth => format!("{pipeline}-{sink}.{nth}-"),
+        };
+        let (folder, extension) = (self.path.clone(), self.extension);
+        let schema = schema.clone();
+        Ok(Box::new(Open { folder, stem, extension, encoding: self.encoding, schema }))
+    }
+}
+
+fn at(path: &Path, error: impl std::fmt::Display) -> Error {
+    Error::User(format!("{}: {error}", path.display()))
+}
+
+struct Open {
+    folder: PathBuf,
+    stem: String,
+    extension: &'static str,
+    encoding: Encoding,
+    schema: SchemaRef,
+}
+
+impl Open {
+    /// The place in a file's name, if it is one of ours.
+    fn place(&self, name: &str) -> Option<i64> {
+        let name = name.strip_prefix(&self.stem)?.strip_suffix(self.extension)?;
+        name.strip_suffix('.')?.parse().ok()
+    }
+
+    fn write(&self, rows: &[RecordBatch], target: &Path, unfinished: &Path) -> Result<()> {
+        let file = std::fs::File::create(unfinished)?;
+        let mut writer = std::io::BufWriter::new(&file);
+        self.encoding.write(rows, &self.schema, &mut writer)?;
+        std::io::Write::flush(&mut writer)?;
+        file.sync_all()?;
+        std::fs::rename(unfinished, target)?;
+        crate::lake::sync(&self.folder)
+    }
+}
+
+#[async_trait]
+impl Sink for Open {
+    async fn reached(&mut self) -> Result<Option<i64>> {
+        let entries = std::fs::read_dir(&self.folder).map_err(|error| at(&self.folder, error))?;
+        let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+        Ok(names.filter_map(|name| self.place(&name.to_string_lossy())).max())
+    }
+
+    async fn append(&mut self, rows: &[RecordBatch], to: Option<i64>) -> Result<()> {
+        let place = match to {
+            Some(to) => format!("{to:020}"),
+            None => {
+                // A batch query reaches no place: every one makes a file of its own.
+                let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+                format!("at{:020}", now.as_nanos())
+            }
+        };
+        let name = format!("{}{place}.{}", self.stem, self.extension);
+        let (target, unfinished) =
+            (self.folder.join(&name), self.folder.join(format!(".{name}.part")));
+        let written = self.write(rows, &target, &unfinished);
+        if written.is_err() {
+            let _ = std::fs::remove_file(&unfinished); // it may never have been made
+        }
+        written.map_err(|error| at(&target, error))
+    }
+}
