@@ -60,15 +60,22 @@ fn missing(what: &str) -> Error {
 
 /// Checks the nodes from the top down; answers the lowest aggregate's window.
 fn windows(plan: &LogicalPlan) -> Result<Option<WindowKey>> {
+    let mut foreign = None;
     plan.apply_expressions(|expr| {
-        expr.apply(|expr| match expr {
-            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) => {
-                Err(missing("a subquery in an expression").into())
-            }
-            Expr::WindowFunction(_) => Err(missing("an OVER window").into()),
-            _ => Ok(TreeNodeRecursion::Continue),
+        expr.apply(|expr| {
+            foreign = match expr {
+                Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) => {
+                    Some("a subquery in an expression")
+                }
+                Expr::WindowFunction(_) => Some("an OVER window"),
+                _ => return Ok(TreeNodeRecursion::Continue),
+            };
+            Ok(TreeNodeRecursion::Stop)
         })
     })?;
+    if let Some(what) = foreign {
+        return Err(missing(what));
+    }
     match plan {
         LogicalPlan::TableScan(_) => Ok(None),
         LogicalPlan::Projection(node) => windows(&node.input),
