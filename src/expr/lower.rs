@@ -8,6 +8,7 @@
 mod arith;
 mod cast;
 mod dates;
+mod float;
 mod functions;
 mod logic;
 #[cfg(test)]

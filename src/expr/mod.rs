@@ -4,7 +4,7 @@
 //! ```text
 //!  PhysicalExpr ── lower ──► ir ──► wgsl   statements in the consuming kernel
 //!                             │            calling shaders/lib, listed by `parts`
-//!                             └──► eval    the same value on the host, with the twins of `prim`
+//!                             └──► eval    the same value on the host, by the twins of `prim`
 //! ```
 //!
 //! What cannot be lowered exactly is declined with a reason; nothing here ever approximates.

@@ -33,6 +33,7 @@ macro_rules! prims {
 pub mod compare;
 pub mod date;
 pub mod decimal;
+pub mod float;
 pub mod int;
 #[cfg(test)]
 mod tests;
@@ -40,11 +41,12 @@ mod tests;
 pub use compare::*;
 pub use date::*;
 pub use decimal::*;
+pub use float::*;
 pub use int::*;
 
-/// Every primitive there is.
+/// Every primitive that every tier has; those of `float::native` only tier T4 has.
 pub fn all() -> Vec<&'static Prim> {
-    [COMPARE_PRIMS, INT_PRIMS, DECIMAL_PRIMS, DATE_PRIMS].concat()
+    [COMPARE_PRIMS, INT_PRIMS, DECIMAL_PRIMS, DATE_PRIMS, FLOAT_PRIMS].concat()
 }
 
 /// The signed number that the low 32 bits hold.

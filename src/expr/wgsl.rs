@@ -265,8 +265,7 @@ fn not(text: &str) -> String {
 }
 
 fn atom(text: &str) -> String {
-    let plain =
-        is_name(text) || text.strip_prefix('!').is_some_and(is_name) || !text.contains([' ', '!']);
+    let plain = is_name(text) || text.strip_prefix('!').is_some_and(is_name) || is_call(text);
     if plain { text.into() } else { format!("({text})") }
 }
 

@@ -1,6 +1,7 @@
 //! Arithmetic, as Arrow's numeric kernels do it: integers wrap, decimals overflow as errors,
 //! division by zero is an error where both sides are present.
 
+use super::float::Floats;
 use super::*;
 
 use arrow::datatypes::DECIMAL128_MAX_SCALE;
@@ -194,6 +195,11 @@ impl Lowering<'_> {
             let (left, right) = (self.lower(left)?, self.lower(right)?);
             return decimal_op(op, l, r, left, right).ok_or_else(decline);
         }
+        if left_type == right_type && left_type.is_floating() {
+            let (left, right) = (self.lower(left)?, self.lower(right)?);
+            let floats = Floats { exact: self.scope.floats() };
+            return floats.arithmetic(op, left, right).ok_or_else(decline);
+        }
         self.temporal(expr, left_type, right_type)
     }
 
@@ -210,6 +216,8 @@ impl Lowering<'_> {
         }
         match data_type {
             DataType::Duration(_) => Ok(call1(&prim::NEG_CHECKED_I64, value)),
+            DataType::Float32 => Ok(call1(&prim::NEG_F32, value)),
+            DataType::Float64 => Ok(call1(&prim::NEG_F64, value)),
             _ => Err(no_form(expr, format!("it negates {data_type}"))),
         }
     }

@@ -2,6 +2,7 @@
 //! decimals round half away from zero, decimals to integers truncate.
 
 use super::arith::{Decimal, decimal, integer};
+use super::float::Floats;
 use super::*;
 
 use crate::expr::prim;
@@ -213,12 +214,52 @@ impl Lowering<'_> {
                 let zero = int(0, value.rep);
                 Some(call2(prim::eq(value.rep), value, zero).not())
             }
+            _ => self.cast_float(value, from, to, safe),
+        }
+    }
+
+    fn cast_float(
+        &mut self,
+        value: Expr,
+        from: &DataType,
+        to: &DataType,
+        safe: bool,
+    ) -> Option<Expr> {
+        let floats = Floats { exact: self.scope.floats() };
+        match (from.is_floating(), to.is_floating()) {
+            (_, true) => match decimal(from) {
+                Some(from) => floats.from_decimal(value, from, *to == DataType::Float32),
+                None => float::to_float(value, from, to),
+            },
+            (true, false) => {
+                if *to == DataType::Boolean {
+                    let value = logic::plus_zero(value);
+                    let zero = int(0, value.rep);
+                    return Some(call2(prim::eq(value.rep), value, zero).not());
+                }
+                if let Some(to) = decimal(to) {
+                    return floats.to_decimal(value, to, safe);
+                }
+                let (bits, signed) = integer(to)?;
+                let unsigned = (bits, signed) == (64, false);
+                let whole = float::whole(value, unsigned, safe);
+                if bits == 64 {
+                    return Some(whole);
+                }
+                let (low, high) = limits(bits, signed);
+                Some(narrow(within(whole, low, high, safe), bits, signed))
+            }
             _ => self.cast_time(value, from, to, safe),
         }
     }
 }
 
 fn from_boolean(value: Expr, to: &DataType) -> Option<Expr> {
+    if to.is_floating() {
+        let rep = rep_of(to).ok()?;
+        let null = (value.clone().is_null(), Expr::literal(None, rep));
+        return Some(case(vec![null, (value, float::float(1.0, rep))], float::float(0.0, rep)));
+    }
     let (bits, signed) = integer(to)?;
     Some(match (bits, signed) {
         (64, true) => call1(&prim::I64_FROM_U32, call1(&prim::U32_FROM_B1, value)),

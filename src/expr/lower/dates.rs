@@ -4,6 +4,7 @@
 
 use super::arith::integer;
 use super::cast::within;
+use super::float::{Floats, float};
 use super::*;
 
 use arrow::compute::kernels::cast_utils::IntervalUnit;
@@ -206,6 +207,23 @@ impl Lowering<'_> {
             Some(bounds) => where_within(&value, bounds, field),
             None => field,
         })
+    }
+
+    /// Seconds since 1970 as a binary64.
+    pub(super) fn epoch(&mut self, value: Expr, data_type: &DataType) -> Option<Expr> {
+        let floats = Floats { exact: self.scope.floats() };
+        let number = |value| call1(&prim::F64_FROM_I64, value);
+        match data_type {
+            DataType::Date32 => {
+                let day = float(DAY_SECONDS as f64, Rep::F64);
+                floats.multiply(number(long_days(value)), day)
+            }
+            DataType::Timestamp(TimeUnit::Second, _) => Some(number(value)),
+            DataType::Timestamp(unit, _) => {
+                floats.divide(number(value), float(per_second(*unit) as f64, Rep::F64))
+            }
+            _ => None,
+        }
     }
 
     /// `date_trunc(part, value)` of a timestamp.

@@ -1,6 +1,7 @@
 //! Scalar functions, by name.
 
 use super::arith::{Decimal, decimal, integer};
+use super::float::Floats;
 use super::*;
 
 use crate::expr::prim;
@@ -30,10 +31,18 @@ impl Lowering<'_> {
             }
             ("abs", [value]) => self.abs(value)?,
             ("floor" | "ceil" | "trunc", [value]) => self.whole(function.name(), value)?,
+            ("round", [value, rest @ ..]) if rest.len() <= 1 => {
+                self.round(value, rest.first(), &result)?
+            }
+            ("signum", [value]) => self.by_float(value, &prim::SIGNUM_F32, &prim::SIGNUM_F64)?,
+            ("sqrt", [value]) => self.by_float(value, &prim::SQRT_F32, &prim::SQRT_F64)?,
             ("date_part" | "datepart", [part, value]) => {
                 let (part, data_type) = (text(part), self.type_of(value)?);
                 let value = self.lower(value)?;
-                part.and_then(|part| self.date_part(&part, value, &data_type))
+                part.and_then(|part| match part.to_lowercase().trim_matches(['\'', '"']) {
+                    "epoch" => self.epoch(value, &data_type),
+                    _ => self.date_part(&part, value, &data_type),
+                })
             }
             ("date_trunc" | "datetrunc", [part, value]) => {
                 let (part, data_type) = (text(part), self.type_of(value)?);
@@ -142,36 +151,106 @@ impl Lowering<'_> {
                 }
             }));
         }
+        if data_type.is_floating() {
+            let prim = if value.rep == Rep::F32 { &prim::ABS_F32 } else { &prim::ABS_F64 };
+            return Ok(Some(call1(prim, value)));
+        }
         // Decimals wrap: a minimum of 32 or 64 bits comes back as itself.
         Ok(decimal(&data_type)
             .map(|decimal| decimal.narrow(call1(&prim::ABS_I128, decimal.wide(value)))))
     }
 
-    /// A decimal rounded to a whole number of the same type.
+    /// A function of one float.
+    fn by_float(
+        &mut self,
+        value: &Arc<dyn PhysicalExpr>,
+        narrow: &'static Prim,
+        wide: &'static Prim,
+    ) -> Result<Option<Expr>, Declined> {
+        let value = self.lower(value)?;
+        Ok(match value.rep {
+            Rep::F32 => Some(call1(narrow, value)),
+            Rep::F64 => Some(call1(wide, value)),
+            _ => None,
+        })
+    }
+
+    fn round(
+        &mut self,
+        value: &Arc<dyn PhysicalExpr>,
+        places: Option<&Arc<dyn PhysicalExpr>>,
+        result: &DataType,
+    ) -> Result<Option<Expr>, Declined> {
+        let places = match places.map(|places| places.downcast_ref::<Literal>()) {
+            None => 0,
+            Some(Some(places)) => match places.value() {
+                ScalarValue::Int32(Some(places)) => *places,
+                _ => return Ok(None),
+            },
+            Some(None) => return Ok(None),
+        };
+        let data_type = self.type_of(value)?;
+        let value = self.lower(value)?;
+        let floats = Floats { exact: self.scope.floats() };
+        Ok(match data_type {
+            DataType::Float32 | DataType::Float64 if data_type == *result => {
+                floats.round(value, places)
+            }
+            _ if integer(&data_type).is_some() && data_type == *result && places >= 0 => {
+                Some(value)
+            }
+            _ => None,
+        })
+    }
+
+    /// A float or a decimal rounded to a whole number of the same type.
     fn whole(
         &mut self,
         name: &str,
         value: &Arc<dyn PhysicalExpr>,
     ) -> Result<Option<Expr>, Declined> {
         let data_type = self.type_of(value)?;
-        let Some(decimal) = decimal(&data_type) else { return Ok(None) };
         let value = self.lower(value)?;
-        Ok(whole_decimal(name, decimal, value))
+        if let Some(decimal) = decimal(&data_type) {
+            return Ok(whole_decimal(name, decimal, value));
+        }
+        Ok(match (name, value.rep) {
+            ("floor", Rep::F32) => Some(call1(&prim::FLOOR_F32, value)),
+            ("floor", Rep::F64) => Some(call1(&prim::FLOOR_F64, value)),
+            ("ceil", Rep::F32) => Some(call1(&prim::CEIL_F32, value)),
+            ("ceil", Rep::F64) => Some(call1(&prim::CEIL_F64, value)),
+            // Truncating a column gives 0.0 for -0.0.
+            ("trunc", Rep::F32) => Some(call1(&prim::TRUNC_F32, logic::plus_zero(value))),
+            ("trunc", Rep::F64) => Some(call1(&prim::TRUNC_F64, logic::plus_zero(value))),
+            _ => None,
+        })
     }
 }
 
-/// `value` without its fraction; only where the result is sure to fit the precision.
+/// `value` without its fraction: toward zero, or with a step of one for what was lost on the side
+/// that floor or ceil goes to, which may overflow the precision.
 fn whole_decimal(name: &str, decimal: Decimal, value: Expr) -> Option<Expr> {
     if decimal.scale <= 0 {
-        return (decimal.scale == 0).then_some(value);
+        return (decimal.scale == 0 || name != "trunc").then_some(value);
     }
-    if name != "trunc" || decimal.scale as u8 > decimal.precision {
+    if name == "trunc" && decimal.scale as u8 >= decimal.max_precision() {
         return None;
     }
-    let factor = int(10_i128.checked_pow(decimal.scale as u32)?, Rep::I128);
+    let factor = 10_i128.checked_pow(decimal.scale as u32)?;
+    let literal = |value| int(value, Rep::I128);
     let value = decimal.wide(value);
-    let whole = call2(&prim::QUOT_I128, value, factor.clone());
-    Some(decimal.narrow(call2(&prim::SCALE_I128, whole, factor)))
+    let whole = call2(&prim::QUOT_I128, value.clone(), literal(factor));
+    let whole = call2(&prim::SCALE_I128, whole, literal(factor));
+    let (lost, step) = match name {
+        "trunc" => return Some(decimal.narrow(whole)),
+        "floor" => (call2(&prim::LT_I128, value, whole.clone()), -factor),
+        _ => (call2(&prim::LT_I128, whole.clone(), value), factor),
+    };
+    let stepped = call2(&prim::ADD_I128, whole.clone(), literal(step));
+    let result = case(vec![(lost, stepped)], whole);
+    let most = 10_i128.pow(u32::from(decimal.precision)) - 1;
+    let bounds = vec![result, literal(-most), literal(most)];
+    Some(decimal.narrow(Expr::call(&prim::BOUND_I128, bounds)))
 }
 
 /// The text of a string literal.

@@ -18,7 +18,7 @@ pub(super) fn comparable(left: &DataType, right: &DataType) -> bool {
 }
 
 /// A float with -0.0 taken for 0.0, as DataFusion's comparisons do before Arrow compares the bits.
-fn plus_zero(value: Expr) -> Expr {
+pub(super) fn plus_zero(value: Expr) -> Expr {
     let prim = match value.rep {
         Rep::F32 => &prim::PLUS_ZERO_F32,
         Rep::F64 => &prim::PLUS_ZERO_F64,

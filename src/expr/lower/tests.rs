@@ -53,6 +53,7 @@ impl Interner {
 
 pub struct TestScope {
     schema: SchemaRef,
+    floats: FloatExactness,
     tables: Vec<(usize, Arc<dyn PhysicalExpr>)>,
 }
 
@@ -73,15 +74,7 @@ impl Scope for TestScope {
     }
 
     fn floats(&self) -> FloatExactness {
-        FloatExactness {
-            f32_add_mul: true,
-            f32_div: true,
-            f32_sqrt: true,
-            f64_add_mul: true,
-            f64_div: true,
-            f64_sqrt: true,
-            ..FloatExactness::default()
-        }
+        self.floats
     }
 }
 
@@ -280,10 +273,15 @@ pub struct Bench {
     context: SessionContext,
     schema: SchemaRef,
     rows: Vec<RecordBatch>,
+    /// What the adapter computes exactly; nothing, unless a test says so.
+    pub floats: FloatExactness,
 }
 
 impl Bench {
+    /// `THALWEG_TEST_SEED=N` gives other rows.
     pub fn new(rows: usize, seed: u64) -> Self {
+        let more = std::env::var("THALWEG_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed + 1000 * more.unwrap_or(0_u64);
         println!("seed {seed}");
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let schema = Arc::new(Schema::new(columns()));
@@ -299,7 +297,7 @@ impl Bench {
             RecordBatch::try_new(Arc::clone(&schema), values.collect()).unwrap()
         };
         let rows = (0..rows).map(|_| row()).collect();
-        Self { context: SessionContext::new(), schema, rows }
+        Self { context: SessionContext::new(), schema, rows, floats: FloatExactness::default() }
     }
 
     pub fn physical(&self, sql: &str) -> Arc<dyn PhysicalExpr> {
@@ -329,7 +327,7 @@ impl Bench {
     }
 
     fn scope(&self) -> TestScope {
-        TestScope { schema: Arc::clone(&self.schema), tables: Vec::new() }
+        TestScope { schema: Arc::clone(&self.schema), floats: self.floats, tables: Vec::new() }
     }
 
     pub fn declines(&self, sql: &str) -> String {
@@ -574,6 +572,45 @@ fn casts() {
         "cast(dict as varchar)",
         "cast(s as varchar)",
     ]);
+}
+
+#[test]
+fn floats() {
+    let bench = Bench::new(400, 9);
+    for (left, right) in [("f32", "f32b"), ("f64", "f64b"), ("f64", "f32"), ("f64", "i32")] {
+        for op in ["+", "-", "*", "/", "=", "<", "is distinct from"] {
+            bench.check_all(&[&format!("{left} {op} {right}")]);
+        }
+    }
+    for column in ["f32", "f64"] {
+        for function in ["abs", "floor", "ceil", "trunc", "round", "signum", "sqrt", "-"] {
+            bench.check_all(&[&format!("{function}({column})")]);
+        }
+        for to in ["tinyint", "int", "bigint", "bigint unsigned", "smallint unsigned"] {
+            bench.check_all(&[&format!("cast({column} as {to})")]);
+            bench.check_all(&[&format!("try_cast({column} as {to})")]);
+        }
+        bench.check_all(&[
+            &format!("round({column}, 2)"),
+            &format!("round({column}, -1)"),
+            &format!("cast({column} as boolean)"),
+            &format!("cast({column} as decimal(20, 4))"),
+            &format!("cast({column} as float)"),
+            &format!("cast({column} as double)"),
+            &format!("{column} in (0.0, 0.5, -1.5)"),
+            &format!("case {column} when 0.0 then 1 when 0.5 then 2 end"),
+            &format!("nullif({column}, 0.0)"),
+        ]);
+    }
+    for column in ["i8", "i32", "i64", "u32", "u64", "b", "d15", "d38", "d38b", "d7", "d16"] {
+        bench.check_all(&[&format!("cast({column} as double)")]);
+        bench.check_all(&[&format!("cast({column} as float)")]);
+    }
+    bench.check_all(&["0.2 * d15", "f64 * d15b", "100.00 * d15 / d15b", "floor(d15)", "ceil(d15)"]);
+    bench.check_all(&["floor(d38)", "ceil(d38)", "floor(d7)", "round(i32)", "ceil(i64)"]);
+    for column in ["date", "ts", "tms", "tus", "tns"] {
+        bench.check_all(&[&format!("date_part('epoch', {column})")]);
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::*;
 use crate::device::{Tier, testing};
 use crate::expr::eval::{Env, eval};
 use crate::expr::lower::tests::{Bench, Interner};
-use crate::expr::parts::parts;
+use crate::expr::parts::{float_use, parts};
 use crate::kernel::link;
 use crate::record::{Access, Command, Program};
 
@@ -137,7 +137,10 @@ fn check(bench: &Bench, tier: Tier, sql: &str) {
         }
     }
     let body = kernel(&expr, &inputs);
-    let mut list = parts(tier, true, true);
+    let mut list = {
+        let (f32, f64) = float_use([&expr]);
+        parts(tier, f32, f64)
+    };
     list.push(("<expression>", &body));
     let (wgsl, parts) = link::link(&list);
     let program = Arc::new(Program {
@@ -189,7 +192,11 @@ fn check(bench: &Bench, tier: Tier, sql: &str) {
     }
 }
 
-const EXPRESSIONS: [&str; 24] = [
+const EXPRESSIONS: [&str; 28] = [
+    "f64 * (1 - f64b) + i32",
+    "f32 / f32b",
+    "round(f64, 2)",
+    "cast(d15 as double) / 3.0",
     "d15 * (1 - d15b) * (1 + n_d15)",
     "date >= date '1994-01-01' and date < date '1995-01-01' and d15 between 0.05 and 0.07",
     "case when s like 'PROMO%' then d15 * (1 - d15b) else 0 end",
@@ -217,7 +224,10 @@ const EXPRESSIONS: [&str; 24] = [
 ];
 
 fn all_expressions(tier: Tier) {
-    let bench = Bench::new(ROWS, 21);
+    let mut bench = Bench::new(ROWS, 21);
+    if let Some(player) = testing::shared(Some(tier)) {
+        bench.floats = player.capabilities().floats;
+    }
     for sql in EXPRESSIONS {
         check(&bench, tier, sql);
     }
@@ -231,6 +241,11 @@ fn expressions_on_t0() {
 #[test]
 fn expressions_on_t2() {
     all_expressions(Tier::T2);
+}
+
+#[test]
+fn expressions_on_t4() {
+    all_expressions(Tier::T4);
 }
 
 #[test]
