@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, RecordBatch};
+use arrow::compute::{sort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::MemTable;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::logical_expr::{LogicalPlan, WindowFunctionDefinition};
-use datafusion::prelude::{Expr, SessionContext};
+use datafusion::physical_plan::collect;
+use datafusion::prelude::{Expr, SessionConfig, SessionContext};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -194,6 +197,29 @@ pub fn near(ours: &ArrayRef, theirs: &ArrayRef, sql: &str) {
     for (ours, theirs) in ours.iter().flatten().zip(theirs.iter().flatten()) {
         assert!((ours - theirs).abs() <= 1e-9 * (1.0 + theirs.abs()), "{sql}: {ours}, {theirs}");
     }
+}
+
+/// States that are spilled to disk and merged again are the same states.
+#[tokio::test]
+async fn float_sums_survive_spilling() {
+    let text = "SELECT v * 7919 % 60000 AS k, sum(v / 7.0), avg(v / 3.0), max(-v / 0.5) \
+                FROM generate_series(1, 120000) t(v) GROUP BY 1";
+    let mut answers = vec![];
+    for limit in [7_500_000, 1_000_000_000] {
+        let runtime = RuntimeEnvBuilder::new().with_memory_limit(limit, 1.0).build_arc().unwrap();
+        let config = SessionConfig::new().with_target_partitions(1);
+        let context = SessionContext::new_with_config_rt(config, runtime);
+        udaf::udafs().iter().for_each(|f| context.register_udaf(f.as_ref().clone()));
+        let plan = context.sql(text).await.unwrap().create_physical_plan().await.unwrap();
+        let batches = collect(plan.clone(), context.task_ctx()).await.unwrap();
+        let spills = plan.children()[0].metrics().unwrap().spill_count();
+        assert_eq!(spills > Some(0), limit < 10_000_000, "{spills:?} spills in {limit} bytes");
+        let batch = arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap();
+        let order = sort_to_indices(batch.column(0), None, None).unwrap();
+        answers.push(take_record_batch(&batch, &order).unwrap());
+    }
+    assert_eq!(answers[0].num_rows(), 60000);
+    assert!(answers[0] == answers[1], "differs");
 }
 
 #[tokio::test]
