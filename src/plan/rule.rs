@@ -7,7 +7,10 @@
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::UnKnownColumn;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
@@ -183,7 +186,7 @@ impl Pass {
         ));
         // A parent that joins or merges by hash counts on the partitions of the node we replace.
         match plan.output_partitioning() {
-            Partitioning::Hash(..) if plan.output_partitioning().partition_count() > 1 => {
+            Partitioning::Hash(keys, count) if *count > 1 && keys.iter().all(is_known) => {
                 let partitioning = plan.output_partitioning().clone();
                 let spread = RepartitionExec::try_new(exec, partitioning);
                 Ok(Arc::new(spread.map_err(Refused::Error)?))
@@ -222,6 +225,16 @@ impl From<Declined> for Refused {
     fn from(declined: Declined) -> Self {
         Self::Declined(declined)
     }
+}
+
+/// False for a key that the node above does not see, which no parent can count on.
+fn is_known(key: &Arc<dyn PhysicalExpr>) -> bool {
+    let mut known = true;
+    let _ = key.apply(|node| {
+        known &= !node.is::<UnKnownColumn>();
+        Ok(TreeNodeRecursion::Continue)
+    });
+    known
 }
 
 fn is_candidate(plan: &Arc<dyn ExecutionPlan>) -> bool {

@@ -9,7 +9,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::lookup::LookupState;
+use super::lookup::Lookups;
 use super::{Runner, Stats};
 use crate::error::{DeviceError, Error, Result};
 use crate::fragment::arena::{self, HEADER, Layout};
@@ -23,12 +23,21 @@ pub struct Chunk {
     pub rows: usize,
 }
 
+/// The chunks of a source, as they come.
+pub type Chunks = mpsc::Receiver<Result<Chunk>>;
+
+/// A single chunk without rows: what drives a tail reads nothing of its slot but the header.
+pub fn one_empty() -> Chunks {
+    let (send, receive) = mpsc::channel(1);
+    // The channel has room for one.
+    let _ = send.try_send(Ok(Chunk { batches: Vec::new(), rows: 0 }));
+    receive
+}
+
 /// A slot's arena, encoded.
 pub struct Encoded {
     pub staging: Staging,
     pub words: usize,
-    pub rows: usize,
-    /// Strings known in each of the group keys' domains once this slot was encoded.
     pub header: [u32; HEADER],
 }
 
@@ -36,7 +45,7 @@ pub struct Encoded {
 pub fn gather(
     mut source: datafusion::execution::SendableRecordBatchStream,
     rows_max: usize,
-) -> mpsc::Receiver<Result<Chunk>> {
+) -> Chunks {
     let (send, receive) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut chunk = Chunk { batches: Vec::new(), rows: 0 };
@@ -97,7 +106,7 @@ impl Runner {
     pub async fn encode(
         &self,
         pipeline: &Arc<Pipeline>,
-        lookups: &Arc<Mutex<Vec<LookupState>>>,
+        lookups: &Lookups,
         chunk: &Arc<Chunk>,
         mut header: [u32; HEADER],
     ) -> Result<Encoded> {
@@ -136,12 +145,11 @@ impl Runner {
             Ok(staging)
         })
         .await?;
-        let rows = header[arena::H_ROWS] as usize;
         Stats::add(&self.stats.encode_ns, started.elapsed().as_nanos() as u64);
-        Stats::add(&self.stats.rows_in, rows as u64);
+        Stats::add(&self.stats.rows_in, header[arena::H_ROWS] as u64);
         Stats::add(&self.stats.bytes_up, 4 * words as u64);
         Stats::add(&self.stats.slots, 1);
-        Ok(Encoded { staging, words, rows, header })
+        Ok(Encoded { staging, words, header })
     }
 }
 
@@ -157,7 +165,7 @@ struct Coded {
     layout: Layout,
     /// Codes of the string columns, by column.
     codes: Vec<Option<Vec<u32>>>,
-    lookups: Arc<Mutex<Vec<LookupState>>>,
+    lookups: Lookups,
 }
 
 fn parts(chunk: &Chunk, index: usize) -> Vec<ArrayRef> {
@@ -168,7 +176,7 @@ fn code_strings(
     pipeline: &Pipeline,
     chunk: &Chunk,
     interners: &[Mutex<Interner>],
-    lookups: &Arc<Mutex<Vec<LookupState>>>,
+    lookups: &Lookups,
 ) -> Result<Coded> {
     let mut codes = Vec::new();
     let mut shapes = Vec::new();

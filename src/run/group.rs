@@ -132,6 +132,10 @@ pub struct GroupSink<'a> {
     aggregation: Arc<Aggregation>,
     shape: Option<Shape>,
     table: Option<Table>,
+    /// Tables whose groups are still to be fetched.
+    retired: Vec<Table>,
+    /// Number of the table that slots are played on now.
+    lot: usize,
     /// Entries of the next hash table.
     entries: u32,
     groups: Groups,
@@ -147,7 +151,18 @@ impl<'a> GroupSink<'a> {
     ) -> Self {
         let entries = runner.limits.group_entries;
         let groups = Groups { limbs: vec![], states: vec![], count: 0, index: None };
-        Self { runner, keys, aggregation, shape: None, table: None, entries, groups, out }
+        Self {
+            runner,
+            keys,
+            aggregation,
+            shape: None,
+            table: None,
+            retired: Vec::new(),
+            lot: 0,
+            entries,
+            groups,
+            out,
+        }
     }
 
     /// Sizes of a dense table, if every key is a boolean or a string of few values.
@@ -230,12 +245,25 @@ impl<'a> GroupSink<'a> {
         Ok(())
     }
 
-    /// Moves the table's groups to the host and forgets the table.
+    /// Puts the table aside; the next slot gets a new one.
+    fn retire(&mut self) {
+        Stats::add(&self.runner.stats.table_flushes, 1);
+        self.lot += 1;
+        self.retired.extend(self.table.take());
+    }
+
+    /// Moves the groups of all tables put aside to the host. What was queued for them before is
+    /// done before: the queue keeps its order.
     async fn flush(&mut self) -> Result<()> {
-        let Some(table) = self.table.take() else { return Ok(()) };
-        if table.fresh {
-            return Ok(());
+        for table in std::mem::take(&mut self.retired) {
+            if !table.fresh {
+                self.fetch(table).await?;
+            }
         }
+        Ok(())
+    }
+
+    async fn fetch(&mut self, table: Table) -> Result<()> {
         let words = TABLE_HEADER + table.entries as usize * table.entry_words;
         let range = 0..4 * words as u64;
         let download = Command::Download { buffer: table.buffer.clone(), range };
@@ -307,16 +335,18 @@ impl Sink for GroupSink<'_> {
         self.link()
     }
 
-    fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Option<Vec<Command>>> {
+    fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
         if self.table.is_none() {
             self.make_table()?;
         }
         if let Some(dense) = self.table.as_ref().and_then(|table| table.dense.as_ref())
             && !self.fits(dense)
         {
-            return Ok(None);
+            self.retire();
+            self.make_table()?;
         }
-        let Some(table) = &mut self.table else { return Ok(None) };
+        slot.lot = self.lot;
+        let Some(table) = &mut self.table else { return Ok(vec![]) };
         let mut commands = Vec::new();
         if std::mem::take(&mut table.fresh) {
             let words = TABLE_HEADER + table.entries as usize * table.entry_words;
@@ -341,41 +371,44 @@ impl Sink for GroupSink<'_> {
         }
         commands.push(download_status(slot));
         commands.push(Command::Download { buffer: table.buffer.clone(), range: 0..4 });
-        Ok(Some(commands))
+        Ok(commands)
     }
 
     async fn done(&mut self, slot: &Slot, completed: Completed) -> Result<Verdict> {
         check_status(&completed.downloads[0])?;
-        let Some(table) = &mut self.table else { return Ok(Verdict::Done) };
-        if completed.downloads[1][0] == 0 {
-            table.applied = true;
+        let full = completed.downloads[1][0] != 0;
+        let current = self.table.as_mut().filter(|_| slot.lot == self.lot);
+        if !full {
+            if let Some(table) = current {
+                table.applied = true;
+            }
             return Ok(Verdict::Done);
         }
-        let entries = table.entries;
-        if !table.applied && entries < self.entries {
+        if let Some(table) = current
+            && !table.applied
+            && table.entries < self.entries
+        {
+            let entries = table.entries;
             let text = format!("{entries} entries cannot hold the groups of {} rows", slot.rows);
             return Err(DeviceError::TableFull(text).into());
         }
         Ok(Verdict::Again)
     }
 
-    async fn make_room(&mut self) -> Result<()> {
-        let dense = self.table.as_ref().is_some_and(|table| table.dense.is_some());
-        let entries = self.table.as_ref().map_or(0, |table| table.entries);
-        Stats::add(&self.runner.stats.table_flushes, 1);
-        self.flush().await?;
-        if !dense {
-            let before = self.entries;
-            self.entries = self.entries.saturating_mul(8);
-            if entries < before {
-                // Already as large as a binding may be: from now on lots are merged on the host.
-                self.entries = before;
+    async fn make_room(&mut self, slot: &Slot) -> Result<()> {
+        if slot.lot == self.lot {
+            // Past the largest table a binding holds, lots are merged on the host.
+            let entries = self.table.as_ref().map_or(0, |table| table.entries);
+            if entries == self.entries {
+                self.entries = self.entries.saturating_mul(8);
             }
+            self.retire();
         }
-        Ok(())
+        self.flush().await
     }
 
     async fn finish(&mut self) -> Result<()> {
+        self.retired.extend(self.table.take());
         self.flush().await?;
         let rows = self.groups.count;
         if self.groups.states.len() != rows * self.aggregation.words() {

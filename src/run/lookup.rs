@@ -14,6 +14,9 @@ use crate::fragment::spec::Lookup;
 const VALID: u32 = 1;
 const FAILED: u32 = 2;
 
+/// The tables of one run of a pipeline, by number.
+pub type Lookups = Arc<Mutex<Vec<LookupState>>>;
+
 /// What has been evaluated so far: per word of an entry, the words of all codes from 0 (NULL).
 #[derive(Default)]
 pub struct LookupState {

@@ -8,6 +8,8 @@ mod group;
 mod lookup;
 mod output;
 mod pipeline;
+mod reduce;
+mod select;
 mod stats;
 mod table;
 

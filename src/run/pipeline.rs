@@ -2,25 +2,26 @@
 //! decoded. Then the tails: what outer and semi joins still owe of their build sides.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use arrow::error::ArrowError;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::future::{BoxFuture, FutureExt};
+use futures::stream::{FuturesUnordered, StreamExt};
 
-use super::chunk::{self, Chunk};
+use super::chunk::{self, Chunk, Encoded};
+use super::lookup::Lookups;
 use super::table::{self, TableState};
-use super::{Runner, Sender, group, output};
+use super::{Runner, Sender, group, output, reduce, select};
 use crate::error::{DeviceError, Error, Result};
 use crate::expr::ir::Fault;
 use crate::fragment::arena::{self, HEADER};
 use crate::fragment::spec::{Pipeline, Sink as SinkSpec, Step};
 use crate::fragment::text::Drive;
-use crate::kernel::select::{COUNTS_HEADER, Columns, TILE};
-use crate::kernel::{Shape, reduce, scan, select};
-use crate::record::{Buffer, Command, Completed, Program, Recording};
+use crate::kernel::Shape;
+use crate::record::{Buffer, Command, Completed, Recording};
+use crate::schedule::{self, Action, Event, Schedule, trace};
 
 /// Bytes of a slot's status: faults, overflow, two spare.
 const STATUS_BYTES: u64 = 16;
@@ -35,12 +36,14 @@ pub struct Slot {
     pub header: [u32; HEADER],
     /// What the sink keeps with the slot.
     pub own: Vec<Buffer>,
+    /// Which of the sink's tables it was played on.
+    pub lot: usize,
 }
 
 /// What became of a slot.
 pub enum Verdict {
     Done,
-    /// Nothing was applied, of this slot and of all after it: make room and play them again.
+    /// Nothing of it was applied: make room and play it again.
     Again,
 }
 
@@ -50,13 +53,13 @@ pub trait Sink: Send {
     /// Prepares the programs for slots, or for a tail.
     fn begin(&mut self, shape: &Shape) -> Result<()>;
 
-    /// The commands after the slot's upload; the first download is the status. `None` asks to
-    /// make room first.
-    fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Option<Vec<Command>>>;
+    /// The commands after the slot's upload; the first download is the status.
+    fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>>;
 
     async fn done(&mut self, slot: &Slot, completed: Completed) -> Result<Verdict>;
 
-    async fn make_room(&mut self) -> Result<()>;
+    /// Before a slot is played again.
+    async fn make_room(&mut self, slot: &Slot) -> Result<()>;
 
     /// After the last slot and the last tail.
     async fn finish(&mut self) -> Result<()>;
@@ -114,40 +117,41 @@ pub fn check_status(status: &[u32]) -> Result<()> {
     Ok(())
 }
 
-type Playing<'a> = BoxFuture<'a, Result<Completed, DeviceError>>;
-
-struct InFlight<'a> {
-    slot: Slot,
-    playing: Playing<'a>,
-    ready: Option<Result<Completed, DeviceError>>,
+/// What ended, with what it brought.
+enum Ended {
+    Pulled(usize, chunk::Chunks, Option<Result<Chunk>>),
+    Encoded(usize, Result<Encoded>),
+    Completed(usize, Result<Completed>),
+    Emitted(usize, Result<()>),
 }
 
-impl<'a> InFlight<'a> {
-    /// Starts playing: the first poll puts the recording in the queue.
-    async fn start(slot: Slot, mut playing: Playing<'a>) -> Self {
-        let ready = futures::poll!(Pin::new(&mut playing));
-        let ready = match ready {
-            std::task::Poll::Ready(result) => Some(result),
-            std::task::Poll::Pending => None,
-        };
-        Self { slot, playing, ready }
-    }
+type Work<'a> = BoxFuture<'a, (Ended, Option<Box<dyn Sink + 'a>>)>;
 
-    async fn finish(self) -> (Slot, Result<Completed, DeviceError>) {
-        let result = match self.ready {
-            Some(result) => result,
-            None => self.playing.await,
-        };
-        (self.slot, result)
-    }
+/// A slot of the ring, by what it holds.
+enum Held {
+    Nothing,
+    Chunk(Arc<Chunk>),
+    Encoded(Arc<Chunk>, Encoded),
+    Slot(Box<Slot>, Option<Completed>),
 }
 
-/// One run of one pipeline.
+/// One run of one pipeline. The schedule says what is to be done; this does it.
 struct Driver<'a> {
     runner: &'a Runner,
-    sink: Box<dyn Sink + 'a>,
-    joins: Joins,
-    in_flight: VecDeque<InFlight<'a>>,
+    pipeline: Arc<Pipeline>,
+    lookups: Lookups,
+    /// Away while a slot is emitted.
+    sink: Option<Box<dyn Sink + 'a>>,
+    joins: Arc<Joins>,
+    /// Away while a chunk is pulled.
+    chunks: Option<chunk::Chunks>,
+    held: Vec<Held>,
+    /// Submits that wait for the sink.
+    waiting: VecDeque<usize>,
+    under_way: FuturesUnordered<Work<'a>>,
+    /// Rows that drive a tail; `None` for the slots' own.
+    tail_rows: Option<u32>,
+    error: Option<Error>,
 }
 
 impl Runner {
@@ -163,10 +167,17 @@ impl Runner {
         let sink: Box<dyn Sink + '_> = match &pipeline.sink {
             SinkSpec::Select { outputs, schema } => {
                 let columns = Arc::new(output::columns(outputs));
-                Box::new(SelectSink::new(self, pipeline.clone(), columns, schema, tables, out))
+                Box::new(select::SelectSink::new(
+                    self,
+                    pipeline.clone(),
+                    columns,
+                    schema,
+                    tables,
+                    out,
+                ))
             }
             SinkSpec::Reduce(aggregation) => {
-                Box::new(ReduceSink::new(self, Arc::new(aggregation.clone()), out))
+                Box::new(reduce::ReduceSink::new(self, Arc::new(aggregation.clone()), out))
             }
             SinkSpec::Group { keys, aggregation } => Box::new(group::GroupSink::new(
                 self,
@@ -175,8 +186,21 @@ impl Runner {
                 out,
             )),
         };
-        let mut driver = Driver { runner: self, sink, joins, in_flight: VecDeque::new() };
-        driver.run(&pipeline, source, tables).await
+        let lookups = table::lookup_states(&pipeline);
+        let mut driver = Driver {
+            runner: self,
+            pipeline,
+            lookups,
+            sink: Some(sink),
+            joins: Arc::new(joins),
+            chunks: None,
+            held: Vec::new(),
+            waiting: VecDeque::new(),
+            under_way: FuturesUnordered::new(),
+            tail_rows: None,
+            error: None,
+        };
+        driver.run(source, tables).await
     }
 
     fn joins(&self, pipeline: &Pipeline, tables: &[TableState]) -> Result<Joins> {
@@ -203,133 +227,244 @@ impl Runner {
 impl<'a> Driver<'a> {
     async fn run(
         &mut self,
-        pipeline: &Arc<Pipeline>,
         source: SendableRecordBatchStream,
         tables: &[TableState],
     ) -> Result<()> {
-        if let Some(marks) = self.marks(pipeline) {
+        if let Some(marks) = self.marks() {
             let range = 0..marks.bytes;
             let commands = vec![Command::Clear { buffer: marks, range }];
             self.runner.player.submit(Recording { label: "marks".into(), commands }).await?;
         }
-        let lookups = table::lookup_states(pipeline);
-        self.sink.begin(&self.runner.shape(pipeline, Drive::Slot))?;
-        let mut chunks = chunk::gather(source, self.runner.slot_rows(pipeline));
-        while let Some(chunk) = chunks.recv().await {
-            let chunk = Arc::new(chunk?);
-            let rows = chunk.rows as u32;
-            let encoded = self.runner.encode(pipeline, &lookups, &chunk, header(rows)).await?;
-            self.play(chunk, encoded, rows).await?;
-        }
-        self.drain().await?;
-        for step in &pipeline.steps {
+        let rows_max = self.runner.slot_rows(&self.pipeline);
+        self.drive(Drive::Slot, chunk::gather(source, rows_max), None).await?;
+        for step in self.pipeline.clone().steps.iter() {
             let Step::Probe(probe) = step else { continue };
             let rows = tables[probe.table].batch.num_rows() as u32;
-            if !probe.kind.marks() || rows == 0 {
-                continue;
+            if probe.kind.marks() && rows > 0 {
+                let drive = Drive::Tail(probe.table);
+                self.drive(drive, chunk::one_empty(), Some(rows)).await?;
             }
-            self.sink.begin(&self.runner.shape(pipeline, Drive::Tail(probe.table)))?;
-            let chunk = table::empty_chunk();
-            let encoded = self.runner.encode(pipeline, &lookups, &chunk, header(rows)).await?;
-            self.play(chunk, encoded, rows).await?;
-            self.drain().await?;
         }
-        self.sink.finish().await
+        match &mut self.sink {
+            Some(sink) => sink.finish().await,
+            None => Ok(()),
+        }
     }
 
-    fn marks(&self, pipeline: &Pipeline) -> Option<Buffer> {
-        let any = pipeline.probes().any(|probe| probe.kind.marks());
+    fn marks(&self) -> Option<Buffer> {
+        let any = self.pipeline.probes().any(|probe| probe.kind.marks());
         any.then(|| self.joins.buffers.last().cloned()).flatten()
     }
 
-    async fn play(&mut self, chunk: Arc<Chunk>, encoded: chunk::Encoded, rows: u32) -> Result<()> {
-        let bytes = 4 * encoded.words as u64;
-        let buffer = self.runner.player.buffer(bytes, "slot")?;
-        let status = self.runner.player.buffer(STATUS_BYTES, "status")?;
-        let header = encoded.header;
-        let mut slot = Slot { chunk, buffer: buffer.clone(), status, rows, header, own: vec![] };
-        let mut commands =
-            vec![Command::Upload { from: encoded.staging, bytes, to: buffer, at: 0 }];
-        let recorded = match self.sink.record(&mut slot, &self.joins)? {
-            Some(recorded) => recorded,
-            None => {
-                self.drain().await?;
-                self.sink.make_room().await?;
-                let recorded = self.sink.record(&mut slot, &self.joins)?;
-                recorded.ok_or_else(|| Error::Bug("a sink without room after making it".into()))?
+    /// Plays all chunks, as many at a time as the ring has slots.
+    async fn drive(
+        &mut self,
+        drive: Drive,
+        chunks: chunk::Chunks,
+        tail_rows: Option<u32>,
+    ) -> Result<()> {
+        if let Some(sink) = &mut self.sink {
+            sink.begin(&self.runner.shape(&self.pipeline, drive))?;
+        }
+        self.chunks = Some(chunks);
+        self.tail_rows = tail_rows;
+        let slots = self.runner.limits.in_flight;
+        self.held = (0..slots.max(1)).map(|_| Held::Nothing).collect();
+        let (mut schedule, mut actions) = Schedule::new(slots);
+        loop {
+            for action in std::mem::take(&mut actions) {
+                match action {
+                    Action::Pull(slot) => self.pull(slot),
+                    Action::Encode(slot) => self.encode(slot),
+                    Action::Submit(slot) => self.waiting.push_back(slot),
+                    Action::Emit(slot) => self.emit(slot),
+                    Action::Drain => {}
+                    Action::Finish => return self.error.take().map_or(Ok(()), Err),
+                }
             }
+            let event = match self.submit_waiting(schedule.has_failed()) {
+                Some(failed) => Event::Failed(failed),
+                None => self.next_event().await?,
+            };
+            let unexpected = |error: schedule::Unexpected| Error::Bug(error.to_string());
+            actions = schedule.on(event).map_err(unexpected)?;
+        }
+    }
+
+    async fn next_event(&mut self) -> Result<Event> {
+        let Some((ended, sink)) = self.under_way.next().await else {
+            return Err(Error::Bug("a schedule with nothing under way".into()));
         };
-        if slot.header != header {
-            commands.push(Self::write_header(self.runner, &slot).await?);
+        if sink.is_some() {
+            self.sink = sink;
         }
-        self.enqueue(slot, commands, recorded).await?;
-        while self.in_flight.len() >= self.runner.limits.in_flight {
-            self.finish_one().await?;
+        Ok(self.ended(ended))
+    }
+
+    fn pull(&mut self, slot: usize) {
+        let Some(mut chunks) = self.chunks.take() else { return };
+        self.held[slot] = Held::Nothing;
+        let work = async move {
+            let span = trace::span(trace::Kind::Decode, "chunk");
+            let chunk = chunks.recv().await;
+            drop(span);
+            (Ended::Pulled(slot, chunks, chunk), None)
+        };
+        self.under_way.push(work.boxed());
+    }
+
+    fn encode(&mut self, slot: usize) {
+        let Held::Chunk(chunk) = &self.held[slot] else { return };
+        let (runner, chunk) = (self.runner, chunk.clone());
+        let (pipeline, lookups) = (self.pipeline.clone(), self.lookups.clone());
+        let header = header(self.tail_rows.unwrap_or(chunk.rows as u32));
+        let work = async move {
+            let span = trace::span(trace::Kind::Encode, "slot");
+            let encoded = runner.encode(&pipeline, &lookups, &chunk, header).await;
+            drop(span);
+            (Ended::Encoded(slot, encoded), None)
+        };
+        self.under_way.push(work.boxed());
+    }
+
+    /// Submits what waits, if the sink is at hand; a slot whose recording failed, or that is not
+    /// submitted any more because another one failed.
+    fn submit_waiting(&mut self, failed: bool) -> Option<usize> {
+        while failed || self.sink.is_some() {
+            let slot = self.waiting.pop_front()?;
+            if failed {
+                return Some(slot);
+            }
+            if let Err(error) = self.submit(slot) {
+                self.error.get_or_insert(error);
+                return Some(slot);
+            }
         }
+        None
+    }
+
+    fn submit(&mut self, number: usize) -> Result<()> {
+        let Held::Encoded(chunk, encoded) =
+            std::mem::replace(&mut self.held[number], Held::Nothing)
+        else {
+            return Err(Error::Bug("a slot submitted before it was encoded".into()));
+        };
+        let bytes = 4 * encoded.words as u64;
+        let player = &self.runner.player;
+        let buffer = player.buffer(bytes, "slot")?;
+        let status = player.buffer(STATUS_BYTES, "status")?;
+        let rows = self.tail_rows.unwrap_or(chunk.rows as u32);
+        let header = encoded.header;
+        let (own, lot) = (Vec::new(), 0);
+        let mut slot = Box::new(Slot { chunk, buffer, status, rows, header, own, lot });
+        let Some(sink) = &mut self.sink else { return Ok(()) };
+        let recorded = sink.record(&mut slot, &self.joins)?;
+        let mut staging = encoded.staging;
+        staging.words()[..HEADER].copy_from_slice(&slot.header);
+        let upload = Command::Upload { from: staging, bytes, to: slot.buffer.clone(), at: 0 };
+        let mut playing = play(self.runner, &slot, upload, recorded).boxed();
+        self.held[number] = Held::Slot(slot, None);
+        // The first poll puts the recording in the device's queue: slots stay in order.
+        let ready = (&mut playing).now_or_never();
+        let work = async move {
+            let completed = match ready {
+                Some(completed) => completed,
+                None => playing.await,
+            };
+            (Ended::Completed(number, completed), None)
+        };
+        self.under_way.push(work.boxed());
         Ok(())
     }
 
-    /// Uploads the header once more, where a sink has changed it.
-    async fn write_header(runner: &Runner, slot: &Slot) -> Result<Command> {
+    fn emit(&mut self, number: usize) {
+        let Held::Slot(mut slot, Some(completed)) =
+            std::mem::replace(&mut self.held[number], Held::Nothing)
+        else {
+            return;
+        };
+        let Some(mut sink) = self.sink.take() else { return };
+        let (runner, joins) = (self.runner, self.joins.clone());
+        let work = async move {
+            let span = trace::span(trace::Kind::Emit, "slot");
+            let done = emit_slot(runner, sink.as_mut(), &joins, &mut slot, completed).await;
+            drop(span);
+            (Ended::Emitted(number, done), Some(sink))
+        };
+        self.under_way.push(work.boxed());
+    }
+
+    /// Keeps what was brought; the event it means.
+    fn ended(&mut self, ended: Ended) -> Event {
+        let (slot, result) = match ended {
+            Ended::Pulled(slot, chunks, chunk) => {
+                self.chunks = Some(chunks);
+                match chunk {
+                    None => return Event::InputEnded,
+                    Some(Ok(chunk)) => {
+                        self.held[slot] = Held::Chunk(Arc::new(chunk));
+                        return Event::BatchPulled;
+                    }
+                    Some(Err(error)) => (slot, error),
+                }
+            }
+            Ended::Encoded(slot, Ok(encoded)) => {
+                let held = std::mem::replace(&mut self.held[slot], Held::Nothing);
+                if let Held::Chunk(chunk) = held {
+                    self.held[slot] = Held::Encoded(chunk, encoded);
+                }
+                return Event::Encoded(slot);
+            }
+            Ended::Completed(slot, Ok(completed)) => {
+                self.runner.stats.completed(&completed);
+                if let Held::Slot(_, answer) = &mut self.held[slot] {
+                    *answer = Some(completed);
+                }
+                return Event::Completed(slot);
+            }
+            Ended::Emitted(slot, Ok(())) => return Event::Emitted(slot),
+            Ended::Encoded(slot, Err(error)) => (slot, error),
+            Ended::Completed(slot, Err(error)) => (slot, error),
+            Ended::Emitted(slot, Err(error)) => (slot, error),
+        };
+        self.error.get_or_insert(result);
+        Event::Failed(slot)
+    }
+}
+/// Plays a slot's commands as one submit.
+fn play<'a>(
+    runner: &'a Runner,
+    slot: &Slot,
+    upload: Command,
+    recorded: Vec<Command>,
+) -> impl Future<Output = Result<Completed>> + Send + use<'a> {
+    let clear = Command::Clear { buffer: slot.status.clone(), range: 0..STATUS_BYTES };
+    let mut commands = vec![upload, clear];
+    commands.extend(recorded);
+    let recording = Recording { label: "slot".into(), commands };
+    async move { Ok(runner.player.submit(recording).await?) }
+}
+
+/// Gives a slot's answer to the sink, and plays the slot again as often as the sink asks.
+async fn emit_slot(
+    runner: &Runner,
+    sink: &mut dyn Sink,
+    joins: &Joins,
+    slot: &mut Slot,
+    completed: Completed,
+) -> Result<()> {
+    let mut completed = completed;
+    while let Verdict::Again = sink.done(slot, completed).await? {
+        sink.make_room(slot).await?;
+        let recorded = sink.record(slot, joins)?;
         let bytes = 4 * HEADER as u64;
         let mut staging = runner.player.staging(bytes).await?;
         staging.words()[..HEADER].copy_from_slice(&slot.header);
-        Ok(Command::Upload { from: staging, bytes, to: slot.buffer.clone(), at: 0 })
+        let upload = Command::Upload { from: staging, bytes, to: slot.buffer.clone(), at: 0 };
+        completed = play(runner, slot, upload, recorded).await?;
+        runner.stats.completed(&completed);
     }
-
-    async fn enqueue(
-        &mut self,
-        slot: Slot,
-        mut commands: Vec<Command>,
-        recorded: Vec<Command>,
-    ) -> Result<()> {
-        let range = 0..STATUS_BYTES;
-        commands.push(Command::Clear { buffer: slot.status.clone(), range });
-        commands.extend(recorded);
-        let player = &self.runner.player;
-        let recording = Recording { label: "slot".into(), commands };
-        let playing = async move { player.submit(recording).await }.boxed();
-        self.in_flight.push_back(InFlight::start(slot, playing).await);
-        Ok(())
-    }
-
-    async fn finish_one(&mut self) -> Result<()> {
-        let Some(first) = self.in_flight.pop_front() else { return Ok(()) };
-        let (slot, completed) = first.finish().await;
-        let completed = completed?;
-        self.runner.stats.completed(&completed);
-        match self.sink.done(&slot, completed).await? {
-            Verdict::Done => Ok(()),
-            Verdict::Again => self.play_again(slot).await,
-        }
-    }
-
-    /// Makes room, then plays a refused slot and all that were queued behind it once more.
-    async fn play_again(&mut self, first: Slot) -> Result<()> {
-        let mut refused = vec![first];
-        while let Some(next) = self.in_flight.pop_front() {
-            let (slot, completed) = next.finish().await;
-            self.runner.stats.completed(&completed?);
-            refused.push(slot);
-        }
-        self.sink.make_room().await?;
-        for mut slot in refused {
-            let recorded = match self.sink.record(&mut slot, &self.joins)? {
-                Some(recorded) => recorded,
-                None => return Err(Error::Bug("no room for a slot played again".into())),
-            };
-            let header = Self::write_header(self.runner, &slot).await?;
-            self.enqueue(slot, vec![header], recorded).await?;
-        }
-        Ok(())
-    }
-
-    async fn drain(&mut self) -> Result<()> {
-        while !self.in_flight.is_empty() {
-            self.finish_one().await?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// The fixed words of a slot's arena.
@@ -337,188 +472,4 @@ fn header(rows: u32) -> [u32; HEADER] {
     let mut header = [0; HEADER];
     header[arena::H_GROUPS] = stride_groups(rows);
     header
-}
-
-// ---------------------------------------------------------------------------------- reduce
-
-struct ReduceSink<'a> {
-    runner: &'a Runner,
-    aggregation: Arc<crate::fragment::spec::Aggregation>,
-    state: Vec<u32>,
-    program: Option<Arc<Program>>,
-    out: &'a Sender,
-}
-
-impl<'a> ReduceSink<'a> {
-    fn new(
-        runner: &'a Runner,
-        aggregation: Arc<crate::fragment::spec::Aggregation>,
-        out: &'a Sender,
-    ) -> Self {
-        let state = vec![0; aggregation.words()];
-        Self { runner, aggregation, state, program: None, out }
-    }
-}
-
-#[async_trait]
-impl Sink for ReduceSink<'_> {
-    fn begin(&mut self, shape: &Shape) -> Result<()> {
-        self.program = Some(reduce::program(shape, &self.aggregation));
-        Ok(())
-    }
-
-    fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Option<Vec<Command>>> {
-        let Some(program) = self.program.clone() else { return Ok(None) };
-        let groups = slot.header[arena::H_GROUPS];
-        let bytes = 4 * (groups as u64) * self.state.len().max(1) as u64;
-        let partials = self.runner.player.buffer(bytes, "partials")?;
-        let bindings = joins.bind(slot, std::slice::from_ref(&partials));
-        slot.own = vec![partials.clone()];
-        Ok(Some(vec![
-            Command::Dispatch { program, bindings, groups },
-            download_status(slot),
-            Command::Download { buffer: partials, range: 0..bytes },
-        ]))
-    }
-
-    async fn done(&mut self, _: &Slot, completed: Completed) -> Result<Verdict> {
-        check_status(&completed.downloads[0])?;
-        for partial in completed.downloads[1].chunks_exact(self.state.len().max(1)) {
-            group::merge_state(&self.aggregation, &mut self.state, partial);
-        }
-        Ok(Verdict::Done)
-    }
-
-    async fn make_room(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    async fn finish(&mut self) -> Result<()> {
-        let arrays = group::aggregate_columns(&self.aggregation, &self.state, 1)?;
-        group::send(self.out, &self.aggregation.schema, arrays, 1).await
-    }
-}
-
-// ---------------------------------------------------------------------------------- select
-
-struct SelectSink<'a> {
-    runner: &'a Runner,
-    pipeline: Arc<Pipeline>,
-    columns: Arc<Columns>,
-    schema: arrow::datatypes::SchemaRef,
-    tables: &'a [TableState],
-    programs: Option<(Arc<Program>, Arc<Program>)>,
-    scan: Arc<Program>,
-    /// Tuples of the next slot's output; grows where a join multiplies rows.
-    capacity: u32,
-    out: &'a Sender,
-}
-
-impl<'a> SelectSink<'a> {
-    fn new(
-        runner: &'a Runner,
-        pipeline: Arc<Pipeline>,
-        columns: Arc<Columns>,
-        schema: &arrow::datatypes::SchemaRef,
-        tables: &'a [TableState],
-        out: &'a Sender,
-    ) -> Self {
-        let scan = scan::program(&runner.linker);
-        let schema = schema.clone();
-        Self { runner, pipeline, columns, schema, tables, programs: None, scan, capacity: 0, out }
-    }
-
-    /// The tuples of the slot, brought to the host without the gaps between columns.
-    async fn fetch(&self, out: &Buffer, capacity: u32, rows: u32) -> Result<Vec<u32>> {
-        if rows == 0 || self.columns.words() == 0 {
-            return Ok(Vec::new());
-        }
-        let mut recording = Recording { label: "fetch".into(), commands: vec![] };
-        for word in 0..self.columns.words() as u64 {
-            let at = 4 * word * capacity as u64;
-            let range = at..at + 4 * rows as u64;
-            recording.commands.push(Command::Download { buffer: out.clone(), range });
-        }
-        let completed = self.runner.player.submit(recording).await?;
-        self.runner.stats.completed(&completed);
-        Ok(completed.downloads.concat())
-    }
-}
-
-#[async_trait]
-impl Sink for SelectSink<'_> {
-    fn begin(&mut self, shape: &Shape) -> Result<()> {
-        let count = select::program(shape, &self.columns, 0);
-        let write = select::program(shape, &self.columns, 1);
-        self.programs = Some((count, write));
-        Ok(())
-    }
-
-    fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Option<Vec<Command>>> {
-        let Some((count, write)) = self.programs.clone() else { return Ok(None) };
-        let tiles = slot.rows.div_ceil(TILE);
-        let limit = self.runner.player.capabilities().max_binding_bytes;
-        let words = self.columns.words().max(1) as u64;
-        let most = (limit / (4 * words)).min(u32::MAX as u64) as u32;
-        self.capacity = self.capacity.max(slot.rows.max(1));
-        if self.capacity > most {
-            let text = format!("{} joined rows of one slot", self.capacity);
-            return Err(DeviceError::TableFull(text).into());
-        }
-        slot.header[arena::H_CAPACITY] = self.capacity;
-        let counts_bytes = 4 * (COUNTS_HEADER as u64 + tiles as u64);
-        let counts = self.runner.player.buffer(counts_bytes, "tile counts")?;
-        let bytes = 4 * words * self.capacity as u64;
-        let out = self.runner.player.buffer(bytes, "tuples")?;
-        let bindings = joins.bind(slot, &[counts.clone(), out.clone()]);
-        slot.own = vec![counts.clone(), out];
-        let dispatch = |program: &Arc<Program>, bindings: &Vec<Buffer>, groups| Command::Dispatch {
-            program: program.clone(),
-            bindings: bindings.clone(),
-            groups,
-        };
-        Ok(Some(vec![
-            dispatch(&count, &bindings, tiles.max(1)),
-            dispatch(&self.scan, &vec![counts.clone()], 1),
-            dispatch(&write, &bindings, tiles.max(1)),
-            download_status(slot),
-            Command::Download { buffer: counts, range: 0..4 * COUNTS_HEADER as u64 },
-        ]))
-    }
-
-    async fn done(&mut self, slot: &Slot, completed: Completed) -> Result<Verdict> {
-        check_status(&completed.downloads[0])?;
-        let total = completed.downloads[1][1];
-        let capacity = slot.header[arena::H_CAPACITY];
-        if total > capacity {
-            self.capacity = total.next_power_of_two().max(total);
-            return Ok(Verdict::Again);
-        }
-        let words = self.fetch(&slot.own[1], capacity, total).await?;
-        let SinkSpec::Select { outputs, .. } = &self.pipeline.sink else {
-            return Ok(Verdict::Done);
-        };
-        let rows = total as usize;
-        let tuples = output::Tuples { columns: &self.columns, words: &words, rows };
-        if rows > 0 {
-            let batch = self.runner.output_batch(
-                outputs,
-                &self.schema,
-                &tuples,
-                &slot.chunk,
-                self.tables,
-            )?;
-            // Nobody listens any more: the rows are not wanted.
-            let _ = self.out.send(Ok(batch)).await;
-        }
-        Ok(Verdict::Done)
-    }
-
-    async fn make_room(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    async fn finish(&mut self) -> Result<()> {
-        Ok(())
-    }
 }

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use super::chunk::Chunk;
+use super::lookup::Lookups;
 use super::{Runner, Stats, chunk};
 use crate::error::{DeviceError, Error, Result};
 use crate::fragment::arena::{self, HEADER, Layout};
@@ -190,12 +190,7 @@ async fn collect(pipeline: &Pipeline, source: SendableRecordBatchStream) -> Resu
     chunk::coalesce(&batches, schema)
 }
 
-/// An empty slot: what drives a tail reads nothing of it but the header.
-pub(super) fn empty_chunk() -> Arc<Chunk> {
-    Arc::new(Chunk { batches: Vec::new(), rows: 0 })
-}
-
 /// Lookup states for a pipeline, nothing evaluated yet.
-pub(super) fn lookup_states(pipeline: &Pipeline) -> Arc<Mutex<Vec<super::lookup::LookupState>>> {
+pub(super) fn lookup_states(pipeline: &Pipeline) -> Lookups {
     Arc::new(Mutex::new(pipeline.lookups.iter().map(|_| Default::default()).collect()))
 }
