@@ -117,17 +117,16 @@ impl Gpu {
     pub fn inject(&self, fault: Fault) {
         self.context.faults.plant(fault);
     }
-
-    /// Device memory by use.
-    pub fn memory_use(&self) -> MemoryUse {
-        self.pool.memory_use()
-    }
 }
 
 #[async_trait]
 impl Player for Gpu {
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn memory_use(&self) -> MemoryUse {
+        self.pool.memory_use()
     }
 
     fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError> {

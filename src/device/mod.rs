@@ -93,6 +93,9 @@ pub struct FloatExactness {
 pub trait Player: Send + Sync {
     fn capabilities(&self) -> &Capabilities;
 
+    /// Device memory by use, for reports and metrics.
+    fn memory_use(&self) -> MemoryUse;
+
     /// Device memory of at least `bytes` bytes (rounded up to a size class). Its content is
     /// whatever its last user left there.
     fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError>;

@@ -404,3 +404,29 @@ async fn many_pipelines_and_runs_in_one_recording() {
         assert_eq!(found, &[wanted], "step {n}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_tasks_share_a_ring_smaller_than_their_needs() {
+    let Some(player) = shared(None) else { return };
+    // Sixteen times 20 MiB at once: more than the ring holds.
+    let words = 5 << 20;
+    let tasks = (0..16u32).map(|task| {
+        let player = Arc::clone(&player);
+        tokio::spawn(async move {
+            let bytes = words * 4;
+            let buffer = player.buffer(bytes, "share").unwrap();
+            let mut from = player.staging(bytes).await.unwrap();
+            from.words().fill(task);
+            let commands = vec![
+                Command::Upload { from, bytes, to: buffer.clone(), at: 0 },
+                Command::Download { buffer: buffer.clone(), range: 0..4 },
+                Command::Download { buffer, range: bytes - 4..bytes },
+            ];
+            let completed = player.submit(recording("share", commands)).await.unwrap();
+            assert_eq!(completed.downloads, [[task], [task]]);
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}

@@ -3,7 +3,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
 use async_trait::async_trait;
@@ -12,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::context::caught;
 use super::fault::{Fault, Faults};
-use super::{AdapterKind, Capabilities, FloatExactness, Player, Tier, check};
+use super::{AdapterKind, Capabilities, FloatExactness, MemoryUse, Player, Tier, check};
 use crate::error::DeviceError;
 use crate::record::{Bound, Buffer, Command, Completed, Program, Recording, Staging};
 use crate::schedule::trace;
@@ -70,8 +69,7 @@ pub fn capabilities() -> Capabilities {
 pub struct Twin {
     capabilities: Capabilities,
     jobs: mpsc::Sender<Job>,
-    /// Bytes in use.
-    memory: Arc<AtomicU64>,
+    memory: Arc<Mutex<MemoryUse>>,
     faults: Faults,
 }
 
@@ -83,13 +81,13 @@ struct Job {
 /// Device memory, here a vector of words.
 struct Memory {
     words: Mutex<Vec<u32>>,
-    used: Arc<AtomicU64>,
+    used: Arc<Mutex<MemoryUse>>,
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
         let bytes = self.words.get_mut().len() as u64 * 4;
-        self.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.used.lock().in_use_bytes -= bytes;
     }
 }
 
@@ -100,11 +98,6 @@ impl Twin {
     /// Plants a fault in this player: `OutOfMemory` only, it has no device to lose.
     pub fn inject(&self, fault: Fault) {
         self.faults.plant(fault);
-    }
-
-    /// Bytes of device memory in use.
-    pub fn in_use_bytes(&self) -> u64 {
-        self.memory.load(Ordering::Relaxed)
     }
 
     fn refuse(&self, what: &str, bytes: u64) -> Result<(), DeviceError> {
@@ -121,6 +114,10 @@ impl Player for Twin {
         &self.capabilities
     }
 
+    fn memory_use(&self) -> MemoryUse {
+        *self.memory.lock()
+    }
+
     fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError> {
         let most = self.capabilities.max_binding_bytes;
         if bytes > most {
@@ -131,7 +128,11 @@ impl Player for Twin {
         let bytes = bytes.max(4).next_multiple_of(4);
         self.refuse(what, bytes)?;
         let words = Mutex::new(vec![POISON; bytes as usize / 4]);
-        self.memory.fetch_add(bytes, Ordering::Relaxed);
+        let mut used = self.memory.lock();
+        used.in_use_bytes += bytes;
+        used.peak_bytes = used.peak_bytes.max(used.in_use_bytes);
+        used.allocations += 1;
+        drop(used);
         let memory = Memory { words, used: Arc::clone(&self.memory) };
         Ok(Buffer { bytes, handle: Arc::new(memory) })
     }
@@ -231,12 +232,12 @@ mod tests {
     async fn fresh_memory_is_poison_and_counted() {
         let player = twin_with(capabilities());
         let buffer = player.buffer(6, "a").unwrap();
-        assert_eq!((buffer.bytes, player.in_use_bytes()), (8, 8));
+        assert_eq!((buffer.bytes, player.memory_use().in_use_bytes), (8, 8));
         let commands = vec![Command::Download { buffer, range: 0..8 }];
         let completed = player.submit(recording("read", commands)).await.unwrap();
         assert_eq!(completed.downloads, [[POISON, POISON]]);
         drop(completed);
-        assert_eq!(player.in_use_bytes(), 0);
+        assert_eq!(player.memory_use().in_use_bytes, 0);
     }
 
     #[tokio::test]
