@@ -125,7 +125,7 @@ fn device_parser() -> impl TypedValueParser<Value = DeviceChoice> {
 #[derive(Debug, Args)]
 pub struct Sql {
     /// The statements themselves, separated by ';'
-    #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
+    #[arg(short, long, value_name = "SQL", conflicts_with = "file", allow_hyphen_values = true)]
     pub command: Option<String>,
     /// A file of statements, separated by ';'
     #[arg(short, long, value_name = "FILE")]
@@ -171,6 +171,9 @@ pub struct Run {
     pub metrics: Option<std::net::SocketAddr>,
     #[command(flatten)]
     pub device: Device,
+    /// How the rows of a plain SELECT are written
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
 }
 
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use datafusion::common::Diagnostic;
 use datafusion::error::DataFusionError;
 
 use crate::error::Error;
+use crate::plan::files::STORED_AS;
 
 /// How a command ends when it does not succeed.
 #[derive(Debug)]
@@ -121,6 +122,7 @@ pub fn describe(error: &Error) -> Told {
     match error {
         Error::DataFusion(error) => describe_datafusion(error),
         Error::Arrow(error) => describe_arrow(error),
+        Error::User(text) => leading_place(text),
         other => Told::plain(other.to_string()),
     }
 }
@@ -187,7 +189,9 @@ fn first_part(text: &str) -> String {
 
 /// Drops the names of the layers that an error came through.
 fn strip_prefixes(text: &str) -> String {
-    const LAYERS: [&str; 18] = [
+    const LAYERS: [&str; 20] = [
+        "Internal error: ",
+        "Cast error: ",
         "DataFusion error: ",
         "External error: ",
         "Error during planning: ",
@@ -211,8 +215,25 @@ fn strip_prefixes(text: &str) -> String {
     while let Some(next) = LAYERS.iter().find_map(|layer| rest.strip_prefix(layer)) {
         rest = next;
     }
+    if let Some(form) = rest.strip_prefix("Unable to find factory for ") {
+        return format!("STORED AS {form}: there are {}, DELTA", STORED_AS.join(", "));
+    }
     // The catalog and schema that names have when nobody says otherwise.
-    rest.trim_end().replace("'datafusion.public.", "'")
+    let rest = rest.trim_end().replace("'datafusion.public.", "'");
+    rest.replace("Error during planning: ", "")
+}
+
+/// Takes a leading `line 1, column 8: ` out of a message.
+fn leading_place(text: &str) -> Told {
+    let found = text.strip_prefix("line ").and_then(|rest| {
+        let (line, rest) = rest.split_once(", column ")?;
+        let (column, message) = rest.split_once(": ")?;
+        Some(Told {
+            place: Some((line.parse().ok()?, column.parse().ok()?)),
+            message: strip_prefixes(message),
+        })
+    });
+    found.unwrap_or_else(|| Told::plain(text))
 }
 
 /// Takes the parser's ` at Line: 1, Column: 8` out of a message.
@@ -240,6 +261,8 @@ mod tests {
         assert_eq!(told.place, Some((3, 12)));
         assert_eq!(told.message, "Expected: an expression, found: FROM");
         assert_eq!(take_place("no place here").place, None);
+        let told = leading_place("line 2, column 5: no such thing: x");
+        assert_eq!(told, Told { place: Some((2, 5)), message: "no such thing: x".into() });
     }
 
     #[test]

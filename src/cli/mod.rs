@@ -5,11 +5,13 @@
 
 mod args;
 mod complete;
+mod devices;
 mod encode;
 mod failure;
 mod generate;
 mod lexer;
 mod output;
+mod pipeline;
 mod prompt;
 mod script;
 
@@ -69,13 +71,9 @@ async fn until_interrupted(command: Command) -> Outcome {
 async fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Sql(arguments) => script::run(arguments).await,
-        Command::Run(arguments) => Err(Failure::failed(format!(
-            "'{}': running pipelines is not available in this build",
-            arguments.pipeline.display()
-        ))),
-        Command::Devices(_) | Command::Calibrate => {
-            Err(Failure::failed("devices cannot be listed in this build"))
-        }
+        Command::Run(arguments) => pipeline::run(arguments).await,
+        Command::Devices(arguments) => devices::list(arguments.json).await,
+        Command::Calibrate => devices::calibrate().await,
         Command::Gen { dataset } => generate::run(dataset).await,
         Command::Completions { shell } => {
             let mut command = Arguments::command();

@@ -42,6 +42,16 @@ pub enum Stopped {
     Output(Failure),
 }
 
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::By(error) => error,
+            Stopped::Output(Failure::Failed(message)) => Error::User(message),
+            Stopped::Output(_) => Error::Io(std::io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
 /// Runs one statement and writes its rows; answers how many there were.
 pub async fn run_statement(
     engine: &Engine,

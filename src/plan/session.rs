@@ -25,13 +25,16 @@ pub fn session(options: &Options) -> Result<SessionContext> {
             tracing::warn!("no GPU: the device is {}, a software adapter", adapter.name);
         }
     }
-    let config = SessionConfig::new()
+    let mut config = SessionConfig::new()
         .with_information_schema(true)
         .with_option_extension(SqlOptions::new(options));
+    // Errors tell line and column.
+    config.options_mut().sql_parser.collect_spans = true;
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(files::runtime()?)
         .with_default_features()
+        .with_table_factories(files::external_tables())
         .with_table_factory("DELTA".to_string(), Arc::new(crate::lake::DeltaFactory))
         .with_physical_optimizer_rules(rules())
         .build();

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -183,7 +183,18 @@ impl Engine {
         let plan = self.context.state().statement_to_plan(statement).await?;
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
-        let frame = self.context.execute_logical_plan(plan).await?;
+        let inner = match &plan {
+            LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) => Some(create.input.clone()),
+            _ => None,
+        };
+        let frame = match (self.context.execute_logical_plan(plan).await, inner) {
+            (Ok(frame), _) => frame,
+            (Err(error), None) => return Err(error.into()),
+            (Err(error), Some(inner)) => {
+                let state = self.context.state();
+                return Err(files::blame_plan(error, &state, &inner).await.into());
+            }
+        };
         let task = Arc::new(frame.task_ctx());
         let physical = frame.create_physical_plan().await?;
         if silent {

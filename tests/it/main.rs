@@ -7,6 +7,8 @@ mod support;
 
 /// Accumulators, and our aggregate functions, against DataFusion's.
 mod aggregates;
+/// The command line by its real binary.
+mod cli;
 /// The laws of the repository.
 mod laws;
 /// Real files, the same on both sides.

@@ -14,7 +14,8 @@ use datafusion::datasource::file_format::file_compression_type::FileCompressionT
 use datafusion::datasource::physical_plan::{CsvSource, FileScanConfig, JsonSource};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use datafusion::parquet::file::reader::ChunkReader;
 use datafusion::physical_plan::ExecutionPlan;
@@ -43,6 +44,22 @@ pub fn blame(
         }
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, named))
+}
+
+/// The error of a statement that has run a plan inside, such as `CREATE TABLE .. AS`, with the file
+/// and line where it is about reading.
+pub async fn blame_plan(
+    error: DataFusionError,
+    state: &SessionState,
+    plan: &LogicalPlan,
+) -> DataFusionError {
+    if !is_of_reading(&error) {
+        return error;
+    }
+    match state.create_physical_plan(plan).await {
+        Ok(plan) => locate(error, &plan, &state.task_ctx()).await,
+        Err(_) => error,
+    }
 }
 
 /// The innermost message of an error.

@@ -27,8 +27,7 @@ use super::schema::{
 
 /// Spellings of NULL. They count only in files where they stand in columns that else hold numbers,
 /// dates or truth values: elsewhere `NA` may be Namibia. An empty value is NULL everywhere.
-const NULL_SPELLINGS: [&str; 11] =
-    ["NA", "N/A", "n/a", "NULL", "Null", "null", "NaN", "nan", "None", "\\N", "-"];
+const NULL_SPELLINGS: [&str; 9] = ["NA", "N/A", "n/a", "NULL", "Null", "null", "None", "\\N", "-"];
 
 /// Tables below this size are read by one thread, so where their lines end does not matter
 /// (`datafusion.optimizer.repartition_file_min_size`).
@@ -99,23 +98,51 @@ pub async fn infer(
     objects: &[ObjectMeta],
     format: &Arc<dyn FileFormat>,
 ) -> Result<Columns> {
-    let Some(csv) = format.downcast_ref::<CsvFormat>() else {
-        return Err(DataFusionError::Internal("a CSV format is expected".into()));
-    };
-    let reader = csv::reader::Format::default()
-        .with_header(csv.options().has_header.unwrap_or(true))
-        .with_delimiter(csv.delimiter())
-        .with_quote(csv.quote());
-    let stored = columns(files, objects, &reader).await?;
+    let (reader, _) = reader_format(format)?;
+    let rows = (SAMPLED_ROWS / objects.len()).max(SAMPLED_ROWS_PER_FILE);
+    let stored = columns(files, objects, &reader, rows).await?;
     // Worth a second look where text may be numbers with a few NULLs spelled out.
     if texts(&stored) == 0 {
         return Ok(Columns { stored, meant: None });
     }
     let spelled = format!("^({})?$", NULL_SPELLINGS.map(regex::escape).join("|"));
     let nulls = Regex::new(&spelled).map_err(|error| DataFusionError::External(error.into()))?;
-    let meant = columns(files, objects, &reader.with_null_regex(nulls)).await?;
+    let meant = columns(files, objects, &reader.with_null_regex(nulls), rows).await?;
     let meant = (texts(&meant) < texts(&stored)).then_some(meant);
     Ok(Columns { stored, meant })
+}
+
+/// How a file is to be cut into values, and whether it has a header.
+fn reader_format(format: &Arc<dyn FileFormat>) -> Result<(csv::reader::Format, bool)> {
+    let Some(csv) = format.downcast_ref::<CsvFormat>() else {
+        return Err(DataFusionError::Internal("a CSV format is expected".into()));
+    };
+    let options = csv.options();
+    let has_header = options.has_header.unwrap_or(true);
+    let mut reader = csv::reader::Format::default()
+        .with_header(has_header)
+        .with_delimiter(options.delimiter)
+        .with_quote(options.quote)
+        .with_truncated_rows(options.truncated_rows.unwrap_or(false));
+    if let Some(escape) = options.escape {
+        reader = reader.with_escape(escape);
+    }
+    if let Some(comment) = options.comment {
+        reader = reader.with_comment(comment);
+    }
+    Ok((reader, has_header))
+}
+
+/// The header that all files have; none where they have none or hold nothing.
+pub async fn header(files: &Files, format: &Arc<dyn FileFormat>) -> Result<Option<Vec<String>>> {
+    let (reader, has_header) = reader_format(format)?;
+    let objects: Vec<ObjectMeta> =
+        files.objects.iter().filter(|object| object.size > 0).cloned().collect();
+    if !has_header || objects.is_empty() {
+        return Ok(None);
+    }
+    let schema = columns(files, &objects, &reader, 0).await?;
+    Ok(Some(schema.fields().iter().map(|field| field.name().clone()).collect()))
 }
 
 fn texts(schema: &Schema) -> usize {
@@ -126,8 +153,8 @@ async fn columns(
     files: &Files,
     objects: &[ObjectMeta],
     format: &csv::reader::Format,
+    rows: usize,
 ) -> Result<SchemaRef> {
-    let rows = (SAMPLED_ROWS / objects.len()).max(SAMPLED_ROWS_PER_FILE);
     let mut first: Option<Schema> = None;
     let mut types: Vec<DataType> = Vec::new();
     for object in objects {

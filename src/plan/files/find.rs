@@ -1,10 +1,11 @@
 //! From a name to files: what is there, of which form, in which partition layout.
 
+use std::collections::HashMap;
 use std::path::{Path as LocalPath, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::config::CsvOptions;
+use datafusion::common::config::{ConfigFileType, CsvOptions};
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::arrow::ArrowFormat;
 use datafusion::datasource::file_format::avro::AvroFormat;
@@ -56,6 +57,8 @@ pub struct Files {
     pub objects: Vec<ObjectMeta>,
     /// Columns that the directories' names hold, outermost first.
     pub partitions: Vec<(String, DataType)>,
+    /// As in `OPTIONS (..)`, such as `format.delimiter`.
+    pub options: HashMap<String, String>,
 }
 
 /// Form and compression by a file's name; none for names that tell nothing.
@@ -81,7 +84,9 @@ fn form_of(name: &str) -> Option<(Form, FileCompressionType)> {
 }
 
 /// Looks a name up. Errors: it names files and there are none, or files of several forms.
-pub async fn find(state: &SessionState, name: &str) -> Result<Found> {
+///
+/// `form` is that of the files wanted, where the request tells it and not their names.
+pub async fn find(state: &SessionState, name: &str, form: Option<Form>) -> Result<Found> {
     let (base, paths) = match Url::parse(name) {
         // A single letter is a drive of Windows.
         Ok(url) if url.scheme().len() > 1 => match remote(state, &url).await {
@@ -107,9 +112,10 @@ pub async fn find(state: &SessionState, name: &str) -> Result<Found> {
         Err(error) if base.scheme() == "file" => return Err(error.into()),
         Err(error) => return Err(unreachable_url(&base, &error.into())),
     };
-    let (form, compression, objects) = one_form(name, objects)?;
+    let (form, compression, objects) = one_form(name, objects, form)?;
     let partitions = partitions(&base, &objects)?;
-    Ok(Found::Files(Files { store, base, form, compression, objects, partitions }))
+    let options = HashMap::new();
+    Ok(Found::Files(Files { store, base, form, compression, objects, partitions, options }))
 }
 
 enum Local {
@@ -274,9 +280,19 @@ fn percent_free(path: &str) -> String {
 fn one_form(
     name: &str,
     objects: Vec<ObjectMeta>,
+    wanted: Option<Form>,
 ) -> Result<(Form, FileCompressionType, Vec<ObjectMeta>)> {
     let known = |object: &ObjectMeta| form_of(object.location.filename().unwrap_or_default());
     let only = objects.len() == 1;
+    if let (Some(form), true) = (wanted, only) {
+        let name = objects[0].location.as_ref();
+        let last = name.rsplit_once('.').and_then(|(_, last)| last.parse().ok());
+        return Ok((form, last.unwrap_or(FileCompressionType::UNCOMPRESSED), objects));
+    }
+    let of_form = |object: &ObjectMeta| {
+        wanted.is_none_or(|form| known(object).is_some_and(|(known, _)| known == form))
+    };
+    let objects: Vec<ObjectMeta> = objects.into_iter().filter(of_form).collect();
     let objects: Vec<ObjectMeta> =
         objects.into_iter().filter(|object| only || known(object).is_some()).collect();
     let Some(first) = objects.first() else {
@@ -340,13 +356,25 @@ fn kind_of<'a>(mut values: impl Iterator<Item = &'a str>) -> DataType {
 impl Files {
     /// The format that reads these files, before anything is known of their columns.
     pub async fn format(&self, state: &SessionState) -> Result<Arc<dyn FileFormat>> {
-        let options = state.default_table_options();
+        let mut options = state.default_table_options();
+        options.set_config_format(match self.form {
+            Form::Csv | Form::Tsv => ConfigFileType::CSV,
+            Form::Json => ConfigFileType::JSON,
+            _ => ConfigFileType::PARQUET,
+        });
+        options.alter_with_string_hash_map(&self.options)?;
+        let given = |key: &str| self.options.contains_key(key);
         Ok(match self.form {
             Form::Parquet => Arc::new(ParquetFormat::default().with_options(options.parquet)),
             Form::Csv | Form::Tsv => {
                 let mut csv: CsvOptions = options.csv;
-                csv.delimiter = super::csv::delimiter(self).await?;
-                csv.newlines_in_values = Some(super::csv::has_newlines_in_values(self, csv.quote)?);
+                if !given("format.delimiter") {
+                    csv.delimiter = super::csv::delimiter(self).await?;
+                }
+                if !given("format.newlines_in_values") {
+                    let newlines = super::csv::has_newlines_in_values(self, csv.quote)?;
+                    csv.newlines_in_values = Some(newlines);
+                }
                 let format = CsvFormat::default().with_options(csv);
                 Arc::new(format.with_file_compression_type(self.compression))
             }
@@ -387,28 +415,47 @@ impl Files {
         (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
     }
 
-    /// The ending that a listing of the base keeps.
-    pub fn extension(&self) -> String {
-        if self.partitions.is_empty() {
-            return String::new(); // each file is named
-        }
+    /// What the table reads, and the ending that a listing of it keeps: the directory where that
+    /// is the same (it takes INSERTs, and its names may hold columns), else each file by name.
+    pub async fn table_paths(
+        &self,
+        state: &SessionState,
+    ) -> Result<(Vec<ListingTableUrl>, String)> {
         let name = file_name(&self.objects[0]);
         let endings = 1 + usize::from(self.compression.is_compressed());
         let start = name.rmatch_indices('.').nth(endings - 1).map_or(0, |(at, _)| at);
-        name[start..].to_string()
-    }
-
-    /// What the table reads: each file by name or, where directories hold columns, their base.
-    pub fn table_paths(&self) -> Result<Vec<ListingTableUrl>> {
+        let ending = name[start..].to_string();
+        let directory = ListingTableUrl::try_new(self.base.clone(), None)?;
+        if !self.base.scheme().starts_with("http")
+            && self.is_all_of(state, &directory, &ending).await?
+        {
+            return Ok((vec![directory], ending));
+        }
         if !self.partitions.is_empty() {
-            return Ok(vec![ListingTableUrl::try_new(self.base.clone(), None)?]);
+            return Err(user(
+                "the pattern picks some files of a directory whose names hold columns: name the \
+                 directory, and pick by WHERE on the columns",
+            ));
         }
         let url = |object: &ObjectMeta| {
             let mut url = self.base.clone();
             url.set_path(&format!("/{}", object.location));
             ListingTableUrl::try_new(url, None)
         };
-        self.objects.iter().map(url).collect()
+        let urls: Result<Vec<_>> = self.objects.iter().map(url).collect();
+        Ok((urls?, String::new()))
+    }
+
+    async fn is_all_of(
+        &self,
+        state: &SessionState,
+        directory: &ListingTableUrl,
+        ending: &str,
+    ) -> Result<bool> {
+        let listed = directory.list_all_files(state, self.store.as_ref(), ending).await?;
+        let listed: Vec<Path> = listed.map_ok(|object| object.location).try_collect().await?;
+        let ours = |path: &Path| self.objects.iter().any(|object| &object.location == path);
+        Ok(listed.len() == self.objects.len() && listed.iter().all(ours))
     }
 
     /// A file as its user would name it.

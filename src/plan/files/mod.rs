@@ -8,15 +8,19 @@
 
 mod blame;
 mod csv;
+mod external;
 mod find;
 mod schema;
 mod stores;
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
 
 use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
-use datafusion::catalog::{DynamicFileCatalog, TableProvider, UrlTableFactory};
+use datafusion::catalog::{
+    DynamicFileCatalog, TableProvider, TableProviderFactory, UrlTableFactory,
+};
 use datafusion::common::Column;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig};
 use datafusion::datasource::{ViewTable, provider_as_source};
@@ -30,7 +34,8 @@ use parking_lot::RwLock;
 use crate::error::Error;
 use find::{Files, Found};
 
-pub use blame::blame;
+pub use blame::{blame, blame_plan};
+pub use external::STORED_AS;
 
 /// The runtime of a session: object stores are opened when a URL names them, and directories are
 /// listed anew by each query (a cached listing would hide files that came later).
@@ -39,6 +44,12 @@ pub fn runtime() -> Result<Arc<RuntimeEnv>> {
         .with_object_store_registry(Arc::new(stores::Stores::default()))
         .with_object_list_cache_limit(0)
         .build_arc()
+}
+
+/// The makers of external tables, by what `STORED AS` names.
+pub fn external_tables() -> HashMap<String, Arc<dyn TableProviderFactory>> {
+    let factory: Arc<dyn TableProviderFactory> = Arc::new(external::ExternalTables::default());
+    external::STORED_AS.map(|name| (name.to_string(), Arc::clone(&factory))).into()
 }
 
 /// The session with files as tables.
@@ -74,7 +85,7 @@ impl UrlTableFactory for FileTables {
 /// The table that a name stands for; none where the name does not look like files and there are
 /// none either.
 async fn open(state: &SessionState, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-    match find::find(state, name).await? {
+    match find::find(state, name, None).await? {
         Found::Nothing => Ok(None),
         Found::Delta(url) => delta(state, name, url).await.map(Some),
         Found::Files(files) => table(state, files).await.map(Some),
@@ -93,10 +104,11 @@ async fn delta(state: &SessionState, name: &str, url: url::Url) -> Result<Arc<dy
 async fn table(state: &SessionState, files: Files) -> Result<Arc<dyn TableProvider>> {
     let format = files.format(state).await?;
     let columns = schema::infer(state, &files, &format).await?;
+    let (paths, ending) = files.table_paths(state).await?;
     let options = ListingOptions::new(format)
-        .with_file_extension(files.extension())
+        .with_file_extension(ending)
         .with_table_partition_cols(files.partitions.clone());
-    let config = ListingTableConfig::new_with_multi_paths(files.table_paths()?)
+    let config = ListingTableConfig::new_with_multi_paths(paths)
         .with_listing_options(options)
         .with_schema(Arc::clone(&columns.stored));
     let table: Arc<dyn TableProvider> = Arc::new(ListingTable::try_new(config)?);

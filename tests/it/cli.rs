@@ -1,0 +1,529 @@
+//! The command line by its real binary: what goes to stdout, to stderr, into files, and the exit
+//! code. All but the tests of devices run with `--device cpu`.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+/// Runs the binary in a folder.
+fn thalweg(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.current_dir(folder).args(arguments).stdin(Stdio::null());
+    command.output().expect("the binary runs")
+}
+
+/// Exit code, stdout, stderr of `thalweg sql --device cpu --format csv -c sql`.
+fn sql(folder: &Path, sql: &str) -> (i32, String, String) {
+    let output = thalweg(folder, &["sql", "--device", "cpu", "--format", "csv", "-c", sql]);
+    told(&output)
+}
+
+fn told(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+}
+
+/// The rows of a query that must succeed and say nothing on stderr.
+#[track_caller]
+fn rows(folder: &Path, text: &str) -> String {
+    let (code, out, err) = sql(folder, text);
+    assert_eq!((code, err.as_str()), (0, ""), "{text}\n{out}");
+    out
+}
+
+/// The message of a statement that must fail: exit 1, nothing printed, one clear error.
+#[track_caller]
+fn error(folder: &Path, text: &str) -> String {
+    let (code, out, err) = sql(folder, text);
+    assert_eq!((code, out.as_str()), (1, ""), "{text}\n{err}");
+    assert!(err.starts_with("error: "), "{err}");
+    for noise in ["DataFusion error", "panicked", "RUST_BACKTRACE", "External error", "caused by"] {
+        assert!(!err.contains(noise), "{err}");
+    }
+    err
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) {
+    let path = folder.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+/// Two rows of CSV, compressed by the engine itself.
+fn compress(folder: &Path, ending: &str, name: &str) {
+    rows(
+        folder,
+        &format!(
+            "COPY (VALUES (1, 'x'), (2, 'y')) TO '{name}' STORED AS CSV \
+             OPTIONS ('format.compression' '{ending}')"
+        ),
+    );
+}
+
+const VALUES: &str = "SELECT 1 AS i, CAST(NULL AS INT) AS n, 'a \"q\", b' AS s, \
+                      TIMESTAMP '2026-01-01 00:00:00.123' AS t, 1.50 AS f, [1, 2] AS l";
+
+#[test]
+fn csv_has_a_header_quotes_and_empty_nulls() {
+    let folder = folder();
+    let out = rows(folder.path(), VALUES);
+    assert_eq!(out, "i,n,s,t,f,l\n1,,\"a \"\"q\"\", b\",2026-01-01T00:00:00.123,1.5,\"[1, 2]\"\n");
+}
+
+#[test]
+fn json_is_an_object_per_line_with_all_columns() {
+    let folder = folder();
+    let output =
+        thalweg(folder.path(), &["sql", "--device", "cpu", "--format", "json", "-c", VALUES]);
+    let (code, out, _) = told(&output);
+    assert_eq!(code, 0);
+    assert_eq!(
+        out,
+        "{\"i\":1,\"n\":null,\"s\":\"a \\\"q\\\", b\",\"t\":\"2026-01-01T00:00:00.123\",\
+         \"f\":1.5,\"l\":[1,2]}\n"
+    );
+}
+
+#[test]
+fn a_table_is_drawn_and_shows_null() {
+    let folder = folder();
+    let output = thalweg(
+        folder.path(),
+        &["sql", "--device", "cpu", "-c", "SELECT 1 AS a, CAST(NULL AS INT) AS bcd"],
+    );
+    let (code, out, _) = told(&output);
+    let drawn = "+---+------+\n| a | bcd  |\n+---+------+\n| 1 | NULL |\n+---+------+\n";
+    assert_eq!((code, out.as_str()), (0, drawn));
+}
+
+#[test]
+fn a_long_table_keeps_every_row() {
+    let folder = folder();
+    let query = "SELECT value FROM generate_series(1, 25000)";
+    let output = thalweg(folder.path(), &["sql", "--device", "cpu", "-c", query]);
+    let (_, out, _) = told(&output);
+    let numbers: Vec<u32> =
+        out.lines().filter_map(|line| line.trim_matches(['|', ' ']).parse().ok()).collect();
+    assert_eq!(numbers.len(), 25_000);
+    assert_eq!(numbers.iter().copied().max(), Some(25_000));
+}
+
+#[test]
+fn parquet_and_arrow_go_to_files_and_pipes_and_come_back() {
+    let folder = folder();
+    let query = "SELECT value AS v, 'row ' || value AS s FROM generate_series(1, 3)";
+    for (format, file) in [("parquet", "r.parquet"), ("arrow", "r.arrow")] {
+        let arguments = ["sql", "--device", "cpu", "--format", format, "-c", query];
+        let to_file = thalweg(folder.path(), &[&arguments[..], &["-o", file]].concat());
+        assert_eq!(told(&to_file), (0, String::new(), String::new()));
+        let read = rows(folder.path(), &format!("SELECT * FROM '{file}' ORDER BY v"));
+        assert_eq!(read, "v,s\n1,row 1\n2,row 2\n3,row 3\n");
+        let piped = thalweg(folder.path(), &arguments);
+        assert_eq!(piped.status.code(), Some(0));
+        write(folder.path(), &format!("piped.{format}"), &piped.stdout);
+        let read = rows(folder.path(), &format!("SELECT sum(v) AS s FROM 'piped.{format}'"));
+        assert_eq!(read, "s\n6\n");
+    }
+}
+
+#[test]
+fn an_output_file_appears_only_when_all_went_well() {
+    let folder = folder();
+    write(folder.path(), "r.csv", "old\n");
+    let script = "SELECT 1 AS a; SELECT nope";
+    let failed = ["sql", "--device", "cpu", "--format", "csv", "-o", "r.csv", "-c", script];
+    assert_eq!(thalweg(folder.path(), &failed).status.code(), Some(1));
+    let entries: Vec<_> = std::fs::read_dir(folder.path()).unwrap().flatten().collect();
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("r.csv")).unwrap(), "old\n");
+    let fine = ["sql", "--device", "cpu", "--format", "csv", "-o", "r.csv", "-c", "SELECT 1 AS a"];
+    assert_eq!(thalweg(folder.path(), &fine).status.code(), Some(0));
+    assert_eq!(std::fs::read_to_string(folder.path().join("r.csv")).unwrap(), "a\n1\n");
+}
+
+#[test]
+fn several_results_are_parted_by_one_empty_line_and_ddl_prints_nothing() {
+    let folder = folder();
+    let script = "CREATE VIEW v AS SELECT 1 AS a; SELECT a FROM v; SET datafusion.execution.\
+                  batch_size = 100; CREATE TABLE t AS SELECT 2 AS b; SELECT b FROM t; \
+                  INSERT INTO t VALUES (3); SELECT count(*) AS n FROM t; DROP TABLE t; \
+                  SELECT a FROM v WHERE a > 1";
+    assert_eq!(rows(folder.path(), script), "a\n1\n\nb\n2\n\nn\n2\n\na\n");
+}
+
+#[test]
+fn scripts_come_from_files_and_stdin_and_tell_where_they_fail() {
+    let folder = folder();
+    write(
+        folder.path(),
+        "q.sql",
+        "SELECT 1 AS a;\n-- a comment; not a statement\nSELECT\n  nope;\n",
+    );
+    let output =
+        thalweg(folder.path(), &["sql", "--device", "cpu", "--format", "csv", "-f", "q.sql"]);
+    let (code, out, err) = told(&output);
+    assert_eq!((code, out.as_str()), (1, "a\n1\n"));
+    assert!(err.starts_with("error: q.sql, line 4, column 3: "), "{err}");
+
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args(["sql", "--device", "cpu", "--format", "csv"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"SELECT 1 AS a;\nSELECT 2 AS b").unwrap();
+    let (code, out, _) = told(&child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str()), (0, "a\n1\n\nb\n2\n"));
+}
+
+#[test]
+fn wrong_usage_exits_with_two() {
+    let folder = folder();
+    let wrong: [&[&str]; 8] = [
+        &["sql", "--strict", "-c", "SELECT 1"],
+        &["sql", "--strict", "--device", "cpu", "-c", "SELECT 1"],
+        &["sql", "--device", "tpu", "-c", "SELECT 1"],
+        &["sql", "--format", "xml", "-c", "SELECT 1"],
+        &["sql", "-c", "SELECT 1", "-f", "a.sql"],
+        &["gen", "tpch", "--scale", "0", "-o", "d"],
+        &["gen", "ssb", "-o", "d"],
+        &["fly"],
+    ];
+    for arguments in wrong {
+        let (code, out, err) = told(&thalweg(folder.path(), arguments));
+        assert_eq!((code, out.as_str()), (2, ""), "{arguments:?}: {err}");
+        assert!(err.starts_with("error: "), "{arguments:?}: {err}");
+    }
+    assert_eq!(thalweg(folder.path(), &["--help"]).status.code(), Some(0));
+}
+
+#[test]
+fn bad_sql_is_told_with_its_place() {
+    let folder = folder();
+    let cases = [
+        ("SELEC 1", "line 1, column 1: ", "SELEC"),
+        ("SELECT a\nFROM (SELECT 1 AS ab)", "line 1, column 8: ", "'ab'"),
+        ("SELECT * FROM nowhere", "line 1, column 15: ", "'nowhere' not found"),
+        ("SELECT nofn(1)", "line 1, column 8: ", "nofn"),
+        ("SELECT 'open", "line 1, column 8: ", "Unterminated"),
+    ];
+    for (text, place, what) in cases {
+        let err = error(folder.path(), text);
+        assert!(err.contains(place) && err.contains(what), "{text}: {err}");
+    }
+}
+
+#[test]
+fn errors_of_rows_are_told() {
+    let folder = folder();
+    let by_zero = error(folder.path(), "SELECT 1 / (column1 - 1) FROM (VALUES (2), (1)) AS t");
+    assert_eq!(by_zero, "error: division by zero\n");
+    let cast = error(folder.path(), "SELECT CAST('x' AS INT)");
+    assert!(cast.contains("'x'") && cast.contains("Int32"), "{cast}");
+}
+
+#[test]
+fn what_is_no_file_is_told() {
+    let folder = folder();
+    write(folder.path(), "empty.csv", "");
+    write(folder.path(), "empty.json", "");
+    write(folder.path(), "empty.parquet", "");
+    write(folder.path(), "mixed/a.csv", "a\n1\n");
+    write(folder.path(), "mixed/b.json", "{\"a\":1}\n");
+    write(folder.path(), "apart/a.csv", "a,b\n1,2\n");
+    write(folder.path(), "apart/b.csv", "b,a\n1,2\n");
+    let cases = [
+        ("nope.csv", "'nope.csv' does not exist"),
+        ("no/where", "'no/where' does not exist"),
+        ("*.tsv", "no file matches '*.tsv'"),
+        ("empty.csv", "'empty.csv' is empty"),
+        ("empty.json", "'empty.json' is empty"),
+        ("empty.parquet", "'empty.parquet' is empty"),
+        ("mixed", "'mixed' is not one table: 'a.csv' and 'b.json'"),
+        (
+            "apart/*.csv",
+            "not one table: 'apart/a.csv' has the columns a, b; 'apart/b.csv' has b, a",
+        ),
+        ("gopher://x/a.csv", "there is no store for gopher://"),
+    ];
+    for (file, what) in cases {
+        let err = error(folder.path(), &format!("SELECT * FROM '{file}'"));
+        assert!(err.contains(what), "{file}: {err}");
+    }
+    let err = error(folder.path(), "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'gone.csv'");
+    assert!(err.contains("'gone.csv' does not exist"), "{err}");
+    let err = error(folder.path(), "CREATE EXTERNAL TABLE t STORED AS XLS LOCATION 'mixed'");
+    assert!(err.contains("XLS") && err.contains("PARQUET"), "{err}");
+}
+
+#[test]
+fn malformed_files_are_told_with_file_and_line() {
+    let folder = folder();
+    write(folder.path(), "short.csv", "a,b\n1,2\n3\n");
+    write(folder.path(), "cut.json", "{\"a\":1}\n{\"a\":2}\n{\"a\":\n");
+    write(folder.path(), "good/1.csv", "a,b\n1,2\n");
+    write(folder.path(), "good/2.csv", "a,b\n1,\"x\ny\"\n\n5,nine\n");
+    rows(folder.path(), "COPY (SELECT 1 AS a) TO 'whole.parquet'");
+    let whole = std::fs::read(folder.path().join("whole.parquet")).unwrap();
+    write(folder.path(), "torn.parquet", &whole[..whole.len() / 2]);
+    let cases = [
+        ("SELECT * FROM 'short.csv'", "file 'short.csv', line 3: 2 values expected, 1 found"),
+        ("SELECT * FROM 'cut.json'", "file 'cut.json', line 4, column 0: EOF"),
+        ("SELECT * FROM 'torn.parquet'", "file 'torn.parquet' is no complete Parquet file"),
+    ];
+    for (query, what) in cases {
+        let err = error(folder.path(), query);
+        assert!(err.contains(what), "{query}: {err}");
+    }
+    // Found only while running, in one of several files, past a quoted line break.
+    let declared = "CREATE EXTERNAL TABLE t (a INT, b INT) STORED AS CSV LOCATION 'good/'; ";
+    for query in ["SELECT sum(b) FROM t", "CREATE TABLE u AS SELECT * FROM t"] {
+        let err = error(folder.path(), &format!("{declared}{query}"));
+        assert!(err.contains("file 'good/2.csv', line 2, column 'b'"), "{query}: {err}");
+    }
+}
+
+#[test]
+fn a_late_bad_row_is_named_by_its_line_in_the_file() {
+    let folder = folder();
+    let mut text = String::from("n,word\n");
+    for number in 0..150_000 {
+        text.push_str(&format!("{number},some word to make the file longer {number}\n"));
+    }
+    let line = text.lines().count() + 1;
+    text.push_str("oops,end\n");
+    write(folder.path(), "late.csv", &text);
+    let err = error(folder.path(), "SELECT sum(n) FROM 'late.csv'");
+    let what = format!("file 'late.csv', line {line}, column 'n': 'oops' is no Int64");
+    assert!(err.contains(&what), "{err}");
+}
+
+#[test]
+fn csv_of_the_real_world_is_understood() {
+    let folder = folder();
+    // A byte order mark, quotes, NULLs spelled out, dates, an empty column.
+    write(
+        folder.path(),
+        "r.csv",
+        "\u{feff}id,name,seen,score,none,flag\n1,\"O'Neil, \"\"Bob\"\"\",2026-01-02,NA,,true\n\
+         2,\"two\nlines\",,3.5,,false\n",
+    );
+    let described = rows(folder.path(), "DESCRIBE 'r.csv'");
+    let types: Vec<&str> = described.lines().filter_map(|line| line.split(',').nth(1)).collect();
+    assert_eq!(types, ["data_type", "Int64", "Utf8", "Date32", "Float64", "Utf8", "Boolean"]);
+    let nulls = "SELECT id, count(score) AS s, count(none) AS n, count(seen) AS d FROM 'r.csv' \
+                 GROUP BY id ORDER BY id";
+    assert_eq!(rows(folder.path(), nulls), "id,s,n,d\n1,0,0,1\n2,1,0,0\n");
+    // NA between words is a word.
+    write(folder.path(), "c.csv", "country\nNA\nDE\n");
+    assert_eq!(rows(folder.path(), "SELECT * FROM 'c.csv'"), "country\nNA\nDE\n");
+    write(folder.path(), "s.csv", "a;b\n1;\"x;y\"\n");
+    assert_eq!(rows(folder.path(), "SELECT * FROM 's.csv'"), "a,b\n1,x;y\n");
+    write(folder.path(), "h.csv", "a,b\n");
+    assert_eq!(rows(folder.path(), "SELECT * FROM 'h.csv'"), "a,b\n");
+}
+
+#[test]
+fn values_that_hold_line_breaks_survive_parallel_reading() {
+    let folder = folder();
+    let mut text = String::from("n,word\n");
+    for number in 0..300_000 {
+        text.push_str(&format!("{number},\"a quoted value\nof two lines {number}\"\n"));
+    }
+    assert!(text.len() > 11 << 20, "large enough to be cut");
+    write(folder.path(), "large.csv", &text);
+    let query = "SELECT count(*) AS n, count(DISTINCT word) AS w, sum(n) AS s FROM 'large.csv'";
+    assert_eq!(rows(folder.path(), query), "n,w,s\n300000,300000,44999850000\n");
+}
+
+#[test]
+fn declared_columns_go_by_the_names_of_the_header() {
+    let folder = folder();
+    write(folder.path(), "t.csv", "a,b,c\n1,x,7\n");
+    let declared = "CREATE EXTERNAL TABLE t (c BIGINT, a INT) STORED AS CSV LOCATION 't.csv'; ";
+    assert_eq!(rows(folder.path(), &format!("{declared}SELECT * FROM t")), "c,a\n7,1\n");
+    let other = "CREATE EXTERNAL TABLE t (c BIGINT, z INT) STORED AS CSV LOCATION 't.csv'";
+    let err = error(folder.path(), other);
+    assert!(err.contains("column 'z' is not in the header") && err.contains("a, b, c"), "{err}");
+    let none = "CREATE EXTERNAL TABLE t (x INT, y VARCHAR, z INT) STORED AS CSV LOCATION 't.csv'; ";
+    assert_eq!(rows(folder.path(), &format!("{none}SELECT * FROM t")), "x,y,z\n1,x,7\n");
+}
+
+#[test]
+fn compressed_text_and_all_json_endings_are_tables() {
+    let folder = folder();
+    for (name, ending) in [("a.csv.gz", "gzip"), ("a.csv.zst", "zstd"), ("a.csv.bz2", "bzip2")] {
+        compress(folder.path(), ending, name);
+        let query = format!("SELECT sum(column1) AS s, max(column2) AS m FROM '{name}'");
+        assert_eq!(rows(folder.path(), &query), "s,m\n3,y\n", "{name}");
+    }
+    for name in ["a.json", "a.ndjson", "a.jsonl"] {
+        write(folder.path(), name, "{\"a\":1}\n{\"a\":2}\n");
+        assert_eq!(rows(folder.path(), &format!("SELECT sum(a) AS s FROM '{name}'")), "s\n3\n");
+    }
+    write(folder.path(), "array.json", "[{\"a\":1}, {\"a\":2}]");
+    assert_eq!(rows(folder.path(), "SELECT sum(a) AS s FROM 'array.json'"), "s\n3\n");
+}
+
+#[test]
+fn directories_patterns_and_partitions_are_tables() {
+    let folder = folder();
+    for (path, value) in [("y=2025/m=01", 1), ("y=2025/m=02", 2), ("y=2026/m=01", 4)] {
+        write(folder.path(), &format!("p/{path}/x.csv"), format!("v\n{value}\n"));
+    }
+    write(folder.path(), "p/_SUCCESS", "");
+    let sum = |from: &str| rows(folder.path(), &format!("SELECT sum(v) AS s FROM {from}"));
+    assert_eq!(sum("'p'"), "s\n7\n");
+    assert_eq!(sum("'p/' WHERE y = 2025"), "s\n3\n");
+    assert_eq!(sum("'p/' WHERE m = '01'"), "s\n5\n");
+    assert_eq!(sum("'p/**/*.csv' WHERE y = 2026"), "s\n4\n");
+    assert_eq!(sum("'p/y=2025/*/*.csv'"), "s\n3\n");
+    write(folder.path(), "p/y=2027/x.csv", "v\n8\n");
+    let err = error(folder.path(), "SELECT * FROM 'p'");
+    assert!(err.contains("different partition directories"), "{err}");
+
+    write(folder.path(), "d/1.csv", "v\n1\n");
+    write(folder.path(), "d/2.csv", "v\n2.5\n");
+    write(folder.path(), "d/deep/3.csv", "v\n4\n");
+    write(folder.path(), "d/.hidden.csv", "w\nx\n");
+    assert_eq!(sum("'d/'"), "s\n7.5\n");
+    assert_eq!(sum("'d/*.csv'"), "s\n3.5\n");
+}
+
+#[test]
+fn a_directory_is_listed_anew_by_each_statement() {
+    let folder = folder();
+    write(folder.path(), "d/1.csv", "v\n1\n");
+    let script = "SELECT count(*) AS n FROM 'd/'; COPY (SELECT 2 AS v) TO 'd/2.csv'; \
+                  SELECT count(*) AS n FROM 'd/'";
+    assert_eq!(rows(folder.path(), script), "n\n1\n\nn\n2\n");
+}
+
+#[test]
+fn zero_rows_and_columns_of_nulls_have_their_shape() {
+    let folder = folder();
+    let script = "SELECT 1 AS a, 'x' AS b WHERE false; SELECT CAST(NULL AS DOUBLE) AS z";
+    assert_eq!(rows(folder.path(), script), "a,b\n\nz\n\"\"\n");
+    rows(folder.path(), "COPY (SELECT 1 AS a WHERE false) TO 'none.parquet'");
+    let read = "SELECT count(*) AS n, sum(a) AS s FROM 'none.parquet'";
+    assert_eq!(rows(folder.path(), read), "n,s\n0,\n");
+}
+
+#[test]
+fn describe_show_and_explain_answer() {
+    let folder = folder();
+    write(folder.path(), "t.csv", "a,b\n1,x\n");
+    let described = rows(folder.path(), "DESCRIBE 't.csv'");
+    assert_eq!(described, "column_name,data_type,is_nullable\na,Int64,YES\nb,Utf8,YES\n");
+    let shown = rows(folder.path(), "CREATE VIEW mine AS SELECT 1; SHOW TABLES");
+    assert!(shown.contains("mine,VIEW"), "{shown}");
+    let explained = rows(folder.path(), "EXPLAIN SELECT sum(a) FROM 't.csv'");
+    assert!(explained.contains("physical_plan") && explained.contains("t.csv"), "{explained}");
+}
+
+#[test]
+fn timing_goes_to_stderr() {
+    let folder = folder();
+    let arguments = ["sql", "--device", "cpu", "--format", "csv", "--timing", "-c"];
+    let output = thalweg(folder.path(), &[&arguments[..], &["SELECT 1 AS a"]].concat());
+    let (code, out, err) = told(&output);
+    assert_eq!((code, out.as_str()), (0, "a\n1\n"));
+    assert!(err.contains("1 rows in "), "{err}");
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args(["sql", "--device", "cpu", "--format", "csv", "-c"])
+        .arg("SELECT value FROM generate_series(1, 10000000)")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let (code, _, err) = told(&child.wait_with_output().unwrap());
+    assert_eq!((code, err.as_str()), (0, ""));
+}
+
+#[test]
+fn gen_tpch_makes_all_tables_the_same_each_time() {
+    let folder = folder();
+    let make = |target: &str, format: &str| {
+        let arguments = ["gen", "tpch", "--scale", "0.001", "-o", target, "--format", format];
+        assert_eq!(told(&thalweg(folder.path(), &arguments)), (0, String::new(), String::new()));
+    };
+    make("a", "parquet");
+    make("b", "parquet");
+    make("c", "csv");
+    let tables = [
+        ("region", 5),
+        ("nation", 25),
+        ("supplier", 10),
+        ("customer", 150),
+        ("part", 200),
+        ("partsupp", 800),
+        ("orders", 1500),
+        ("lineitem", 6005),
+    ];
+    for (table, count) in tables {
+        let bytes = |folder_name: &str| {
+            std::fs::read(folder.path().join(folder_name).join(format!("{table}.parquet"))).unwrap()
+        };
+        assert!(bytes("a") == bytes("b"), "{table} is made anew, the same");
+        for file in [format!("a/{table}.parquet"), format!("c/{table}.csv")] {
+            let counted = rows(folder.path(), &format!("SELECT count(*) AS n FROM '{file}'"));
+            assert_eq!(counted, format!("n\n{count}\n"), "{file}");
+        }
+    }
+    let sums = |file: &str| {
+        let query =
+            format!("SELECT sum(CAST(l_extendedprice AS DECIMAL(15, 2))) AS s FROM '{file}'");
+        rows(folder.path(), &query)
+    };
+    assert_eq!(sums("a/lineitem.parquet"), sums("c/lineitem.csv"));
+    let err = error(folder.path(), "SELECT * FROM 'a'");
+    assert!(err.contains("not one table"), "{err}");
+}
+
+#[test]
+fn gen_nexmark_follows_its_seed() {
+    let folder = folder();
+    let make = |target: &str, seed: &str| {
+        let events = ["gen", "nexmark", "--events", "5000", "--format", "csv"];
+        let arguments = [&events[..], &["--seed", seed, "-o", target]].concat();
+        assert_eq!(told(&thalweg(folder.path(), &arguments)), (0, String::new(), String::new()));
+    };
+    make("a", "7");
+    make("b", "7");
+    make("c", "8");
+    let bids = |target: &str| std::fs::read(folder.path().join(target).join("bid.csv")).unwrap();
+    assert!(bids("a") == bids("b"));
+    assert!(bids("a") != bids("c"));
+    let count =
+        |table: &str| rows(folder.path(), &format!("SELECT count(*) AS n FROM 'a/{table}.csv'"));
+    assert_eq!(["person", "auction", "bid"].map(count), ["n\n100\n", "n\n300\n", "n\n4600\n"]);
+}
+
+#[test]
+fn completions_name_the_commands() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, _) = told(&thalweg(folder.path(), &["completions", shell]));
+        assert_eq!(code, 0, "{shell}");
+        assert!(out.contains("calibrate") && out.contains("until-end"), "{shell}");
+    }
+}
+
+#[test]
+fn the_cpu_needs_no_adapter() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.env("VK_DRIVER_FILES", "none").env("VK_ICD_FILENAMES", "none");
+    command.args(["sql", "--format", "csv", "--device", "cpu", "-c", "SELECT 1 AS a"]);
+    assert_eq!(told(&command.output().unwrap()), (0, "a\n1\n".to_string(), String::new()));
+}
