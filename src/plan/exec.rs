@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{EquivalenceProperties, PhysicalExpr};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, SchedulingType, reset_plan_states,
 };
@@ -60,8 +60,11 @@ impl DeviceExec {
         limits: SlotLimits,
         strict: bool,
     ) -> Self {
+        // Constants and equal columns hold as before; an order does not.
+        let mut equivalences = cpu.properties().eq_properties.clone();
+        equivalences.clear_orderings();
         let properties = PlanProperties::new(
-            EquivalenceProperties::new(cpu.schema()),
+            equivalences,
             Partitioning::UnknownPartitioning(1),
             EmissionType::Final,
             Boundedness::Bounded,
