@@ -188,8 +188,9 @@ fn sqrt_f64(a: vec2<u32>) -> vec2<u32> {
 // Toward zero to a whole number, then one further from zero if asked: `mode` 0 never, 1 where the
 // fraction is at least a half, 2 where a negative number has one, 3 where a positive one has.
 fn whole_f64(a: vec2<u32>, mode: u32) -> vec2<u32> {
-    if (is_nan_f64(a)) { return quiet_f64(a); }
     let exponent = bitcast<i32>((a.y >> 20u) & 0x7ffu) - 1023;
+    // As on the host, only rounding to nearest quiets a NaN.
+    if (mode == 1u && is_nan_f64(a)) { return quiet_f64(a); }
     if (exponent >= 52 || is_zero_f64(a)) { return a; }
     let sign = a.y & 0x80000000u;
     let away = (mode == 2u && sign != 0u) || (mode == 3u && sign == 0u);
@@ -254,10 +255,15 @@ fn div_f32(a: u32, b: u32) -> u32 {
     return f32_from_f64(div_f64(f64_from_f32(a), f64_from_f32(b)));
 }
 fn sqrt_f32(a: u32) -> u32 { return f32_from_f64(sqrt_f64(f64_from_f32(a))); }
-fn trunc_f32(a: u32) -> u32 { return f32_from_f64(trunc_f64(f64_from_f32(a))); }
+// `r` as a binary32, but `a` as it is if it is a NaN.
+fn keep_nan(a: u32, r: vec2<u32>) -> u32 {
+    return select(f32_from_f64(r), a, (a & 0x7fffffffu) > 0x7f800000u);
+}
+
+fn trunc_f32(a: u32) -> u32 { return keep_nan(a, trunc_f64(f64_from_f32(a))); }
 fn round_f32(a: u32) -> u32 { return f32_from_f64(round_f64(f64_from_f32(a))); }
-fn floor_f32(a: u32) -> u32 { return f32_from_f64(floor_f64(f64_from_f32(a))); }
-fn ceil_f32(a: u32) -> u32 { return f32_from_f64(ceil_f64(f64_from_f32(a))); }
+fn floor_f32(a: u32) -> u32 { return keep_nan(a, floor_f64(f64_from_f32(a))); }
+fn ceil_f32(a: u32) -> u32 { return keep_nan(a, ceil_f64(f64_from_f32(a))); }
 fn signum_f32(a: u32) -> u32 { return f32_from_f64(signum_f64(f64_from_f32(a))); }
 
 fn f64_from_u64(a: vec2<u32>) -> vec2<u32> {

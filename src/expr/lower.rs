@@ -12,7 +12,9 @@ mod float;
 mod functions;
 mod logic;
 #[cfg(test)]
-pub(crate) mod tests;
+pub(crate) mod bench;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -63,15 +63,15 @@ prims! { FLOAT_PRIMS:
     NATIVE_MUL_F32 = "native_mul_f32"(F32, F32) -> F32: |a| (MUL_F32.eval)(a);
     NATIVE_DIV_F32 = "native_div_f32"(F32, F32) -> F32: |a| (DIV_F32.eval)(a);
 
-    TRUNC_F32 = "trunc_f32"(F32) -> F32: |a| of32(quiet32(f32_of(a[0]).trunc()));
-    ROUND_F32 = "round_f32"(F32) -> F32: |a| of32(quiet32(f32_of(a[0]).round()));
-    FLOOR_F32 = "floor_f32"(F32) -> F32: |a| of32(quiet32(f32_of(a[0]).floor()));
-    CEIL_F32 = "ceil_f32"(F32) -> F32: |a| of32(quiet32(f32_of(a[0]).ceil()));
-    TRUNC_F64 = "trunc_f64"(F64) -> F64: |a| of64(quiet(f64_of(a[0]).trunc()));
+    TRUNC_F32 = "trunc_f32"(F32) -> F32: |a| of32(f32_of(a[0]).trunc());
+    ROUND_F32 = "round_f32"(F32) -> F32: |a| of32(f32_of(a[0]).round());
+    FLOOR_F32 = "floor_f32"(F32) -> F32: |a| of32(f32_of(a[0]).floor());
+    CEIL_F32 = "ceil_f32"(F32) -> F32: |a| of32(f32_of(a[0]).ceil());
+    TRUNC_F64 = "trunc_f64"(F64) -> F64: |a| of64(f64_of(a[0]).trunc());
     /// Half away from zero.
-    ROUND_F64 = "round_f64"(F64) -> F64: |a| of64(quiet(f64_of(a[0]).round()));
-    FLOOR_F64 = "floor_f64"(F64) -> F64: |a| of64(quiet(f64_of(a[0]).floor()));
-    CEIL_F64 = "ceil_f64"(F64) -> F64: |a| of64(quiet(f64_of(a[0]).ceil()));
+    ROUND_F64 = "round_f64"(F64) -> F64: |a| of64(f64_of(a[0]).round());
+    FLOOR_F64 = "floor_f64"(F64) -> F64: |a| of64(f64_of(a[0]).floor());
+    CEIL_F64 = "ceil_f64"(F64) -> F64: |a| of64(f64_of(a[0]).ceil());
     /// 0.0 for both zeros.
     SIGNUM_F32 = "signum_f32"(F32) -> F32: |a| {
         of32(signum(f64::from(f32_of(a[0]))) as f32)

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::*;
 use crate::device::{Tier, testing};
 use crate::expr::eval::{Env, eval};
-use crate::expr::lower::tests::{Bench, Interner};
+use crate::expr::lower::bench::{Bench, Interner};
 use crate::expr::parts::{float_use, parts};
 use crate::kernel::link;
 use crate::record::{Access, Command, Program};
