@@ -16,12 +16,15 @@ mod prompt;
 mod script;
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
 use args::{Arguments, Command};
 use failure::{Failure, Outcome};
+
+use crate::schedule::trace;
 
 /// Stack of a worker thread. Plans of deep expressions recurse, most of all in debug builds.
 const STACK_BYTES: usize = 16 << 20;
@@ -31,6 +34,10 @@ pub fn main() -> ExitCode {
     failure::install_panic_hook();
     let arguments = Arguments::parse();
     install_log();
+    let traced = trace_of(&arguments.command);
+    if let Some(path) = &traced {
+        trace::enable(path);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_stack_size(STACK_BYTES)
@@ -47,7 +54,21 @@ pub fn main() -> ExitCode {
         }
         Err(error) => Err(Failure::from(error)),
     };
-    failure::exit_code(outcome)
+    let written = match traced {
+        Some(path) => trace::flush()
+            .map_err(|error| Failure::failed(format!("trace {}: {error}", path.display()))),
+        None => Ok(()),
+    };
+    failure::exit_code(outcome.and(written))
+}
+
+/// Where the command is to leave a trace of its run.
+fn trace_of(command: &Command) -> Option<PathBuf> {
+    match command {
+        Command::Sql(arguments) => arguments.device.trace.clone(),
+        Command::Run(arguments) => arguments.device.trace.clone(),
+        _ => None,
+    }
 }
 
 /// Runs a command in a task of its own, so that an interrupt is seen while it computes.
@@ -93,5 +114,7 @@ fn install_log() {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
+        .without_time()
+        .with_target(false)
         .init();
 }

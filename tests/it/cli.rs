@@ -451,6 +451,47 @@ fn a_closed_pipe_ends_quietly() {
     assert_eq!((code, err.as_str()), (0, ""));
 }
 
+#[cfg(unix)]
+#[test]
+fn an_interrupt_stops_a_query_and_leaves_no_file() {
+    let folder = folder();
+    let query = "SELECT count(*) FROM generate_series(1, 1000000000000) AS t(v) WHERE v % 7 = 8";
+    let mut child = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .current_dir(folder.path())
+        .args(["sql", "--device", "cpu", "-o", "out.txt", "-c", query])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // It runs once the unfinished output is there.
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    for _ in 0..300 {
+        if files() > 0 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(files(), 1, "the query has started");
+    assert_eq!(child.try_wait().unwrap(), None, "and is still running");
+    let kill = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let (code, out, err) = told(&child.wait_with_output().unwrap());
+    assert_eq!((code, out.as_str(), err.as_str()), (130, "", ""));
+    assert_eq!(files(), 0);
+}
+
+#[test]
+fn a_trace_is_left_where_it_is_asked_for() {
+    let folder = folder();
+    let arguments = ["sql", "--device", "cpu", "--trace", "t.json", "-c", "SELECT 1"];
+    assert_eq!(thalweg(folder.path(), &arguments).status.code(), Some(0));
+    let text = std::fs::read_to_string(folder.path().join("t.json")).unwrap();
+    let trace: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(trace["traceEvents"].is_array(), "{text}");
+    let nowhere = ["sql", "--device", "cpu", "--trace", "no/t.json", "-c", "SELECT 1"];
+    let (code, _, err) = told(&thalweg(folder.path(), &nowhere));
+    assert!(code == 1 && err.starts_with("error: trace no/t.json: "), "{code} {err}");
+}
+
 #[test]
 fn gen_tpch_makes_all_tables_the_same_each_time() {
     let folder = folder();
