@@ -25,6 +25,8 @@ extensions_options! {
         pub pipeline: String, default = String::new()
         /// Rows of a streaming epoch at most.
         pub epoch_rows: usize, default = 65536
+        /// How long an epoch that is not full waits for more rows, in milliseconds.
+        pub epoch_ms: u64, default = 1000
     }
 }
 

@@ -2,7 +2,6 @@
 
 mod define;
 mod parse;
-pub mod settings;
 mod token;
 pub mod window;
 
@@ -22,7 +21,7 @@ use parking_lot::RwLock;
 
 use crate::config::Options;
 use crate::error::{Error, Result};
-use crate::plan::files;
+use crate::plan::{SqlOptions, files};
 use crate::stream::definition::Stream;
 use crate::stream::sink::{SinkDefinition, Writer};
 use crate::stream::table::StreamTable;
@@ -72,7 +71,6 @@ pub struct Engine {
     pub options: Options,
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     sinks: RwLock<BTreeMap<String, Arc<SinkDefinition>>>,
-    settings: RwLock<settings::Settings>,
     /// Where rejected rows are kept.
     folder: PathBuf,
 }
@@ -89,7 +87,6 @@ impl Engine {
             options,
             streams: RwLock::default(),
             sinks: RwLock::default(),
-            settings: RwLock::default(),
             folder: REJECTS.into(),
         })
     }
@@ -111,7 +108,7 @@ impl Engine {
             return self.insert_batch(&sink, plan).await;
         }
         match statement.kind {
-            Kind::Sql(statement) => self.execute_sql(*statement).await,
+            Kind::Sql(statement) => self.execute_sql(self.explained(*statement)).await,
             Kind::CreateStream(create) => self.create_stream(*create).await,
             Kind::CreateSink(create) => self.create_sink(create),
             Kind::Drop { object, name, if_exists } => self.drop_object(object, &name, if_exists),
@@ -125,9 +122,9 @@ impl Engine {
         self.streams.read().values().cloned().collect()
     }
 
-    /// The settings of streams.
-    pub fn settings(&self) -> settings::Settings {
-        self.settings.read().clone()
+    /// The SQL options in force.
+    pub fn sql_options(&self) -> SqlOptions {
+        SqlOptions::of(self.context.state().config_options())
     }
 
     /// The sink and the query of an INSERT into a sink; `None` for other statements.
@@ -135,13 +132,7 @@ impl Engine {
     /// Errors: of planning; columns named, which a sink does not have.
     pub async fn insert(&self, statement: &Statement) -> Result<Option<Insert>> {
         let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
-        let DfStatement::Statement(statement) = statement.as_ref() else { return Ok(None) };
-        let ast::Statement::Insert(insert) = statement.as_ref() else { return Ok(None) };
-        let ast::TableObject::TableName(name) = &insert.table else { return Ok(None) };
-        let name = match name.0.as_slice() {
-            [ast::ObjectNamePart::Identifier(name)] => parse::normalized(name.clone()),
-            _ => return Ok(None),
-        };
+        let Some((name, insert)) = target(statement) else { return Ok(None) };
         if self.streams.read().contains_key(&name) {
             return Err(Error::User(format!(
                 "{name} is a stream, which takes its rows from its source: INSERT INTO a sink"
@@ -159,14 +150,23 @@ impl Engine {
         Ok(Some(Insert { sink, plan }))
     }
 
+    /// `EXPLAIN INSERT INTO sink ..` explains the query: a sink has no plan.
+    fn explained(&self, statement: DfStatement) -> DfStatement {
+        let DfStatement::Explain(mut explain) = statement else { return statement };
+        if let Some((name, insert)) = target(&explain.statement)
+            && self.sinks.read().contains_key(&name)
+            && let Some(query) = insert.source.clone()
+        {
+            let query = Box::new(ast::Statement::Query(query));
+            explain.statement = Box::new(DfStatement::Statement(query));
+        }
+        DfStatement::Explain(explain)
+    }
+
     async fn insert_batch(&self, sink: &SinkDefinition, plan: LogicalPlan) -> Result<Outcome> {
         let frame = self.context.execute_logical_plan(plan).await?;
         let schema = Arc::new(frame.schema().as_arrow().clone());
-        let writer = Writer {
-            pipeline: self.settings().pipeline.unwrap_or_else(|| "sql".to_string()),
-            sink: sink.name.clone(),
-            insert: 0,
-        };
+        let writer = Writer { pipeline: "sql".to_string(), sink: sink.name.clone(), insert: 0 };
         let mut sink = sink.connector.open(writer, &schema).await?;
         let rows = frame.collect().await?;
         if rows.iter().any(|batch| batch.num_rows() > 0) {
@@ -176,10 +176,6 @@ impl Engine {
     }
 
     async fn execute_sql(&self, statement: DfStatement) -> Result<Outcome> {
-        if let Some(setting) = settings::Setting::of(&statement) {
-            self.settings.write().set(setting?);
-            return Ok(Outcome::Done);
-        }
         let plan = self.context.state().statement_to_plan(statement).await?;
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
@@ -286,4 +282,21 @@ impl Engine {
         let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
         Ok(Outcome::Rows(self.context.read_batch(batch)?.execute_stream().await?))
     }
+}
+
+/// The plain name that an INSERT is into.
+fn target(statement: &DfStatement) -> Option<(String, &ast::Insert)> {
+    let DfStatement::Statement(statement) = statement else { return None };
+    let ast::Statement::Insert(insert) = statement.as_ref() else { return None };
+    let ast::TableObject::TableName(name) = &insert.table else { return None };
+    match name.0.as_slice() {
+        [ast::ObjectNamePart::Identifier(name)] => Some((parse::normalized(name.clone()), insert)),
+        _ => None,
+    }
+}
+
+/// Whether a statement only sets options.
+pub fn is_setting(statement: &DfStatement) -> bool {
+    let DfStatement::Statement(statement) = statement else { return false };
+    matches!(statement.as_ref(), ast::Statement::Set(_))
 }

@@ -23,7 +23,8 @@ use crate::error::{Error, Result};
 /// Rows that are asked of a source at once.
 const READ_ROWS: usize = 8192;
 
-/// How a stream is read.
+/// How a stream is read. An epoch of 64 Ki rows keeps a device busy and a result within a second; a
+/// commit a second is what a lake bears for long: the defaults of the SQL options.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tuning {
     /// Rows of an epoch, at most.
@@ -32,14 +33,6 @@ pub struct Tuning {
     pub wait: Duration,
     /// Reads to the end and closes all windows; else the stream is followed.
     pub until_end: bool,
-}
-
-impl Default for Tuning {
-    /// 64 Ki rows keep a device busy and a result within a second; a commit a second is what a
-    /// lake bears for long.
-    fn default() -> Self {
-        Self { rows: 65_536, wait: Duration::from_secs(1), until_end: false }
-    }
 }
 
 /// A continuous query with its sink.
@@ -51,6 +44,8 @@ pub struct Query {
     windows: Windows,
     /// The place that earlier runs reached.
     reached: Option<i64>,
+    /// Results that earlier runs have written, not written again.
+    skipped: u64,
     late: u64,
 }
 
@@ -58,10 +53,7 @@ impl Query {
     /// Asks the sink how far it is.
     pub async fn new(name: String, plan: Continuous, mut sink: Box<dyn Sink>) -> Result<Self> {
         let reached = sink.reached().await?;
-        if let Some(place) = reached {
-            tracing::info!("sink {name}: goes on after {place}, which it has reached before");
-        }
-        Ok(Self { name, plan, sink, windows: Windows::default(), reached, late: 0 })
+        Ok(Self { name, plan, sink, windows: Windows::default(), reached, skipped: 0, late: 0 })
     }
 
     /// Takes an epoch; the stream's watermark stands after it.
@@ -70,7 +62,7 @@ impl Query {
         let batches: Vec<RecordBatch> = rows.iter().map(|rows| rows.batch.clone()).collect();
         self.late += self.plan.late(&batches).await?;
         let states = self.plan.epoch(batches).await?;
-        self.windows.add(&self.plan, &key, states, self.reached).await?;
+        self.skipped += self.windows.add(&self.plan, &key, states, self.reached).await?;
         self.close(watermark_us).await
     }
 
@@ -80,6 +72,7 @@ impl Query {
         for rows in rows {
             let new = self.reached.unwrap_or(0);
             let new = BooleanArray::from_unary(&rows.offsets, |offset| offset >= new);
+            self.skipped += (new.len() - new.true_count()) as u64;
             batches.push(filter_record_batch(&rows.batch, &new)?);
         }
         let last = rows.iter().rev().find_map(|rows| rows.offsets.values().last());
@@ -102,7 +95,11 @@ impl Query {
     }
 
     fn report(&self, stream: &str) {
-        let (name, late) = (&self.name, self.late);
+        let (name, late, skipped) = (&self.name, self.late, self.skipped);
+        if skipped > 0 {
+            let what = "an earlier run of this pipeline has written: not written again";
+            tracing::warn!("sink {name}: {skipped} rows or groups are what {what}");
+        }
         if late > 0 {
             let what = "rows came after their window was over and are not in the result";
             tracing::warn!("stream {stream}, sink {name}: {late} {what}");
@@ -157,8 +154,14 @@ impl Reading {
             for query in &mut self.queries {
                 query.close(i64::MAX).await?;
             }
+        } else if ended {
+            let name = &self.stream.name;
+            tracing::warn!("stream {name} has ended; --until-end closes the windows still open");
         }
         log.report();
+        if let Some(store) = &self.store {
+            store.report(&self.stream.name);
+        }
         self.queries.iter().for_each(|query| query.report(&self.stream.name));
         Ok(())
     }

@@ -19,8 +19,7 @@ use super::sink::Writer;
 use super::store::Store;
 use crate::config::Options;
 use crate::error::{Error, Result};
-use crate::sql::settings::Setting;
-use crate::sql::{Engine, Insert, Kind, Outcome, Statement};
+use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting};
 
 /// What `thalweg run` was asked for.
 #[derive(Debug, Clone, Default)]
@@ -134,7 +133,7 @@ impl Pipeline {
         let defines = match &statement.kind {
             Kind::CreateStream(_) | Kind::CreateSink(_) | Kind::Show(_) => true,
             Kind::Drop { .. } => false,
-            Kind::Sql(statement) => Setting::of(statement).is_some(),
+            Kind::Sql(statement) => is_setting(statement),
         };
         // Every other statement may look at what the INSERTs before it have written.
         if self.until_end && !defines {
@@ -169,18 +168,20 @@ impl Pipeline {
 
     /// What the pipeline's places are known by.
     fn name(&self) -> String {
-        self.engine.settings().pipeline.unwrap_or_else(|| self.stem.clone())
+        match self.engine.sql_options().pipeline {
+            name if name.is_empty() => self.stem.clone(),
+            name => name,
+        }
     }
 
     /// Reads the streams for the queries so far and for stores: to the end, or until stopped.
     async fn drain(&mut self) -> Result<()> {
-        let set = self.engine.settings();
-        let usual = Tuning::default();
-        let tuning = Tuning {
-            rows: set.epoch_rows.unwrap_or(usual.rows),
-            wait: set.epoch_ms.map_or(usual.wait, Duration::from_millis),
-            until_end: self.until_end,
-        };
+        let set = self.engine.sql_options();
+        if set.epoch_rows == 0 {
+            return Err(Error::User("thalweg.epoch_rows = 0: an epoch has rows".to_string()));
+        }
+        let wait = Duration::from_millis(set.epoch_ms);
+        let tuning = Tuning { rows: set.epoch_rows, wait, until_end: self.until_end };
         let mut readings = Vec::new();
         for stream in self.engine.streams() {
             let queries = self.queries.remove(&stream.name).unwrap_or_default();

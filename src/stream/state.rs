@@ -34,19 +34,21 @@ pub struct Windows {
 
 impl Windows {
     /// Adds the states of an epoch. Windows that end by `emitted_us` were emitted by an earlier run
-    /// and are left out.
+    /// and are left out; answers how many states that were.
     pub async fn add(
         &mut self,
         query: &Continuous,
         key: &WindowKey,
         states: Vec<RecordBatch>,
         emitted_us: Option<i64>,
-    ) -> Result<()> {
+    ) -> Result<u64> {
+        let mut skipped = 0;
         for batch in states {
             let mut ends = ends(&batch, key)?;
             let mut batch = batch;
             if let Some(emitted_us) = emitted_us {
                 let open = BooleanArray::from_unary(&ends, |end| end > emitted_us);
+                skipped += (open.len() - open.true_count()) as u64;
                 batch = filter_record_batch(&batch, &open)?;
                 ends = self::ends(&batch, key)?;
             }
@@ -60,7 +62,7 @@ impl Windows {
             self.rows = self.states.iter().map(RecordBatch::num_rows).sum();
             self.merged_rows = self.rows;
         }
-        Ok(())
+        Ok(skipped)
     }
 
     /// Takes out the windows that end at or before the watermark and computes their rows.

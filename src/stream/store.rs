@@ -24,6 +24,8 @@ pub struct Store {
     application: String,
     /// Offset of the first row that is not stored.
     next: i64,
+    /// Rows that earlier runs have stored.
+    skipped: usize,
 }
 
 impl Store {
@@ -45,7 +47,7 @@ impl Store {
         // Sources of several partitions will have a place for each.
         let application = format!("thalweg/{pipeline}/{}/0", stream.name);
         let next = table.reached(&application).await?.unwrap_or(0);
-        Ok(Some(Self { table, schema, application, next }))
+        Ok(Some(Self { table, schema, application, next, skipped: 0 }))
     }
 
     /// Appends the rows of an epoch that are not stored yet, in one commit.
@@ -54,6 +56,7 @@ impl Store {
         let mut next = self.next;
         for rows in rows {
             let new = BooleanArray::from_unary(&rows.offsets, |offset| offset >= self.next);
+            self.skipped += new.len() - new.true_count();
             let offsets = filter(&rows.offsets, &new)?;
             let batch = filter_record_batch(&rows.batch, &new)?;
             let declared = self.schema.fields().len() - 2;
@@ -70,5 +73,14 @@ impl Store {
         self.table.append(&batches, &[(self.application.clone(), next)]).await?;
         self.next = next;
         Ok(())
+    }
+
+    /// Tells, once the reading is over, what was there already.
+    pub fn report(&self, stream: &str) {
+        let skipped = self.skipped;
+        if skipped > 0 {
+            let what = "an earlier run of this pipeline has stored: not stored again";
+            tracing::warn!("stream {stream}: {skipped} rows are what {what}");
+        }
     }
 }

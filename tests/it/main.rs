@@ -19,3 +19,5 @@ mod sql;
 mod stream;
 /// TPC-H at scale 1 against known answers.
 mod tpch;
+/// The binary that runs pipelines.
+mod pipeline;

@@ -12,6 +12,8 @@ use thalweg::error::Result;
 use thalweg::sql::{Engine, Outcome};
 use thalweg::stream::run::{Results, RunOptions};
 
+use crate::support;
+
 fn engine() -> Engine {
     Engine::new(Options { device: DeviceChoice::Cpu, ..Options::default() }).unwrap()
 }
@@ -331,12 +333,16 @@ impl Results for Collected {
 
 /// Runs a pipeline to the end of its sources; answers what its SELECTs printed.
 async fn pipeline(folder: &Path, text: &str) -> Result<Vec<String>> {
+    pipeline_on(DeviceChoice::Cpu, folder, text).await
+}
+
+async fn pipeline_on(device: DeviceChoice, folder: &Path, text: &str) -> Result<Vec<String>> {
     let path = folder.join("pipe.sql");
     std::fs::write(&path, text).unwrap();
     let options = RunOptions {
         pipeline: path,
         until_end: true,
-        options: Options { device: DeviceChoice::Cpu, ..Options::default() },
+        options: Options { device, ..Options::default() },
         ..RunOptions::default()
     };
     let mut results = Collected::default();
@@ -521,4 +527,69 @@ async fn delta_keeps_results_and_history_once() {
     write(source.path(), "c.csv", "auction,price,ts\n7,1,2026-01-01T00:00:50\n");
     let got = pipeline(folder.path(), &text).await.unwrap();
     assert_eq!(got, ["6,7\n", "9,1631,9,0\n"]);
+}
+
+/// The partial aggregate of every epoch on the device, states merged on the host.
+#[tokio::test]
+async fn a_device_gives_the_same_rows() {
+    if support::engine_on(DeviceChoice::Gpu).is_none() {
+        return;
+    }
+    let source = TempDir::new().unwrap();
+    bids(source.path());
+    for rows in [3, 65_536] {
+        let folder = TempDir::new().unwrap();
+        let text = format!(
+            "SET thalweg.epoch_rows = {rows}; SET thalweg.strict = true;
+             {} {} INSERT INTO out {WINDOWS};",
+            stream(source.path(), ""),
+            sink(folder.path())
+        );
+        pipeline_on(DeviceChoice::Gpu, folder.path(), &text).await.unwrap();
+        assert_eq!(sunk(&folder.path().join("out")), GOLDEN, "epochs of {rows} rows");
+    }
+    let explain = format!(
+        "{} {} EXPLAIN INSERT INTO out {WINDOWS}",
+        stream(source.path(), ""),
+        sink(source.path())
+    );
+    let engine = support::engine_on(DeviceChoice::Gpu).unwrap();
+    let plan = run(&engine, &explain).await;
+    assert!(plan.contains("DeviceExec"), "{plan}");
+}
+
+/// A million real rows in files by day: a stream over them is what the files hold.
+#[tokio::test]
+async fn a_shop_of_real_files() {
+    let days = Path::new("../shared/data/online_retail/by-day");
+    if !days.exists() {
+        assert!(std::env::var("CI").is_err(), "no {}", days.display());
+        eprintln!("SKIPPED: no {}", days.display());
+        return;
+    }
+    let create = format!(
+        "CREATE STREAM sales (InvoiceNo VARCHAR, Description VARCHAR, Quantity BIGINT,
+           InvoiceDate TIMESTAMP, UnitPrice DOUBLE, CustomerID DOUBLE, Country VARCHAR,
+           WATERMARK FOR InvoiceDate AS InvoiceDate - INTERVAL '1' HOUR)
+         WITH (connector = 'file', path = '{}');",
+        days.display()
+    );
+    let query = "SELECT window_end, Country, sum(Quantity), count(CustomerID), sum(UnitPrice)
+        FROM TABLE(TUMBLE(TABLE sales, DESCRIPTOR(InvoiceDate), INTERVAL '1' DAY))
+        GROUP BY window_end, Country";
+    let engine = engine();
+    let counts = format!("{create} SELECT count(*), count(CustomerID), sum(Quantity) FROM sales");
+    let files = format!(
+        "SELECT count(*), count(\"CustomerID\"), sum(\"Quantity\") FROM '{}/*.csv'",
+        days.display()
+    );
+    assert_eq!(run(&engine, &counts).await, run(&engine, &files).await);
+    let want = run(&engine, &format!("{query} ORDER BY window_end, Country")).await;
+    let folder = TempDir::new().unwrap();
+    let text = format!(
+        "SET thalweg.epoch_rows = 10000; {create} {} INSERT INTO out {query};",
+        sink(folder.path())
+    );
+    pipeline(folder.path(), &text).await.unwrap();
+    assert_eq!(sunk(&folder.path().join("out")), want);
 }

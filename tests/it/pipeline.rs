@@ -1,0 +1,122 @@
+//! `thalweg run`, the real binary: the quickstart, following a folder, signals.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+fn thalweg(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Stdout and stderr of a run that succeeds.
+fn output(command: &mut Command) -> (String, String) {
+    let output = command.output().unwrap();
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{out}\n{err}");
+    (out, err)
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// As README has it, and again.
+#[test]
+fn the_quickstart_runs_and_runs_again() {
+    let folder = TempDir::new().unwrap();
+    let script = std::path::absolute("examples/quickstart.sql").unwrap();
+    // A tenth of it: the binary of the tests is not optimized.
+    let small = std::fs::read_to_string(&script).unwrap();
+    let small = small.replace("events = 1000000", "events = 100000");
+    std::fs::write(folder.path().join("quickstart.sql"), small).unwrap();
+    let run = || output(thalweg(folder.path()).args(["run", "quickstart.sql", "--until-end"]));
+    let (first, _) = run();
+    assert!(first.contains("2026-01-01T00:00:00") && first.contains("bidder"), "{first}");
+    let (again, told) = run();
+    assert_eq!(again, first);
+    assert!(told.contains("not written again") && told.contains("not stored again"), "{told}");
+}
+
+fn row(second: u32) -> String {
+    format!("1,2026-01-01T00:00:{second:02}\n")
+}
+
+/// A pipeline that follows a folder and writes windows of ten seconds.
+fn following(folder: &Path) -> Child {
+    std::fs::create_dir(folder.join("in")).unwrap();
+    let script = "
+        SET thalweg.epoch_ms = 50;
+        CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+          WITH (connector = 'file', path = 'in', format = 'csv');
+        CREATE SINK out WITH (connector = 'file', format = 'csv', path = 'out');
+        INSERT INTO out SELECT window_end, sum(n) AS n
+        FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_end;";
+    std::fs::write(folder.join("follow.sql"), script).unwrap();
+    thalweg(folder).args(["run", "follow.sql", "--device", "cpu"]).spawn().unwrap()
+}
+
+fn arrive(folder: &Path, name: &str, seconds: &[u32]) {
+    let rows: String = seconds.iter().map(|second| row(*second)).collect();
+    std::fs::write(folder.join("new"), format!("n,ts\n{rows}")).unwrap();
+    std::fs::rename(folder.join("new"), folder.join("in").join(name)).unwrap();
+}
+
+/// What the sink's files hold, when they hold this many.
+fn written(folder: &Path, files: usize) -> String {
+    let begun = Instant::now();
+    loop {
+        let entries = std::fs::read_dir(folder.join("out")).into_iter().flatten();
+        let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "csv"));
+        if paths.len() >= files {
+            paths.sort();
+            return paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} of {files} files", paths.len());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn files_that_arrive_are_followed_and_a_signal_ends_in_order() {
+    for signal in ["-TERM", "-INT"] {
+        let folder = TempDir::new().unwrap();
+        let child = following(folder.path());
+        arrive(folder.path(), "b.csv", &[1, 2, 11]);
+        assert_eq!(written(folder.path(), 1), "window_end,n\n2026-01-01T00:00:10,2\n");
+        // Arrives later, so comes later, whatever its name.
+        arrive(folder.path(), "a.csv", &[3, 12, 25]);
+        let both = "window_end,n\n2026-01-01T00:00:10,2\nwindow_end,n\n2026-01-01T00:00:20,2\n";
+        assert_eq!(written(folder.path(), 2), both);
+        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(killed.unwrap().success());
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        // The window that is open is not final, and is not written.
+        assert_eq!(written(folder.path(), 2), both);
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_pipeline_is_told_with_its_place() {
+    let folder = TempDir::new().unwrap();
+    let fails = |script: &str, want: &str| {
+        std::fs::write(folder.path().join("p.sql"), script).unwrap();
+        let output = thalweg(folder.path()).args(["run", "p.sql", "--until-end"]).output().unwrap();
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{script}\n{told}");
+        assert!(told.contains(want) && !told.contains("panicked"), "{script}\n{told}");
+    };
+    fails("SELECT 1;\nSELEC 2", "line 2, column 1");
+    fails("\nCREATE SINK k WITH (connector = 'carrier pigeon')", "line 2");
+    std::fs::write(folder.path().join("x.csv"), "n,ts\n1,yesterday\n").unwrap();
+    let stream = "CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+        WITH (connector = 'file', path = 'x.csv'); CREATE SINK k WITH (connector = 'console');";
+    fails(&format!("{stream} INSERT INTO k SELECT n FROM s"), "x.csv, line 2: column ts");
+    fails(&format!("{stream} INSERT INTO k SELECT m FROM s"), "m");
+}
