@@ -49,10 +49,6 @@ impl Table {
     pub async fn open_or_create(path: &str, schema: &SchemaRef) -> Result<Self> {
         let wanted = types::delta(path, schema)?;
         let (url, folder) = location(path)?;
-        if let Some(folder) = &folder {
-            std::fs::create_dir_all(folder)
-                .map_err(|error| Error::User(format!("the Delta table '{path}': {error}")))?;
-        }
         let failed = |error| failed(path, error);
         let mut table = DeltaTable::try_from_url(url).await.map_err(failed)?;
         if table.version().is_none() {
@@ -129,15 +125,23 @@ fn failed(path: &str, error: DeltaTableError) -> Error {
     Error::User(format!("the Delta table '{path}': {error}"))
 }
 
-/// A table's URL, and its folder on a local disk.
+/// A table's URL, and its folder on a local disk, which is made if it is not there.
 fn location(path: &str) -> Result<(Url, Option<PathBuf>)> {
-    let wrong = |error: &dyn std::fmt::Display| Error::User(format!("'{path}': {error}"));
-    if path.contains("://") {
-        let url = Url::parse(path).map_err(|error| wrong(&error))?;
-        let folder = (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten();
-        return Ok((url, folder));
-    }
-    let folder = std::path::absolute(path).map_err(|error| wrong(&error))?;
+    let wrong =
+        |error: &dyn std::fmt::Display| Error::User(format!("the Delta table '{path}': {error}"));
+    let folder = match path.contains("://") {
+        false => PathBuf::from(path),
+        true => {
+            let url = Url::parse(path).map_err(|error| wrong(&error))?;
+            match url.to_file_path() {
+                Ok(folder) if url.scheme() == "file" => folder,
+                _ => return Ok((url, None)),
+            }
+        }
+    };
+    // Without `..` and links: object stores take paths by their letters.
+    std::fs::create_dir_all(&folder).map_err(|error| wrong(&error))?;
+    let folder = folder.canonicalize().map_err(|error| wrong(&error))?;
     let url = Url::from_directory_path(&folder).map_err(|()| wrong(&"not a path"))?;
     Ok((url, Some(folder)))
 }

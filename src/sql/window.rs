@@ -413,6 +413,13 @@ fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
             let alias = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
             Ok(Some(LogicalPlan::SubqueryAlias(alias)))
         }
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+            let Some(input) = log(plan.inputs()[0], time)? else { return Ok(None) };
+            Ok(Some(plan.with_new_exprs(plan.expressions(), vec![input])?))
+        }
+        LogicalPlan::Union(_) if contains_stream(plan) => {
+            plan_err!("windows over a UNION of streams are not there yet")
+        }
         _ => Ok(None),
     }
 }

@@ -120,3 +120,39 @@ fn what_is_wrong_with_a_pipeline_is_told_with_its_place() {
     fails(&format!("{stream} INSERT INTO k SELECT n FROM s"), "x.csv, line 2: column ts");
     fails(&format!("{stream} INSERT INTO k SELECT m FROM s"), "m");
 }
+
+/// What `gen` writes, as a batch and as a stream, of every format.
+#[test]
+fn nexmark_files_give_the_same_windows_by_both_words() {
+    let folder = TempDir::new().unwrap();
+    let bids = |format: &str| {
+        let create = format!(
+            "CREATE STREAM bids (auction BIGINT, price BIGINT, date_time TIMESTAMP,
+               WATERMARK FOR date_time AS date_time - INTERVAL '1' SECOND)
+             WITH (connector = 'file', path = '{format}/bid.{format}');"
+        );
+        let query = "SELECT window_start, auction, count(*) AS n, avg(price) AS mean
+            FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(date_time), INTERVAL '2' SECOND))
+            GROUP BY window_start, window_end, auction HAVING count(*) > 1";
+        (create, query)
+    };
+    let mut before: Option<String> = None;
+    for format in ["csv", "json", "parquet"] {
+        let gen_args = ["gen", "nexmark", "--events", "30000", "--format", format, "-o", format];
+        output(thalweg(folder.path()).args(gen_args));
+        let (create, query) = bids(format);
+        let batch = format!("{create} {query} ORDER BY window_start, auction");
+        let (batch, _) =
+            output(thalweg(folder.path()).args(["sql", "--format", "csv", "-c", &batch]));
+        assert!(batch.lines().count() > 100, "{batch}");
+        let script = format!(
+            "SET thalweg.epoch_rows = 1000; {create}
+             CREATE SINK out WITH (connector = 'console', format = 'csv');
+             INSERT INTO out {query};"
+        );
+        std::fs::write(folder.path().join("p.sql"), script).unwrap();
+        let (live, _) = output(thalweg(folder.path()).args(["run", "p.sql", "--until-end"]));
+        assert_eq!(live, batch, "{format}");
+        assert_eq!(*before.get_or_insert(live.clone()), live, "{format}");
+    }
+}
