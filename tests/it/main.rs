@@ -5,6 +5,8 @@
 
 mod support;
 
+/// What host and shader must agree on.
+mod abi;
 /// Accumulators, and our aggregate functions, against DataFusion's.
 mod aggregates;
 /// The command line by its real binary.

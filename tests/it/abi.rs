@@ -1,0 +1,125 @@
+//! What host and shader must agree on: the shape of a workgroup, the constants that stand on both
+//! sides, the faults that parity tests plant.
+
+use std::collections::BTreeSet;
+
+use thalweg::config::WORKGROUP;
+use thalweg::fragment::twin;
+use thalweg::kernel::{KERNELS, group_hash, select};
+
+/// The value of `const NAME: u32 = …;` in a shader.
+fn constant(wgsl: &str, name: &str) -> Option<u32> {
+    let start = wgsl.find(&format!("const {name}: u32 = "))?;
+    let value = wgsl[start..].split('=').nth(1)?.split(';').next()?.trim().trim_end_matches('u');
+    let hex = value.strip_prefix("0x").map(|digits| u32::from_str_radix(digits, 16));
+    hex.unwrap_or_else(|| value.parse()).ok()
+}
+
+fn shader(stem: &str) -> &'static str {
+    let kernel = KERNELS.iter().find(|kernel| kernel.name == stem);
+    kernel.unwrap_or_else(|| panic!("no kernel {stem}")).wgsl
+}
+
+/// Constants that the host knows by a name of its own; those that only a shader uses are not here.
+#[test]
+fn constants_are_equal_on_both_sides() {
+    let header = group_hash::TABLE_HEADER as u32;
+    let equal = [
+        ("group_dense", "TAB", header),
+        ("group_hash", "TAB", header),
+        ("settle", "TAB", header),
+        ("select", "COUNTS", select::COUNTS_HEADER as u32),
+        ("scan", "HEADER", select::COUNTS_HEADER as u32),
+        ("select", "ITEMS", select::TILE / WORKGROUP),
+    ];
+    for (stem, name, host) in equal {
+        assert_eq!(constant(shader(stem), name), Some(host), "{stem}.wgsl: {name}");
+    }
+    let slot = std::fs::read_to_string("shaders/lib/slot.wgsl").unwrap();
+    assert_eq!(constant(&slot, "NIL"), Some(twin::NIL));
+    assert_ne!(constant("const TAB: u32 = 5u;", "TAB"), Some(header), "the reading itself");
+}
+
+#[test]
+fn every_kernel_has_one_entry_point_and_the_workgroup_of_the_host() {
+    for kernel in KERNELS {
+        let name = kernel.name;
+        let entry = format!("@compute @workgroup_size({WORKGROUP})");
+        assert_eq!(kernel.wgsl.matches("@compute").count(), 1, "{name}: entry points");
+        assert!(kernel.wgsl.contains(&entry), "{name}: no {entry}");
+        assert!(kernel.wgsl.contains("fn main("), "{name}: its entry point is not main");
+    }
+}
+
+/// A binding's number stands in one place only, and the numbers leave no gap: the host counts them.
+#[test]
+fn bindings_are_counted_through() {
+    for kernel in KERNELS {
+        let parts = kernel
+            .parts
+            .iter()
+            .map(|part| std::fs::read_to_string(format!("shaders/{part}.wgsl")).unwrap());
+        let text: String = parts.chain([kernel.wgsl.to_owned()]).collect();
+        let numbers = text
+            .split("@binding(")
+            .skip(1)
+            .map(|rest| rest.split(')').next().unwrap().parse::<usize>().unwrap());
+        let numbers: Vec<usize> = numbers.collect();
+        let unique: BTreeSet<usize> = numbers.iter().copied().collect();
+        assert_eq!(unique.len(), numbers.len(), "{}: a binding twice", kernel.name);
+        let counted: BTreeSet<usize> = (0..numbers.len()).collect();
+        assert_eq!(unique, counted, "{}: bindings leave a gap", kernel.name);
+    }
+}
+
+/// A fault whose text is not in the shader would be planted nowhere, and never seen.
+#[test]
+fn planted_faults_change_the_shader() {
+    for kernel in KERNELS {
+        assert!(!kernel.faults.is_empty(), "{}: no fault to plant", kernel.name);
+        for (from, to) in kernel.faults {
+            assert_ne!(kernel.wgsl.replace(from, to), kernel.wgsl, "{}: {from}", kernel.name);
+        }
+    }
+}
+
+/// The list is the table of contents: shader, host side and list agree.
+#[test]
+fn shaders_and_kernels_are_the_same() {
+    let stems = |folder: &str, ending: &str| -> BTreeSet<String> {
+        let names = std::fs::read_dir(folder).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter_map(|name| name.strip_suffix(ending).map(str::to_owned)).collect()
+    };
+    let listed: BTreeSet<String> = KERNELS.iter().map(|kernel| kernel.name.to_owned()).collect();
+    assert_eq!(listed.len(), KERNELS.len(), "a kernel is listed twice");
+    assert_eq!(stems("shaders", ".wgsl"), listed, "shaders/*.wgsl (left) and KERNELS (right)");
+    let hosts = stems("src/kernel", ".rs");
+    for kernel in KERNELS {
+        assert!(hosts.contains(kernel.name), "no src/kernel/{}.rs", kernel.name);
+        let file = std::fs::read_to_string(format!("shaders/{}.wgsl", kernel.name)).unwrap();
+        assert!(file == kernel.wgsl, "{}: the text is another file's", kernel.name);
+    }
+    let helpers: BTreeSet<&str> = hosts.iter().map(String::as_str).collect();
+    let more: Vec<&&str> = helpers.iter().filter(|name| !listed.contains(**name)).collect();
+    let known = ["mod", "link", "tests"];
+    assert!(more.iter().all(|name| known.contains(name)), "no shader for {more:?}");
+}
+
+/// A part that no kernel links is dead.
+#[test]
+fn every_part_is_linked() {
+    let mut parts: BTreeSet<String> = std::fs::read_dir("shaders/lib")
+        .unwrap()
+        .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    for kernel in KERNELS {
+        for part in kernel.parts {
+            parts.remove(part.trim_start_matches("lib/"));
+        }
+    }
+    // Numbers are linked by tier, dates and integers with the expressions that use them.
+    let by_need = ["num_t0", "num_t2", "int", "wide", "date"];
+    parts.retain(|part| !by_need.contains(&part.as_str()));
+    assert!(parts.is_empty(), "linked by nobody: {parts:?}");
+}
