@@ -28,5 +28,6 @@ pub mod agg;
 pub mod expr;
 pub mod record;
 pub mod device;
+pub mod trace;
 pub mod config;
 pub mod error;

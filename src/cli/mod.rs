@@ -24,7 +24,7 @@ use clap::{CommandFactory, Parser};
 use args::{Arguments, Command};
 use failure::{Failure, Outcome};
 
-use crate::schedule::trace;
+use crate::trace;
 
 /// Stack of a worker thread. Plans of deep expressions recurse, most of all in debug builds.
 const STACK_BYTES: usize = 16 << 20;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::context::Context;
 use crate::error::DeviceError;
 use crate::record::{Access, Program, place};
-use crate::schedule::trace;
+use crate::trace;
 
 /// A kernel ready to be dispatched.
 pub(super) struct Pipeline {

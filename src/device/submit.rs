@@ -20,7 +20,7 @@ use super::ring::{Readback, Readbacks, Ring};
 use super::stamps::{Clocks, Stamps};
 use crate::error::DeviceError;
 use crate::record::{Completed, Recording};
-use crate::schedule::trace;
+use crate::trace;
 
 /// Flights between the two threads. One is with the poller, one waits here, and the submitter
 /// holds one more while this is full: three submits in flight, enough to hide the host's part.

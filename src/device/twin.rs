@@ -14,7 +14,7 @@ use super::fault::{Fault, Faults};
 use super::{AdapterKind, Capabilities, FloatExactness, MemoryUse, Player, Tier, check};
 use crate::error::DeviceError;
 use crate::record::{Bound, Buffer, Command, Completed, Program, Recording, Staging};
-use crate::schedule::trace;
+use crate::trace;
 
 /// What fresh memory holds. A kernel that reads what nobody wrote should be seen to.
 const POISON: u32 = 0xDEAD_BEEF;

@@ -150,7 +150,10 @@ impl Pass {
         }
         let facts = facts(&lowered);
         let capabilities = player.as_ref().map(|p| p.capabilities()).map_err(String::as_str);
-        let link = None;
+        let link = player.as_ref().ok().and_then(|player| {
+            let calibration = device::rates::load(player.capabilities())?;
+            Some(calibration.rates.upload_gb_s * 1e9)
+        });
         let (side, reason) = place::decide(self.choice, capabilities, &facts, link, self.threads);
         let node = plan.name().to_string();
         let decision = Decision { node, side, reason };

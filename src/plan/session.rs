@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DataFusionError, Result as DfResult};
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
@@ -39,10 +43,31 @@ pub fn session(options: &Options) -> Result<SessionContext> {
         .with_physical_optimizer_rules(rules())
         .build();
     let context = SessionContext::new_with_state(state);
+    context.add_analyzer_rule(Arc::new(FloatSums));
     for function in crate::agg::udaf::udafs() {
         context.register_udaf(function.as_ref().clone());
     }
     Ok(files::with_files(context))
+}
+
+/// With `thalweg.float_sum = 'fast'`, DataFusion's own float sums instead of the reproducible ones.
+#[derive(Debug)]
+struct FloatSums;
+
+impl AnalyzerRule for FloatSums {
+    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> DfResult<LogicalPlan> {
+        match SqlOptions::of(config).float_sum.as_str() {
+            "exact" => Ok(plan),
+            "fast" => crate::agg::udaf::with_native_sums(plan),
+            other => Err(DataFusionError::Configuration(format!(
+                "thalweg.float_sum = '{other}': exact or fast"
+            ))),
+        }
+    }
+
+    fn name(&self) -> &str {
+        "float_sums"
+    }
 }
 
 /// DataFusion's rules with ours before the last filter pushdown: see `rule`.

@@ -21,7 +21,8 @@ use crate::fragment::spec::{Pipeline, Sink as SinkSpec, Step};
 use crate::fragment::text::Drive;
 use crate::kernel::Shape;
 use crate::record::{Buffer, Command, Completed, Recording};
-use crate::schedule::{self, Action, Event, Schedule, trace};
+use crate::schedule::{self, Action, Event, Schedule};
+use crate::trace;
 
 /// Bytes of a slot's status: faults, overflow, two spare.
 const STATUS_BYTES: u64 = 16;

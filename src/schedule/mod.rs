@@ -17,8 +17,6 @@
 //! - until `Finish`, something is under way: no event, no wait for ever;
 //! - after a failure nothing new starts; `Finish` comes when what was under way has ended.
 
-pub mod trace;
-
 /// Number of a slot, from 0.
 pub type Slot = usize;
 
