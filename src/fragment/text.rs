@@ -216,7 +216,7 @@ impl Generator<'_> {
         };
         let mut emitter = Emitter::new(prefix, &mut input);
         let value = body(&mut emitter);
-        (emitter.text, value)
+        (indented(&emitter.text), value)
     }
 
     /// `match{table}(row, tables' rows, keys) -> bool`: keys equal and residual true.
@@ -458,6 +458,19 @@ impl Generator<'_> {
              fn key_valid(row: u32) -> bool {{\n{text}    return {usable};\n}}\n"
         )
     }
+}
+
+/// The statements of a body, of which the emitter's own stand at the margin.
+fn indented(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + text.len() / 4);
+    for line in text.lines() {
+        if !line.is_empty() && !line.starts_with(' ') {
+            out.push_str("    ");
+        }
+        out.push_str(line);
+        out.push('\n');
+    }
+    out
 }
 
 /// True where a boolean value is true (and not NULL).
