@@ -19,6 +19,7 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 
 use super::exec::{CpuExec, DeviceExec};
@@ -271,8 +272,8 @@ fn bindings_fit(lowered: &Lowered, player: &dyn Player) -> std::result::Result<(
 fn facts(lowered: &Lowered) -> Facts {
     let mut rows = Some(0u64);
     for source in &lowered.sources {
-        let known = source
-            .partition_statistics(None)
+        let known = StatisticsContext::new()
+            .compute(source.as_ref(), &StatisticsArgs::new())
             .ok()
             .and_then(|statistics| statistics.num_rows.get_value().copied());
         rows = rows.zip(known).map(|(all, rows)| all + rows as u64);
