@@ -403,6 +403,11 @@ fn a_directory_is_listed_anew_by_each_statement() {
     let script = "SELECT count(*) AS n FROM 'd/'; COPY (SELECT 2 AS v) TO 'd/2.csv'; \
                   SELECT count(*) AS n FROM 'd/'";
     assert_eq!(rows(folder.path(), script), "n\n1\n\nn\n2\n");
+    let script = "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'd/'; \
+                  SELECT count(*) AS n FROM t; COPY (SELECT 3 AS v) TO 'd/3.csv'; \
+                  SELECT count(*) AS n FROM t; INSERT INTO t VALUES (4); \
+                  SELECT count(*) AS n, sum(v) AS s FROM t";
+    assert_eq!(rows(folder.path(), script), "n\n2\n\nn\n3\n\nn,s\n4,10\n");
 }
 
 #[test]
