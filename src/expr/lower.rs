@@ -12,8 +12,6 @@ mod float;
 mod functions;
 mod logic;
 #[cfg(test)]
-pub(crate) mod bench;
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
@@ -208,7 +206,7 @@ fn is_utc(zone: Option<&str>) -> bool {
 }
 
 /// Units of a timestamp in a second.
-fn per_second(unit: TimeUnit) -> i64 {
+pub(super) fn per_second(unit: TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 1,
         TimeUnit::Millisecond => 1_000,

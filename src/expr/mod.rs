@@ -14,4 +14,6 @@ pub mod ir;
 pub mod lower;
 pub mod parts;
 pub mod prim;
+#[cfg(test)]
+mod tests;
 pub mod wgsl;

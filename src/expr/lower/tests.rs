@@ -1,6 +1,6 @@
 //! Lowered expressions against DataFusion, kind by kind.
 
-use super::bench::{Bench, columns};
+use crate::expr::tests::{Bench, columns};
 
 #[test]
 fn tpch_expressions() {

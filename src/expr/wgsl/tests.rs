@@ -6,11 +6,10 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::*;
-use crate::device::{Tier, testing};
+use crate::device::{Player, Tier, testing};
 use crate::expr::eval::{Env, eval};
-use crate::expr::lower::bench::{Bench, Interner};
 use crate::expr::parts::{float_use, parts};
-use crate::kernel::link;
+use crate::expr::tests::{Bench, Interner, Row};
 use crate::record::{Access, Command, Program};
 
 const ROWS: usize = 192;
@@ -104,23 +103,18 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
     body
 }
 
-fn check(bench: &Bench, tier: Tier, sql: &str) {
-    let Some(player) = testing::shared(Some(tier)) else { return };
-    let (expr, scope) = bench.lower(sql);
-    let strings = Interner::default();
-    let rows = bench.rows(&scope, &strings);
-    let inputs = inputs_of(&expr);
-    let mut words = Vec::new();
-    // 16 codes for each of up to 4 tables, five words each.
-    let mut entries = vec![0_u32; 4 * 16 * 5];
+/// The words of the rows' inputs and of the lookup tables: 16 codes for each of up to 4 tables,
+/// five words each.
+fn words(expr: &Expr, inputs: &[(usize, Rep)], rows: &[Row<'_>]) -> (Vec<u32>, Vec<u32>) {
+    let (mut words, mut entries) = (Vec::new(), vec![0_u32; 4 * 16 * 5]);
     let mut lookups = Vec::new();
     expr.walk(&mut |node| {
         if let Kind::Lookup { table, code } = &node.kind {
             lookups.push((*table, Arc::clone(code), node.rep.words()));
         }
     });
-    for row in &rows {
-        for (index, _) in &inputs {
+    for row in rows {
+        for (index, _) in inputs {
             let value = row.input(*index);
             let bits = value.unwrap_or(u128::MAX);
             words.extend((0..4).map(|word| (bits >> (32 * word)) as u32));
@@ -136,42 +130,52 @@ fn check(bench: &Bench, tier: Tier, sql: &str) {
             entries[at + width] = u32::from(entry.valid) | u32::from(entry.failed) << 1;
         }
     }
-    let body = kernel(&expr, &inputs);
-    let mut list = {
-        let (f32, f64) = float_use([&expr]);
-        parts(tier, f32, f64)
-    };
-    list.push(("<expression>", &body));
-    let (wgsl, parts) = link::link(&list);
-    let program = Arc::new(Program {
-        label: sql.into(),
-        wgsl,
-        parts,
-        bindings: vec![Access::Read, Access::Read, Access::ReadWrite],
-        twin: Arc::new(|_| Ok(())),
-    });
+    (words, entries)
+}
+
+/// Runs a kernel over the rows.
+async fn run(
+    player: &dyn Player,
+    program: Arc<Program>,
+    words: &[u32],
+    entries: &[u32],
+) -> Vec<u32> {
     let out_bytes = (ROWS * OUTPUT_WORDS * 4) as u64;
-    let outputs = pollster::block_on(async {
-        let buffer = |bytes: u64, what: &str| player.buffer(bytes, what).unwrap();
-        let input = buffer((words.len() as u64 * 4).max(16), "inputs");
-        let table = buffer(entries.len() as u64 * 4, "entries");
-        let output = buffer(out_bytes, "outputs");
-        let mut commands = Vec::new();
-        if !words.is_empty() {
-            commands.push(testing::upload(player.as_ref(), &input, 0, &words).await.unwrap());
-        }
-        commands.push(testing::upload(player.as_ref(), &table, 0, &entries).await.unwrap());
-        commands.push(Command::Clear { buffer: output.clone(), range: 0..out_bytes });
-        commands.push(Command::Dispatch {
-            program,
-            bindings: vec![input, table, output.clone()],
-            groups: (ROWS / 64) as u32,
-        });
-        commands.push(Command::Download { buffer: output, range: 0..out_bytes });
-        let done = player.submit(testing::recording("expression", commands)).await;
-        let mut done = done.unwrap_or_else(|error| panic!("{sql}: {error}\n{body}"));
-        done.downloads.remove(0)
+    let label = program.label.clone();
+    let buffer = |bytes: u64, what: &str| player.buffer(bytes, what).unwrap();
+    let input = buffer((words.len() as u64 * 4).max(16), "inputs");
+    let table = buffer(entries.len() as u64 * 4, "entries");
+    let output = buffer(out_bytes, "outputs");
+    let mut commands = Vec::new();
+    if !words.is_empty() {
+        commands.push(testing::upload(player, &input, 0, words).await.unwrap());
+    }
+    commands.push(testing::upload(player, &table, 0, entries).await.unwrap());
+    commands.push(Command::Clear { buffer: output.clone(), range: 0..out_bytes });
+    commands.push(Command::Dispatch {
+        program,
+        bindings: vec![input, table, output.clone()],
+        groups: (ROWS / 64) as u32,
     });
+    commands.push(Command::Download { buffer: output, range: 0..out_bytes });
+    let done = player.submit(testing::recording("expression", commands)).await;
+    done.unwrap_or_else(|error| panic!("{label}: {error}")).downloads.remove(0)
+}
+
+fn check(bench: &Bench, tier: Tier, sql: &str) {
+    let Some(player) = testing::shared(Some(tier)) else { return };
+    let (expr, scope) = bench.lower(sql);
+    let strings = Interner::default();
+    let rows = bench.rows(&scope, &strings);
+    let inputs = inputs_of(&expr);
+    let (words, entries) = words(&expr, &inputs, &rows);
+    let body = kernel(&expr, &inputs);
+    let (f32, f64) = float_use([&expr]);
+    let mut text: String = parts(tier, f32, f64).iter().map(|(_, text)| *text).collect();
+    text.push_str(&body);
+    let bindings = [Access::Read, Access::Read, Access::ReadWrite];
+    let program = testing::program(sql, &text, &bindings, |_| Ok(()));
+    let outputs = pollster::block_on(run(player.as_ref(), program, &words, &entries));
     for (at, row) in rows.iter().enumerate() {
         let out = &outputs[at * OUTPUT_WORDS..][..OUTPUT_WORDS];
         let mut faults = 0;

@@ -15,8 +15,11 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::*;
-use crate::expr::eval::{Env, LookupEntry, eval};
+use super::eval::{Env, LookupEntry, eval};
+use super::ir::{Expr, Kind};
+use super::lower::{Scope, is_string, literal, lower, per_second, rep_of};
+use crate::device::FloatExactness;
+use crate::error::Declined;
 
 /// Strings and their codes, for all columns and tables alike.
 #[derive(Default)]
