@@ -113,6 +113,8 @@ struct Table {
     entries: u32,
     entry_words: usize,
     dense: Option<Dense>,
+    /// Rows of the slots it was given.
+    rows: u64,
     /// True until the first slot's recording has cleared it.
     fresh: bool,
     /// True once a slot's groups have found room.
@@ -215,6 +217,7 @@ impl<'a> GroupSink<'a> {
             entries,
             entry_words,
             dense,
+            rows: 0,
             fresh,
             applied: false,
             programs: vec![],
@@ -339,14 +342,19 @@ impl Sink for GroupSink<'_> {
         if self.table.is_none() {
             self.make_table()?;
         }
-        if let Some(dense) = self.table.as_ref().and_then(|table| table.dense.as_ref())
-            && !self.fits(dense)
-        {
+        let rows = slot.rows as u64;
+        let spent = self.table.as_ref().is_some_and(|table| {
+            let dense = table.dense.as_ref();
+            let filled = table.rows > 0 && table.rows + rows > self.runner.limits.table_rows;
+            filled || dense.is_some_and(|dense| !self.fits(dense))
+        });
+        if spent {
             self.retire();
             self.make_table()?;
         }
         slot.lot = self.lot;
         let Some(table) = &mut self.table else { return Ok(vec![]) };
+        table.rows += rows;
         let mut commands = Vec::new();
         if std::mem::take(&mut table.fresh) {
             let words = TABLE_HEADER + table.entries as usize * table.entry_words;

@@ -24,6 +24,7 @@ pub use chunk::row_bytes;
 pub use output::columns as select_columns;
 pub use stats::Stats;
 
+use crate::agg::float_sum::DEVICE_ADDENDS;
 use crate::device::Player;
 use crate::error::{Error, Result};
 use crate::fragment::intern::Interner;
@@ -42,13 +43,21 @@ pub struct SlotLimits {
     pub in_flight: usize,
     /// Entries of a group table to start with, a power of two.
     pub group_entries: u32,
+    /// Rows that one group table takes in at most: its 64-bit bins of float sums hold so many.
+    pub table_rows: u64,
 }
 
 impl Default for SlotLimits {
     fn default() -> Self {
         // A million rows amortise a submit (some hundred microseconds) to nothing; 32 MiB fit the
         // smallest binding limit seen (128 MiB) and the staging ring of a small GPU.
-        Self { rows: 1 << 20, bytes: 32 << 20, in_flight: 3, group_entries: 1 << 14 }
+        Self {
+            rows: 1 << 20,
+            bytes: 32 << 20,
+            in_flight: 3,
+            group_entries: 1 << 14,
+            table_rows: DEVICE_ADDENDS,
+        }
     }
 }
 

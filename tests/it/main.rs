@@ -13,6 +13,8 @@ mod aggregates;
 mod cli;
 /// The laws of the repository.
 mod laws;
+/// Every kernel against its twin, and its planted faults.
+mod parity;
 /// Real files, the same on both sides.
 mod real;
 /// SQL logic tests under every placement.

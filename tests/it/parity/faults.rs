@@ -1,0 +1,81 @@
+//! Every fault that a kernel lists is planted, and must be noticed by the comparison with the
+//! twin: so the samples reach what the faults break.
+
+use arrow::datatypes::DataType;
+
+use thalweg::device::{self, Tier};
+use thalweg::kernel::KERNELS;
+use thalweg::run::SlotLimits;
+
+use super::data::{Spread, batch, column, table};
+use super::groups::shifting;
+use super::play::{Planned, Played, Setup, plan, player};
+use super::{ROWS, block_on};
+
+/// What a kernel's faults are looked for with: queries, rows of a slot.
+fn samples(kernel: &str) -> (Vec<&'static str>, usize) {
+    match kernel {
+        "reduce" => (vec!["SELECT count(*), sum(v), max(v) FROM t"], 1 << 12),
+        // Of booleans alone, the last entry is a group.
+        "group_dense" => (vec!["SELECT b, count(*), sum(v) FROM t GROUP BY b"], 1024),
+        "group_hash" => (vec!["SELECT k, w, count(*), sum(v) FROM t GROUP BY k, w"], 1024),
+        "settle" => (vec!["SELECT b, sum(v) FROM f GROUP BY b"], 1024),
+        // Computed columns: what a fault leaves unwritten is wrong, but is no row to be taken.
+        "select" => (vec!["SELECT n + 1 FROM t WHERE n < 200"], 1 << 12),
+        // More tiles than the workgroup has invocations.
+        "scan" => (vec!["SELECT n + 1 FROM large WHERE n <> 3"], 1 << 20),
+        "build" => (vec!["SELECT count(*), sum(t.n) FROM t JOIN r ON t.k = r.k"], 1024),
+        other => panic!("no sample for the kernel {other}: add one"),
+    }
+}
+
+async fn planned(queries: &[&str]) -> Vec<Planned> {
+    let rows = 300_000;
+    let tables = [
+        ("t", table(&DataType::Int64, ROWS, 11)),
+        ("f", shifting(ROWS)),
+        ("r", batch(vec![("k", column(&DataType::Int32, 40, Spread::Few(20), 12))])),
+        ("large", batch(vec![("n", column(&DataType::Int32, rows, Spread::Few(9), 13))])),
+    ];
+    let queries: Vec<String> = queries.iter().map(|sql| sql.to_string()).collect();
+    plan(&tables, &queries).await
+}
+
+#[test]
+fn every_planted_fault_is_noticed() {
+    let Some(device) = player(Tier::T4) else { return };
+    let twin = device::twin();
+    let mut missed = Vec::new();
+    block_on(async {
+        for kernel in KERNELS {
+            assert!(!kernel.faults.is_empty(), "{} lists no fault", kernel.name);
+            let (queries, rows) = samples(kernel.name);
+            let limits = SlotLimits { rows, group_entries: 1 << 13, ..SlotLimits::default() };
+            let sound = Setup { limits, ..Setup::default() };
+            let samples = planned(&queries).await;
+            let mut expected: Vec<Played> = Vec::new();
+            for sample in &samples {
+                let twin = sample.play(&twin, sample.rows(), &sound).await.unwrap();
+                let found = sample.play(&device, sample.rows(), &sound).await.unwrap();
+                assert!(twin.equals(&found), "without a fault: {}", sample.sql);
+                expected.push(twin);
+            }
+            for (from, to) in kernel.faults {
+                assert!(kernel.wgsl.contains(from), "{} has no text {from:?}", kernel.name);
+                let fault = Some((kernel.name.into(), from.to_string(), to.to_string()));
+                let faulty = Setup { fault, ..sound.clone() };
+                let mut noticed = false;
+                for (sample, expected) in samples.iter().zip(&expected) {
+                    // None of them raises: an error would be one of planting, or of the device.
+                    let found = sample.play(&device, sample.rows(), &faulty).await;
+                    let found = found.unwrap_or_else(|error| panic!("{from:?} -> {to:?}: {error}"));
+                    noticed |= !found.equals(expected);
+                }
+                if !noticed {
+                    missed.push(format!("{}: {from:?} -> {to:?}", kernel.name));
+                }
+            }
+        }
+    });
+    assert!(missed.is_empty(), "nothing notices:\n{}", missed.join("\n"));
+}

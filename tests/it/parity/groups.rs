@@ -1,0 +1,97 @@
+//! Group tables that overflow, retire and merge; float sums whose bins shift between slots.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+use arrow::datatypes::DataType;
+
+use thalweg::device::{self, Tier};
+use thalweg::run::SlotLimits;
+
+use super::data::{Spread, batch, column, table};
+use super::play::{Setup, plan};
+use super::{ROWS, block_on, same};
+
+/// Sums of which the highest bin rises from slot to slot, falls, and rises within a slot.
+pub fn shifting(rows: usize) -> RecordBatch {
+    let value = |row: usize| match row % 5 {
+        0 => Some((row as f64 + 0.1) * 2f64.powi((row / 12) as i32 - 120)),
+        1 => Some(-(row as f64) * 2f64.powi(120 - (row / 12) as i32)),
+        2 => Some(1.0 / (row as f64)),
+        3 => Some(-1e-300 * row as f64),
+        _ => None,
+    };
+    let values: Float64Array = (0..rows).map(value).collect();
+    batch(vec![
+        ("v", Arc::new(values) as ArrayRef),
+        ("k", column(&DataType::Int32, rows, Spread::Few(30), 7)),
+        ("b", column(&DataType::Boolean, rows, Spread::Wide, 8)),
+    ])
+}
+
+/// As `shifting`, for maxima of several words: the leading words rise from slot to slot.
+pub fn rising(rows: usize) -> RecordBatch {
+    let high = |row: usize| (row as i128 / 600) << 64;
+    let low = |row: usize| (row as i128).wrapping_mul(0x9E37_79B9_7F4A_7C15) & ((1 << 60) - 1);
+    let decimals: arrow::array::Decimal128Array =
+        (0..rows).map(|row| (row % 7 != 3).then(|| high(row) + low(row))).collect();
+    let decimals = decimals.with_precision_and_scale(38, 3).unwrap();
+    batch(vec![
+        ("v", Arc::new(decimals) as ArrayRef),
+        ("k", column(&DataType::Int32, rows, Spread::Few(30), 9)),
+        ("b", column(&DataType::Boolean, rows, Spread::Wide, 10)),
+    ])
+}
+
+const GROUPED: [&str; 3] = [
+    "SELECT sum(v), {}, min(v), max(v) FROM t",
+    "SELECT b, sum(v), {}, min(v), max(v) FROM t GROUP BY b",
+    "SELECT k, sum(v), {}, min(v), max(v) FROM t GROUP BY k",
+];
+
+#[test]
+fn states_shift_between_slots() {
+    block_on(async {
+        let tables = [("avg(v)", shifting(ROWS)), ("count(v)", rising(ROWS))];
+        for (fourth, t) in tables {
+            let queries = GROUPED.map(|sql| sql.replace("{}", fourth));
+            let planned = plan(&[("t", t)], &queries).await;
+            let tiers = [Tier::T0, Tier::T4];
+            same(&planned, &tiers, &[1, 33, 257, 1025, ROWS], &Setup::default()).await;
+        }
+    });
+}
+
+/// Plays the queries with these limits; each must have emptied a table to the host at least once.
+async fn tables_retire(queries: &[&str], limits: SlotLimits) {
+    let tables = [("t", table(&DataType::Int64, ROWS, 3))];
+    let queries: Vec<String> = queries.iter().map(|sql| sql.to_string()).collect();
+    let planned = plan(&tables, &queries).await;
+    let setup = Setup { limits, ..Setup::default() };
+    same(&planned, &[Tier::T0, Tier::T4], &[0, 33, 1025, ROWS], &setup).await;
+    for planned in &planned {
+        let played = planned.play(&device::twin(), ROWS, &setup).await.unwrap();
+        assert!(played.table_flushes > 0, "no table was retired: {}", planned.sql);
+    }
+}
+
+#[test]
+fn tables_overflow_and_merge() {
+    let queries = [
+        "SELECT n, count(*), sum(v), min(v), avg(u) FROM t GROUP BY n",
+        "SELECT g, n, s, max(v), count(u) FROM t GROUP BY g, n, s",
+    ];
+    let limits = SlotLimits { rows: 1024, group_entries: 1, ..SlotLimits::default() };
+    block_on(tables_retire(&queries, limits));
+}
+
+/// A table takes in so many rows and no more: a bin of a float sum holds so many addends.
+#[test]
+fn tables_retire_before_their_bins_are_full() {
+    let queries = [
+        "SELECT b, count(*), sum(v), max(v) FROM t GROUP BY b",
+        "SELECT k, count(*), sum(v), max(v) FROM t GROUP BY k",
+    ];
+    let limits = SlotLimits { rows: 1024, table_rows: 1500, ..SlotLimits::default() };
+    block_on(tables_retire(&queries, limits));
+}

@@ -1,0 +1,106 @@
+//! Joins of every kind, with duplicates, NULL keys, residuals, several tables and tails.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
+
+use thalweg::device::Tier;
+
+use super::data::{Spread, batch, column, full_column};
+use super::play::{Setup, plan};
+use super::{ROWS, SIZES, block_on, same};
+
+/// Keys `k` (19 values, so that each has many rows) and `s`, values `x` and `y`.
+fn side(rows: usize, seed: u64) -> RecordBatch {
+    batch(vec![
+        ("k", column(&DataType::Int64, rows, Spread::Few(19), seed)),
+        ("s", column(&DataType::Utf8, rows, Spread::Few(9), seed + 1)),
+        ("x", column(&DataType::Int32, rows, Spread::Few(50), seed + 2)),
+        ("y", full_column(&DataType::Decimal128(12, 2), rows, Spread::Wide, seed + 3)),
+    ])
+}
+
+/// Each join as rows, and fused with an aggregate.
+fn both(from: &str, columns: &str) -> [String; 2] {
+    let names: Vec<String> =
+        columns.split(", ").enumerate().map(|(at, name)| format!("{name} AS c{at}")).collect();
+    let x = columns.split(", ").next().unwrap();
+    [
+        format!("SELECT {} FROM {from}", names.join(", ")),
+        format!("SELECT count(*), sum({x}), min({x}) FROM {from}"),
+    ]
+}
+
+const KINDS: [(&str, &str); 8] = [
+    ("INNER", "b.x, p.x, p.y, b.s"),
+    ("LEFT", "b.x, p.x, p.y, b.s"),
+    ("RIGHT", "p.x, b.x, b.y, p.s"),
+    ("FULL", "b.x, p.x, p.y, b.s"),
+    ("LEFT SEMI", "b.x, b.y, b.s"),
+    ("LEFT ANTI", "b.x, b.y, b.s"),
+    ("RIGHT SEMI", "p.x, p.y, p.s"),
+    ("RIGHT ANTI", "p.x, p.y, p.s"),
+];
+
+#[test]
+fn every_kind_of_join() {
+    block_on(async {
+        let tables = [("b", side(60, 1)), ("p", side(ROWS, 2))];
+        let conditions = [
+            "b.k = p.k AND b.s = p.s",
+            "b.k = p.k AND b.x < p.x",
+            "(b.s IS NOT DISTINCT FROM p.s) AND (b.k IS NOT DISTINCT FROM p.k)",
+        ];
+        for (at, condition) in conditions.iter().enumerate() {
+            let mut queries = Vec::new();
+            for (kind, columns) in KINDS {
+                queries.extend(both(&format!("b {kind} JOIN p ON {condition}"), columns));
+            }
+            let planned = plan(&tables, &queries).await;
+            // The tiers differ in arithmetic only: one condition on both is enough.
+            let tiers: &[Tier] = if at == 0 { &[Tier::T0, Tier::T4] } else { &[Tier::T4] };
+            same(&planned, tiers, &[0, 1, 33, 1025, ROWS], &Setup::default()).await;
+        }
+    });
+}
+
+#[test]
+fn several_tables_and_tails() {
+    block_on(async {
+        let tables = [("a", side(40, 5)), ("b", side(70, 6)), ("p", side(2 * 1024 + 7, 7))];
+        let queries: Vec<String> = [
+            "SELECT count(*), sum(a.x), max(b.x), sum(p.y) FROM p JOIN b ON p.k = b.k
+               JOIN a ON b.s = a.s",
+            "SELECT a.s, count(*), sum(p.x) FROM p JOIN b ON p.k = b.k LEFT JOIN a ON b.s = a.s
+               GROUP BY a.s",
+            "SELECT b.k, count(*), count(p.x), sum(p.x) FROM b LEFT JOIN p ON p.k = b.k
+               AND p.x > b.x GROUP BY b.k",
+            "SELECT a.x, b.x AS bx, p.x AS px FROM a FULL JOIN
+               (b JOIN p ON p.k = b.k AND p.s = b.s) ON a.k = b.k AND a.s = p.s",
+            "SELECT p.x, p.y FROM p LEFT ANTI JOIN b ON p.k = b.k AND p.s = b.s
+               WHERE p.x > 0",
+            "SELECT a.x, b.y FROM a RIGHT JOIN b ON a.k = b.k + 1 WHERE b.x > 0 OR a.x IS NULL",
+        ]
+        .map(String::from)
+        .into();
+        let planned = plan(&tables, &queries).await;
+        same(&planned, &[Tier::T0, Tier::T4], &[0, 1, 1025, 2 * 1024 + 7], &Setup::default()).await;
+    });
+}
+
+/// Every key in one chain, every group on one probe sequence.
+#[test]
+fn every_hash_the_same() {
+    block_on(async {
+        let tables = [("b", side(60, 1)), ("p", side(ROWS, 2))];
+        let mut queries: Vec<String> = vec![
+            "SELECT k, count(*), sum(y), max(x) FROM p GROUP BY k".into(),
+            "SELECT x, k IS NULL AS n, count(*), sum(y) FROM p GROUP BY x, k IS NULL".into(),
+        ];
+        for (kind, columns) in [KINDS[0], KINDS[3], KINDS[5]] {
+            queries.extend(both(&format!("b {kind} JOIN p ON b.k = p.k AND b.s = p.s"), columns));
+        }
+        let planned = plan(&tables, &queries).await;
+        let setup = Setup { collide: true, ..Setup::default() };
+        same(&planned, &[Tier::T0, Tier::T4], &SIZES[4..], &setup).await;
+    });
+}
