@@ -112,10 +112,8 @@ fn nothing_panics_by_choice() {
     const BANNED: [&str; 5] = [".unwrap()", "todo!(", "dbg!(", "unimplemented!(", "panic!("];
     fn law(files: &[File]) -> Vec<String> {
         let mut found = Vec::new();
-        let ours = |file: &&File| {
-            file.path.starts_with("src/") && file.ends(".rs") && file.stem() != "tests"
-        };
-        for file in files.iter().filter(ours) {
+        let ours = |file: &&File| file.path.starts_with("src/") && file.ends(".rs");
+        for file in files.iter().filter(ours).filter(|file| !file.is_test(files)) {
             for (number, line) in without_tests(&code(&file.text)).lines().enumerate() {
                 let banned = BANNED.iter().filter(|banned| line.contains(*banned));
                 found.extend(banned.map(|banned| at(file, number, banned)));
@@ -198,19 +196,33 @@ fn heavy_crates_stay_in_their_modules() {
 /// above, so that each can be read without those that call it.
 #[test]
 fn modules_look_down_only() {
-    const ORDER: [&str; 15] = [
-        "cli", "sql", "stream", "lake", "plan", "run", "generate", "kernel", "fragment", "agg",
-        "expr", "device", "schedule", "record", "config",
+    // `sql` runs the statements of `stream`, which are parsed by `sql`: one level of two modules.
+    const ORDER: [&[&str]; 14] = [
+        &["cli"],
+        &["sql", "stream"],
+        &["plan"],
+        &["lake"],
+        &["run"],
+        &["generate"],
+        &["kernel"],
+        &["fragment"],
+        &["agg"],
+        &["expr"],
+        &["device"],
+        &["schedule"],
+        &["record"],
+        &["config"],
     ];
     fn law(files: &[File]) -> Vec<String> {
         let mut found = Vec::new();
-        let tests = ["tests", "testing"];
-        for file in files.iter().filter(|file| file.ends(".rs") && !tests.contains(&file.stem())) {
+        for file in files.iter().filter(|file| file.ends(".rs") && !file.is_test(files)) {
             let Some(path) = file.path.strip_prefix("src/") else { continue };
             let module = path.split(['/', '.']).next().unwrap_or_default();
-            let Some(place) = ORDER.iter().position(|name| *name == module) else { continue };
+            let Some(place) = ORDER.iter().position(|level| level.contains(&module)) else {
+                continue;
+            };
             let code = without_tests(&code(&file.text));
-            for above in &ORDER[..place] {
+            for above in ORDER[..place].iter().copied().flatten() {
                 if has_word(&code, &format!("crate::{above}")) {
                     found.push(format!("{}: {module} looks up to {above}", file.path));
                 }

@@ -17,6 +17,23 @@ impl File {
         self.path.ends_with(ending)
     }
 
+    /// True for a module that its parent declares under `#[cfg(test)]`, or one inside of such.
+    pub fn is_test(&self, files: &[File]) -> bool {
+        let mut module = self.path.trim_end_matches(".rs");
+        while let Some((folder, name)) = module.rsplit_once('/') {
+            let parents = [format!("{folder}/mod.rs"), format!("{folder}.rs")];
+            let parent = files.iter().find(|file| parents.contains(&file.path));
+            let lines: Vec<&str> =
+                parent.map(|file| file.text.lines().map(str::trim).collect()).unwrap_or_default();
+            let declared = format!("mod {name};");
+            if lines.windows(2).any(|two| two[0] == "#[cfg(test)]" && two[1].ends_with(&declared)) {
+                return true;
+            }
+            module = folder;
+        }
+        false
+    }
+
     /// The file's name without folder and ending.
     pub fn stem(&self) -> &str {
         let name = self.path.rsplit('/').next().unwrap_or_default();
