@@ -138,7 +138,7 @@ fn local(name: &str) -> Result<Local> {
             false => Ok(Local::Nothing),
         };
     }
-    let absolute = std::path::absolute(path)?;
+    let absolute = absolute(path)?;
     if path.is_file() {
         let parent = absolute.parent().unwrap_or(&absolute);
         return Ok(Local::Files(directory_url(parent)?, vec![object_path(&absolute)?]));
@@ -163,7 +163,7 @@ fn local_pattern(name: &str) -> Result<Local> {
     let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
     let mut files = Vec::new();
     for entry in glob::glob_with(name, options).map_err(wrong)? {
-        let path = std::path::absolute(entry.map_err(std::io::Error::from)?)?;
+        let path = absolute(&entry.map_err(std::io::Error::from)?)?;
         match path.is_dir() {
             true => walk(&path, &mut files)?,
             false => files.push(path),
@@ -177,7 +177,7 @@ fn local_pattern(name: &str) -> Result<Local> {
     }
     let fixed = name.find(['*', '?', '[']).map_or(name, |at| &name[..at]);
     let fixed = fixed.rsplit_once('/').map_or(".", |(directory, _)| directory);
-    let base = std::path::absolute(if fixed.is_empty() { "/" } else { fixed })?;
+    let base = absolute(LocalPath::new(if fixed.is_empty() { "/" } else { fixed }))?;
     let files: Result<Vec<Path>> = files.iter().map(|file| object_path(file)).collect();
     Ok(Local::Files(directory_url(&base)?, files?))
 }
@@ -204,6 +204,13 @@ fn walk(directory: &LocalPath, files: &mut Vec<PathBuf>) -> Result<()> {
 
 fn is_hidden(name: &str) -> bool {
     name.starts_with(['.', '_'])
+}
+
+/// The path from the root. Object stores know no `..`; it is resolved as the file system does,
+/// through links.
+fn absolute(path: &LocalPath) -> Result<PathBuf> {
+    let climbs = path.components().any(|part| part == std::path::Component::ParentDir);
+    Ok(if climbs { path.canonicalize()? } else { std::path::absolute(path)? })
 }
 
 fn directory_url(path: &LocalPath) -> Result<Url> {
