@@ -223,13 +223,22 @@ impl VisitorMut for TableArguments {
                 _ => None,
             });
             if let Some(expr) = first
-                && let ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) = expr
+                && names_a_table(expr)
                 && let Some(query) = select_all(&expr.to_string())
             {
                 *expr = ast::Expr::Subquery(query);
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// A name, or a file as a string.
+fn names_a_table(expr: &ast::Expr) -> bool {
+    match expr {
+        ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) => true,
+        ast::Expr::Value(value) => matches!(value.value, ast::Value::SingleQuotedString(_)),
+        _ => false,
     }
 }
 

@@ -36,6 +36,16 @@ enum Function {
     Cumulate,
 }
 
+impl std::fmt::Display for Function {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tumble => "TUMBLE",
+            Self::Hop => "HOP",
+            Self::Cumulate => "CUMULATE",
+        })
+    }
+}
+
 /// Names of the columns that a window function adds, in order.
 pub const COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
 
@@ -114,28 +124,28 @@ impl Call {
                     let same = |known: &&str| name.value.eq_ignore_ascii_case(known);
                     let Some(at) = names.iter().position(|known| same(&known)) else {
                         return plan_err!(
-                            "{function:?} has no argument {name}: {}",
+                            "{function} has no argument {name}: {}",
                             names.join(", ")
                         );
                     };
                     (at, expr)
                 }
-                other => return plan_err!("{function:?} cannot take the argument {other}"),
+                other => return plan_err!("{function} cannot take the argument {other}"),
             };
             match found.get_mut(at) {
                 Some(slot) if slot.is_none() => *slot = Some(expr),
-                Some(_) => return plan_err!("{function:?}: {} is given twice", names[at]),
-                None => return plan_err!("{function:?} takes {} at most", names.join(", ")),
+                Some(_) => return plan_err!("{function}: {} is given twice", names[at]),
+                None => return plan_err!("{function} takes {} at most", names.join(", ")),
             }
         }
         let mut found = names.iter().zip(found);
         let mut next = || found.next().map_or((&"", None), |(name, expr)| (name, expr));
         let missing = |name: &str| {
-            plan_err!("{function:?}: {name} is missing; its arguments are {}", names.join(", "))
+            plan_err!("{function}: {name} is missing; its arguments are {}", names.join(", "))
         };
         let data = match next() {
             (_, Some(ast::Expr::Subquery(query))) => query,
-            (_, Some(other)) => return plan_err!("{function:?}: not a table: {other}"),
+            (_, Some(other)) => return plan_err!("{function}: not a table: {other}"),
             (name, None) => return missing(name),
         };
         let time = match next() {

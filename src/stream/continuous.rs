@@ -106,11 +106,6 @@ impl Continuous {
         Ok(Self { epoch, windowed, late, task, schema })
     }
 
-    /// The plan of an epoch, for explanations.
-    pub fn epoch_plan(&self) -> &Arc<dyn ExecutionPlan> {
-        &self.epoch.plan
-    }
-
     /// The group column that tells when a group is final.
     pub fn window(&self) -> Option<&WindowKey> {
         self.windowed.as_ref().map(|windowed| &windowed.key)

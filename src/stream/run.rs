@@ -1,6 +1,6 @@
 //! Runs a pipeline file: every statement in order, continuous queries beside one another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
         stop: stop_signal()?,
         queries: BTreeMap::new(),
         inserts: BTreeMap::new(),
-        stored: BTreeMap::new(),
+        stored: BTreeSet::new(),
     };
     for statement in statements {
         let line = statement.line;
@@ -114,7 +114,7 @@ struct Pipeline {
     /// INSERTs so far, by sink.
     inserts: BTreeMap<String, usize>,
     /// Streams whose log has been stored to its end.
-    stored: BTreeMap<String, ()>,
+    stored: BTreeSet<String>,
 }
 
 impl Pipeline {
@@ -197,7 +197,7 @@ impl Pipeline {
 
     /// The store of a stream whose log has not been stored in this run.
     async fn store(&mut self, stream: &Arc<Stream>) -> Result<Option<Store>> {
-        if stream.store.is_none() || self.stored.insert(stream.name.clone(), ()).is_some() {
+        if stream.store.is_none() || !self.stored.insert(stream.name.clone()) {
             return Ok(None);
         }
         if self.until_end

@@ -96,11 +96,6 @@ impl Windows {
         let batches = query.finish(closed).await?;
         Ok(Some(Emitted { batches, end_us }))
     }
-
-    /// Rows of state held.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
 }
 
 /// Each state's end of window, in microseconds.

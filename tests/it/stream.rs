@@ -123,6 +123,8 @@ async fn windows_over_tables_and_files_have_no_late_rows() {
          GROUP BY window_start, window_end, window_time ORDER BY 1",
         file.display()
     );
+    let bare = sql.replace("TABLE '", "'");
+    assert_eq!(run(&engine(), &bare).await, run(&engine(), &sql).await);
     assert_eq!(
         run(&engine(), &sql).await,
         "2026-01-01T00:00:10,2026-01-01T00:00:20,2026-01-01T00:00:19.999,2\n\
@@ -279,7 +281,7 @@ async fn what_is_wrong_with_a_stream_is_told() {
             stream(path, "") + &WINDOWS.replace("'10' SECOND", "'1' MONTH"),
             "months differ in length",
         ),
-        (stream(path, "") + "SELECT * FROM TUMBLE(bids, ts)", "SIZE is missing"),
+        (stream(path, "") + "SELECT * FROM TUMBLE(bids, ts)", "TUMBLE: SIZE is missing"),
     ] {
         let told = error(&sql).await;
         assert!(told.contains(want), "{sql}\n{told}");
