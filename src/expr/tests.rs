@@ -1,5 +1,6 @@
-//! For tests: lowered expressions, evaluated by the twin, against DataFusion's own evaluation of the
-//! same SQL on batches of one row: the same value, and an error exactly where DataFusion raises one.
+//! For tests: lowered expressions, evaluated by the twin, against DataFusion's own evaluation of
+//! the same SQL on batches of one row: the same value, and an error exactly where DataFusion raises
+//! one.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -224,21 +225,23 @@ fn random(data_type: &DataType, rng: &mut ChaCha8Rng) -> ScalarValue {
             ScalarValue::Decimal64(Some(value), *precision, *scale)
         }
         DataType::Date64 => ScalarValue::Date64(Some(small(-30_000, 30_000, rng) * 86_400_000)),
-        other => {
-            // The low bits, as any integer type.
-            let wide = match other {
-                DataType::Int8 => i128::from(number as i8),
-                DataType::Int16 => i128::from(number as i16),
-                DataType::Int32 => i128::from(number as i32),
-                DataType::Int64 => i128::from(number),
-                DataType::UInt8 => i128::from(number as u8),
-                DataType::UInt16 => i128::from(number as u16),
-                DataType::UInt32 => i128::from(number as u32),
-                _ => i128::from(number as u64),
-            };
-            ScalarValue::Decimal128(Some(wide), 38, 0).cast_to(other).unwrap()
-        }
+        other => integer(other, number),
     }
+}
+
+/// The low bits of a number, as any integer type.
+fn integer(data_type: &DataType, number: i64) -> ScalarValue {
+    let wide = match data_type {
+        DataType::Int8 => i128::from(number as i8),
+        DataType::Int16 => i128::from(number as i16),
+        DataType::Int32 => i128::from(number as i32),
+        DataType::Int64 => i128::from(number),
+        DataType::UInt8 => i128::from(number as u8),
+        DataType::UInt16 => i128::from(number as u16),
+        DataType::UInt32 => i128::from(number as u32),
+        _ => i128::from(number as u64),
+    };
+    ScalarValue::Decimal128(Some(wide), 38, 0).cast_to(data_type).unwrap()
 }
 
 fn float(number: i64, rng: &mut ChaCha8Rng) -> f64 {

@@ -368,7 +368,8 @@ impl Generator<'_> {
     fn chain(&self, probe: &Probe, call: &str, skip: &str, out: &mut String) -> bool {
         let t = probe.table;
         let cap = String::from(
-            "        if (trips > CHAIN_MAX) {\n            overflow();\n            break;\n        }",
+            "        if (trips > CHAIN_MAX) {\n            overflow();\n            \
+             break;\n        }",
         );
         let step = format!("let b{t} = p{t} - 1u;\n        p{t} = t{t}[t{t}[3] + b{t}];");
         let mark = format!("atomicOr(&marks[t{t}[4] + (b{t} >> 5u)], 1u << (b{t} & 31u));");
@@ -404,7 +405,8 @@ impl Generator<'_> {
                 let _ = writeln!(out, "        {step}");
                 let _ = writeln!(
                     out,
-                    "        if ({call}) {{\n            s{t} = true;\n            break;\n        }}\n    }}"
+                    "        if ({call}) {{\n            s{t} = true;\n            \
+                     break;\n        }}\n    }}"
                 );
                 let test = if probe.kind == JoinKind::RightSemi { "!" } else { "" };
                 let _ = writeln!(out, "    if ({test}s{t}) {{\n        {skip};\n    }}");

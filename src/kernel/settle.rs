@@ -26,7 +26,8 @@ pub fn program(
 ) -> Option<Arc<Program>> {
     let settle = fold::settle(aggregation, round)?;
     let generated = format!(
-        "const LOOKUPS: u32 = 0u;\nconst LIMBS: u32 = {limbs}u;\nconst ENTRY: u32 = {entry}u;\n{settle}"
+        "const LOOKUPS: u32 = 0u;\nconst LIMBS: u32 = {limbs}u;\n\
+         const ENTRY: u32 = {entry}u;\n{settle}"
     );
     let bindings = vec![Access::Read, Access::ReadWrite, Access::ReadWrite];
     let twin = Arc::new(|_: &mut Bound<'_>| Ok(()));
