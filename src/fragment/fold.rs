@@ -339,7 +339,8 @@ pub fn settle(aggregation: &Aggregation, round: u32) -> Option<String> {
                 let (top, bins) = (state + 1, state + 2);
                 let _ = writeln!(
                     out,
-                    "    {{\n        let d = tab_get(s + {top}u) - tab_get(s + {shadow}u);\n        \
+                    "    {{\n        \
+                     let d = tab_get(s + {top}u) - tab_get(s + {shadow}u);\n        \
                      if (d != 0u) {{\n            \
                      for (var bin = 3u; bin > 0u; bin--) {{\n                \
                      let to = s + {bins}u + 2u * (bin - 1u);\n                \
