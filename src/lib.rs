@@ -16,6 +16,7 @@
 
 pub mod cli;
 pub mod generate;
+pub mod job;
 pub mod sql;
 pub mod stream;
 pub mod lake;

@@ -7,7 +7,7 @@ use super::args::Run;
 use super::failure::Outcome;
 use super::output::Output;
 use crate::error::{Error, Result};
-use crate::stream::run::{Results, RunOptions};
+use crate::job::{Results, RunOptions};
 
 /// Runs until the pipeline's end or a signal; either way it drains and commits first.
 pub async fn run(arguments: Run) -> Outcome {
@@ -19,7 +19,7 @@ pub async fn run(arguments: Run) -> Outcome {
         metrics: arguments.metrics,
     };
     let mut results = Printed(Output::open(arguments.format, None)?);
-    crate::stream::run::run(options, &mut results).await?;
+    crate::job::run(options, &mut results).await?;
     results.0.finish()
 }
 

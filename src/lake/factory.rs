@@ -10,11 +10,18 @@ use datafusion::common::Result;
 use datafusion::datasource::TableType;
 use datafusion::logical_expr::{CreateExternalTable, Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionContext;
 use deltalake::delta_datafusion::DeltaTableFactory;
+
+/// Makes `STORED AS DELTA` known to a session.
+pub fn register(context: &SessionContext) {
+    let state = context.state_ref();
+    state.write().table_factories_mut().insert("DELTA".to_string(), Arc::new(DeltaFactory));
+}
 
 /// Makes Delta tables for the session.
 #[derive(Debug)]
-pub struct DeltaFactory;
+struct DeltaFactory;
 
 #[async_trait]
 impl TableProviderFactory for DeltaFactory {

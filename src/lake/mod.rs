@@ -23,7 +23,7 @@ use url::Url;
 
 use crate::error::{Error, Result};
 
-pub use factory::DeltaFactory;
+pub use factory::register;
 
 /// A Delta table that is appended to.
 pub struct Table {
@@ -199,6 +199,7 @@ mod tests {
         let mut table = Table::open_or_create(&path, &batch(vec![]).schema()).await.unwrap();
         table.append(&[batch(vec![1, 2])], &[]).await.unwrap();
         let context = crate::plan::session(&crate::config::Options::default()).unwrap();
+        register(&context);
         let create = format!("CREATE EXTERNAL TABLE t STORED AS DELTA LOCATION '{path}'");
         context.sql(&create).await.unwrap();
         let sum = async || {

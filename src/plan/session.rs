@@ -39,7 +39,6 @@ pub fn session(options: &Options) -> Result<SessionContext> {
         .with_runtime_env(files::runtime()?)
         .with_default_features()
         .with_table_factories(files::external_tables())
-        .with_table_factory("DELTA".to_string(), Arc::new(crate::lake::DeltaFactory))
         .with_physical_optimizer_rules(rules())
         .build();
     let context = SessionContext::new_with_state(state);

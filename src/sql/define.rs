@@ -12,11 +12,11 @@ use datafusion::sql::sqlparser::ast::ColumnDef;
 
 use super::parse::{CreateStream, WatermarkClause};
 use super::token::place;
-use super::window::nanoseconds;
 use crate::error::{Error, Result};
 use crate::stream::definition::Stream;
 use crate::stream::log::WATERMARK;
 use crate::stream::watermark::EventTime;
+use crate::stream::window::nanoseconds;
 
 /// The stream that a statement defines; rejected rows will be kept in `folder`.
 pub async fn stream(

@@ -3,7 +3,6 @@
 mod define;
 mod parse;
 mod token;
-pub mod window;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -25,6 +24,7 @@ use crate::plan::{SqlOptions, files};
 use crate::stream::definition::Stream;
 use crate::stream::sink::{SinkDefinition, Writer};
 use crate::stream::table::StreamTable;
+use crate::stream::window;
 
 pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
 
@@ -82,6 +82,7 @@ impl Engine {
     pub fn new(options: Options) -> Result<Self> {
         let context = crate::plan::session(&options)?;
         context.register_relation_planner(Arc::new(window::WindowPlanner))?;
+        crate::lake::register(&context);
         Ok(Self {
             context,
             options,

@@ -13,9 +13,9 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::token::{Chunk, is_word, place, split};
-use super::window;
 use super::{Kind, Statement};
 use crate::error::{Error, Result};
+use crate::stream::window;
 
 /// `CREATE STREAM`, as written.
 #[derive(Debug, Clone)]

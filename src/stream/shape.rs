@@ -9,8 +9,8 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
 use super::definition::Stream;
 use super::table::StreamTable;
+use super::window::{self, Bound};
 use crate::error::{Error, Result};
-use crate::sql::window::{self, Bound};
 
 /// A continuous query's shape.
 #[derive(Debug, Clone)]

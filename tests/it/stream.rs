@@ -9,8 +9,8 @@ use futures::TryStreamExt;
 use tempfile::TempDir;
 use thalweg::config::{DeviceChoice, Options};
 use thalweg::error::Result;
+use thalweg::job::{Results, RunOptions};
 use thalweg::sql::{Engine, Outcome};
-use thalweg::stream::run::{Results, RunOptions};
 
 use crate::support;
 
@@ -348,7 +348,7 @@ async fn pipeline_on(device: DeviceChoice, folder: &Path, text: &str) -> Result<
         ..RunOptions::default()
     };
     let mut results = Collected::default();
-    thalweg::stream::run::run(options, &mut results).await?;
+    thalweg::job::run(options, &mut results).await?;
     Ok(results.0)
 }
 

@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
 };
 
-use crate::stream::table::{StreamTable, WATERMARK};
+use super::table::{StreamTable, WATERMARK};
 
 /// Plans the window functions; leaves all other relations to DataFusion.
 #[derive(Debug)]

@@ -11,15 +11,15 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::future::try_join_all;
 use tokio::sync::watch;
 
-use super::continuous::Continuous;
-use super::definition::Stream;
-use super::epoch::{Query, Reading, Tuning};
-use super::shape::shape;
-use super::sink::Writer;
-use super::store::Store;
 use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting};
+use crate::stream::continuous::Continuous;
+use crate::stream::definition::Stream;
+use crate::stream::epoch::{Query, Reading, Tuning};
+use crate::stream::shape::{Shape, shape};
+use crate::stream::sink::Writer;
+use crate::stream::store::Store;
 
 /// What `thalweg run` was asked for.
 #[derive(Debug, Clone, Default)]
@@ -148,7 +148,7 @@ impl Pipeline {
         }
     }
 
-    async fn continuous(&mut self, insert: Insert, shape: &super::shape::Shape) -> Result<()> {
+    async fn continuous(&mut self, insert: Insert, shape: &Shape) -> Result<()> {
         let Insert { sink, plan } = insert;
         if self.until_end
             && let Err(reason) = shape.stream.connector.bounded()
