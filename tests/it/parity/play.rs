@@ -23,6 +23,9 @@ use thalweg::run::{Runner, SlotLimits};
 /// Tables by name.
 pub type Tables = [(&'static str, RecordBatch)];
 
+/// What a run counted, by the names of `Stats::all`.
+pub type Counts = HashMap<&'static str, u64>;
+
 /// A fragment with the rows of its sources.
 pub struct Planned {
     pub sql: String,
@@ -56,7 +59,7 @@ pub struct Played {
     batch: RecordBatch,
     /// Each row as bytes that tell every bit of it, NaNs and zeros included.
     rows: Vec<Vec<u8>>,
-    pub table_flushes: u64,
+    pub stats: Counts,
 }
 
 /// The player of a tier, or the test fails; `None` only where the environment allows it.
@@ -123,6 +126,17 @@ impl Planned {
         rows: usize,
         setup: &Setup,
     ) -> Result<Played> {
+        let (batches, stats) = self.run(player, rows, setup).await?;
+        Played::new(self, &batches, stats)
+    }
+
+    /// As `play`, with the batches as they come.
+    pub async fn run(
+        &self,
+        player: &Arc<dyn Player>,
+        rows: usize,
+        setup: &Setup,
+    ) -> Result<(Vec<RecordBatch>, Counts)> {
         let mut runner = Runner::new(player.clone(), self.fragment.clone(), setup.limits);
         runner.linker.fault = setup.fault.clone();
         if setup.collide {
@@ -146,9 +160,7 @@ impl Planned {
         };
         let (ran, batches) = futures::join!(Box::pin(run), gather);
         ran?;
-        let batches = batches?;
-        let stats: HashMap<_, _> = runner.stats.all().into_iter().collect();
-        Played::new(self, &batches, stats["table_flushes"])
+        Ok((batches?, runner.stats.all().into_iter().collect()))
     }
 }
 
@@ -180,23 +192,17 @@ fn pieces(batch: RecordBatch) -> SendableRecordBatchStream {
 }
 
 impl Played {
-    fn new(planned: &Planned, batches: &[RecordBatch], table_flushes: u64) -> Result<Self> {
+    fn new(planned: &Planned, batches: &[RecordBatch], stats: Counts) -> Result<Self> {
         let schema = match &planned.fragment.main.sink {
             Sink::Select { schema, .. } => schema,
             Sink::Reduce(aggregation) | Sink::Group { aggregation, .. } => &aggregation.schema,
         };
         let batch = concat_batches(schema, batches)?;
-        let mut rows = Vec::new();
-        if batch.num_columns() > 0 {
-            let fields = schema.fields().iter();
-            let fields = fields.map(|field| SortField::new(field.data_type().clone())).collect();
-            let encoded = RowConverter::new(fields)?.convert_columns(batch.columns())?;
-            rows = encoded.iter().map(|row| row.as_ref().to_vec()).collect();
-        }
+        let mut rows = encoded(&batch)?;
         if !planned.ordered {
             rows.sort_unstable();
         }
-        Ok(Self { batch, rows, table_flushes })
+        Ok(Self { batch, rows, stats })
     }
 
     pub fn num_rows(&self) -> usize {
@@ -212,4 +218,16 @@ impl Played {
         let first = self.batch.slice(0, self.batch.num_rows().min(20));
         format!("{} rows\n{}", self.num_rows(), pretty_format_batches(&[first]).unwrap())
     }
+}
+
+/// Each row as bytes that tell every bit of it.
+pub fn encoded(batch: &RecordBatch) -> Result<Vec<Vec<u8>>> {
+    if batch.num_columns() == 0 {
+        return Ok(vec![vec![]; batch.num_rows()]);
+    }
+    let schema = batch.schema();
+    let fields = schema.fields().iter();
+    let fields = fields.map(|field| SortField::new(field.data_type().clone())).collect();
+    let rows = RowConverter::new(fields)?.convert_columns(batch.columns())?;
+    Ok(rows.iter().map(|row| row.as_ref().to_vec()).collect())
 }
