@@ -220,6 +220,39 @@ impl Pipeline {
             && matches!(&self.sink, Sink::Select { outputs, .. } if outputs.iter().all(plain))
     }
 
+    /// Every expression of the steps and the sink.
+    pub fn exprs(&self) -> Vec<&Expr> {
+        let mut all = Vec::new();
+        for step in &self.steps {
+            match step {
+                Step::Filter(predicate) => all.push(predicate),
+                Step::Probe(probe) => {
+                    all.extend(&probe.keys);
+                    all.extend(&probe.residual);
+                }
+            }
+        }
+        let folds = match &self.sink {
+            Sink::Select { outputs, .. } => {
+                all.extend(outputs.iter().filter_map(|output| match output {
+                    Output::Computed { expr, .. } => Some(expr),
+                    _ => None,
+                }));
+                &[]
+            }
+            Sink::Reduce(aggregation) => aggregation.folds.as_slice(),
+            Sink::Group { keys, aggregation } => {
+                all.extend(keys.iter().map(|key| &key.expr));
+                aggregation.folds.as_slice()
+            }
+        };
+        for fold in folds {
+            all.extend(&fold.arg);
+            all.extend(&fold.filter);
+        }
+        all
+    }
+
     pub fn probes(&self) -> impl Iterator<Item = &Probe> {
         self.steps.iter().filter_map(|step| match step {
             Step::Probe(probe) => Some(probe.as_ref()),

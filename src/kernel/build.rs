@@ -26,5 +26,5 @@ pub fn program(linker: &Linker, table: &Table, null_equals_null: bool) -> Arc<Pr
     let twin = Arc::new(move |bound: &mut Bound<'_>| {
         twin::build(&table, null_equals_null, bound.buffers[0])
     });
-    linker.link(&KERNEL, "build".into(), &generated, vec![Access::ReadWrite], twin)
+    linker.link(&KERNEL, "build".into(), &generated, (false, false), vec![Access::ReadWrite], twin)
 }

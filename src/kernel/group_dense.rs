@@ -136,5 +136,5 @@ pub fn program(
         Ok(())
     });
     let label = shape.label(KERNEL.name, &format!("{groups} groups, round {round}"));
-    shape.linker.link(&KERNEL, label, &generated, shape.bindings(1), twin)
+    shape.linker.link(&KERNEL, label, &generated, shape.floats(), shape.bindings(1), twin)
 }

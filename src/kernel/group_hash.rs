@@ -92,7 +92,7 @@ pub fn program(
         Ok(())
     });
     let label = shape.label(KERNEL.name, &format!("round {round}"));
-    shape.linker.link(&KERNEL, label, &generated, shape.bindings(1), twin)
+    shape.linker.link(&KERNEL, label, &generated, shape.floats(), shape.bindings(1), twin)
 }
 
 /// The twin of `find`: the entry's states, or the table is marked full.

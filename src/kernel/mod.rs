@@ -80,26 +80,34 @@ impl Linker {
     }
 
     /// A program: the kernel, its parts, the numbers of the tier, the generated part.
+    ///
+    /// `floats`: whether the generated part computes with binary32 and binary64.
     pub fn link(
         &self,
         kernel: &Kernel,
         label: String,
         generated: &str,
+        floats: (bool, bool),
         bindings: Vec<Access>,
         twin: Twin,
     ) -> Arc<Program> {
-        let (linked, lines) = self.text(kernel, generated);
+        let (linked, lines) = self.text(kernel, generated, floats);
         Arc::new(Program { label, wgsl: linked, parts: lines, bindings, twin })
     }
 
-    fn text(&self, kernel: &Kernel, generated: &str) -> (String, Vec<(usize, String)>) {
+    fn text(
+        &self,
+        kernel: &Kernel,
+        generated: &str,
+        floats: (bool, bool),
+    ) -> (String, Vec<(usize, String)>) {
         let mut wgsl = link::part(kernel.name, kernel.wgsl);
         if let Some((name, from, to)) = &self.fault
             && name == kernel.name
         {
             wgsl = wgsl.replace(from.as_str(), to).into();
         }
-        let mut texts = parts::parts(self.tier, true, true)
+        let mut texts = parts::parts(self.tier, floats.0, floats.1)
             .into_iter()
             .map(|(name, text)| (name, link::part(name, text)))
             .collect::<Vec<_>>();
@@ -133,6 +141,11 @@ impl Shape {
     /// Tables the pipeline probes, in the order they are bound.
     pub fn bound_tables(&self) -> Vec<usize> {
         self.pipeline.probes().map(|probe| probe.table).collect()
+    }
+
+    /// Whether the pipeline computes with binary32, with binary64.
+    pub fn floats(&self) -> (bool, bool) {
+        parts::float_use(self.pipeline.exprs())
     }
 
     /// True if a join marks the build rows it matched.

@@ -57,7 +57,7 @@ pub fn program(shape: &Shape, aggregation: &Arc<Aggregation>) -> Arc<Program> {
     });
     let accs: Vec<&'static str> = aggregation.folds.iter().map(|f| name(f.acc)).collect();
     let label = shape.label(KERNEL.name, &accs.join(","));
-    shape.linker.link(&KERNEL, label, &generated, shape.bindings(1), twin)
+    shape.linker.link(&KERNEL, label, &generated, shape.floats(), shape.bindings(1), twin)
 }
 
 /// A short name of an accumulator, for labels.

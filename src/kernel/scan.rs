@@ -29,5 +29,5 @@ pub fn program(linker: &Linker) -> Arc<Program> {
         counts[1] = sum;
         Ok(())
     });
-    linker.link(&KERNEL, "scan".into(), "", vec![Access::ReadWrite], twin)
+    linker.link(&KERNEL, "scan".into(), "", (false, false), vec![Access::ReadWrite], twin)
 }

@@ -104,7 +104,7 @@ pub fn program(shape: &Shape, columns: &Arc<Columns>, phase: u32) -> Arc<Program
         Ok(())
     });
     let label = shape.label(KERNEL.name, if phase == 0 { "count" } else { "write" });
-    shape.linker.link(&KERNEL, label, &generated, shape.bindings(2), twin)
+    shape.linker.link(&KERNEL, label, &generated, shape.floats(), shape.bindings(2), twin)
 }
 
 fn write(

@@ -32,5 +32,5 @@ pub fn program(
     let bindings = vec![Access::Read, Access::ReadWrite, Access::ReadWrite];
     let twin = Arc::new(|_: &mut Bound<'_>| Ok(()));
     let label = format!("settle<round {round}>");
-    Some(linker.link(&KERNEL, label, &generated, bindings, twin))
+    Some(linker.link(&KERNEL, label, &generated, (false, false), bindings, twin))
 }

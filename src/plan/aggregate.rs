@@ -5,12 +5,10 @@ use std::sync::Arc;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
-use super::lower::{Lowering, Stage, strip};
+use super::lower::{Lowering, Stage, plus_zero, strip};
 use crate::agg::Aggregate;
 use crate::error::Declined;
-use crate::expr::ir::{Expr, Kind, Rep};
 use crate::expr::lower::is_string;
-use crate::expr::prim;
 use crate::fragment::spec::{Aggregation, Fold, Key, Sink};
 
 /// An aggregate as a sink of its input's stage; `None` if the plan is none.
@@ -47,7 +45,7 @@ pub(super) fn lower(
         let data_type = expr
             .data_type(&bottom.input().schema())
             .map_err(|error| Declined(format!("key {name}: {error}")))?;
-        let lowered = one_zero(lowering.lower(&mut stage, expr)?);
+        let lowered = plus_zero(lowering.lower(&mut stage, expr)?);
         let domain = lowering.domain_of(&stage, &lowered);
         if is_string(&data_type) && domain.is_none() {
             return Err(Declined(format!(
@@ -57,20 +55,6 @@ pub(super) fn lower(
         keys.push(Key { expr: lowered, data_type, domain });
     }
     Ok(Some((stage, Sink::Group { keys, aggregation })))
-}
-
-/// Grouping knows one zero, as DataFusion's does: -0.0 becomes 0.0. NaNs group by their bits.
-fn one_zero(key: Expr) -> Expr {
-    let (equal, negative) = match key.rep {
-        Rep::F32 => (&prim::EQ_F32, 1 << 31),
-        Rep::F64 => (&prim::EQ_F64, 1 << 63),
-        _ => return key,
-    };
-    let rep = key.rep;
-    let is_negative_zero = Expr::call(equal, vec![key.clone(), Expr::literal(Some(negative), rep)]);
-    let nullable = key.nullable;
-    let branches = vec![(is_negative_zero, Expr::literal(Some(0), rep))];
-    Expr { kind: Kind::Case(branches, Some(Arc::new(key))), rep, nullable }
 }
 
 fn aggregation(

@@ -4,10 +4,11 @@
 //! them, whatever it is, becomes a source. Expressions are lowered where they are first needed, so
 //! a column that only passes through never reaches the device.
 
+mod join;
+
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::common::{JoinSide, JoinType, NullEquality};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
@@ -20,11 +21,11 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 
 use crate::device::FloatExactness;
 use crate::error::Declined;
-use crate::expr::ir::{Expr, Kind};
+use crate::expr::ir::{Expr, Kind, Rep};
 use crate::expr::lower::{self, Scope, is_string};
+use crate::expr::prim;
 use crate::fragment::spec::{
-    ArenaColumn, Domain, Fragment, Input, JoinKind, Lookup, Output, Pipeline, Probe, Sink, Step,
-    Store, Table,
+    ArenaColumn, Domain, Fragment, Input, Lookup, Output, Pipeline, Sink, Step, Store, Table,
 };
 
 /// A fragment with the plans that feed it.
@@ -187,115 +188,6 @@ impl Lowering {
         lower::lower(expr, &schema, &mut InStage { lowering: self, stage, cols })
     }
 
-    // ------------------------------------------------------------------------------ joins
-
-    fn join(&mut self, join: &HashJoinExec) -> Result<Stage, Declined> {
-        let kind = join_kind(join)?;
-        let mut build = self.stage(join.left())?;
-        let mut stage = self.stage(join.right())?;
-        let mut keys = Vec::new();
-        let mut key_cols = Vec::new();
-        for (left, right) in join.on() {
-            key_cols.push(self.key_col(&mut build, left)?);
-            keys.push(self.lower(&mut stage, right)?);
-        }
-        let build_columns = build.cols.len();
-        let table = self.tables.len();
-        self.tables.push(TableStage {
-            stage: build,
-            outputs: Vec::new(),
-            columns: Vec::new(),
-            keys: Vec::new(),
-        });
-        for (at, col) in key_cols.into_iter().enumerate() {
-            let output = self.tables[table].put_out(col)?;
-            let column = self.table_column(table, output)?;
-            self.match_key(table, column, &stage, &keys[at], &join.on()[at].0)?;
-            self.tables[table].keys.push(column);
-        }
-        if matches!(kind, JoinKind::Left | JoinKind::Full) {
-            stage.may_miss_all();
-        }
-        let mut cols: Vec<Col> =
-            (0..build_columns).map(|c| Col::Table { table, column: c }).collect();
-        let right = stage.cols.clone();
-        let residual = self.residual(join, &mut stage, &cols, &right)?;
-        if matches!(kind, JoinKind::Right | JoinKind::Full) {
-            stage.missing.push(table);
-        }
-        let nulls = join.null_equality() == NullEquality::NullEqualsNull;
-        let probe = Probe { table, kind, keys, null_equals_null: nulls, residual };
-        stage.steps.push(Step::Probe(Box::new(probe)));
-        match kind {
-            JoinKind::LeftSemi | JoinKind::LeftAnti => {}
-            JoinKind::RightSemi | JoinKind::RightAnti => cols = right,
-            _ => cols.extend(right),
-        }
-        stage.cols = cols;
-        if let Some(projection) = join.projection.as_ref() {
-            stage.project(projection);
-        }
-        stage.output = plan_schema(join);
-        Ok(stage)
-    }
-
-    fn key_col(
-        &mut self,
-        build: &mut Stage,
-        expr: &Arc<dyn PhysicalExpr>,
-    ) -> Result<Col, Declined> {
-        match self.col(build, expr) {
-            Col::Absent(reason) => Err(Declined(format!("join key {expr}: {reason}"))),
-            col => Ok(col),
-        }
-    }
-
-    /// Both sides of a key must be held alike; strings must share their codes.
-    fn match_key(
-        &mut self,
-        table: usize,
-        column: usize,
-        stage: &Stage,
-        key: &Expr,
-        name: &Arc<dyn PhysicalExpr>,
-    ) -> Result<(), Declined> {
-        let spec = &self.tables[table].columns[column];
-        if spec.rep != key.rep {
-            return Err(Declined(format!("join key {name} has different types on both sides")));
-        }
-        match (spec.domain, self.domain_of(stage, key)) {
-            (None, None) => Ok(()),
-            (Some(left), Some(right)) => {
-                let (left, right) = (self.root(left), self.root(right));
-                self.domains[left.max(right)] = left.min(right);
-                Ok(())
-            }
-            _ => Err(Declined(format!("join key {name} is not one string column on both sides"))),
-        }
-    }
-
-    fn residual(
-        &mut self,
-        join: &HashJoinExec,
-        stage: &mut Stage,
-        left: &[Col],
-        right: &[Col],
-    ) -> Result<Option<Expr>, Declined> {
-        let Some(filter) = join.filter() else { return Ok(None) };
-        let cols: Vec<Col> = filter
-            .column_indices()
-            .iter()
-            .map(|column| match column.side {
-                JoinSide::Left => left[column.index].clone(),
-                JoinSide::Right => right[column.index].clone(),
-                JoinSide::None => Col::Absent("a mark column in a join filter".into()),
-            })
-            .collect();
-        let schema: &Schema = filter.schema();
-        let mut scope = InStage { lowering: self, stage, cols };
-        lower::lower(filter.expression(), schema, &mut scope).map(Some)
-    }
-
     // ---------------------------------------------------------------------------- columns
 
     /// What computes a column in a stage.
@@ -396,6 +288,13 @@ impl Lowering {
             }
             Col::Computed(_, data_type) => ("computed".into(), data_type.clone()),
             Col::Absent(_) => ("absent".into(), DataType::Null),
+        }
+    }
+
+    fn col_type(&self, stage: &Stage, col: &Col) -> DataType {
+        match col {
+            Col::Computed(_, data_type) => data_type.clone(),
+            col => self.output_field(stage, col).1,
         }
     }
 
@@ -600,10 +499,7 @@ impl Scope for InStage<'_> {
         let Some(domain) = self.lowering.domain_of(self.stage, &code) else {
             return Err(Declined::new("strings computed from several columns run on the CPU"));
         };
-        let argument = match &self.cols[index] {
-            Col::Computed(_, data_type) => data_type.clone(),
-            col => self.lowering.output_field(self.stage, col).1,
-        };
+        let argument = self.lowering.col_type(self.stage, &self.cols[index]);
         let rep = lower::rep_of(data_type)?;
         let result = is_string(data_type).then(|| self.lowering.new_domain());
         let data_type = data_type.clone();
@@ -636,21 +532,13 @@ pub(super) fn strip(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
     plan
 }
 
-fn join_kind(join: &HashJoinExec) -> Result<JoinKind, Declined> {
-    if join.null_aware {
-        return Err(Declined::new("NOT IN with NULLs (a null-aware anti join) runs on the CPU"));
+/// A key without negative zeros: groups and joins know one zero, as DataFusion's do.
+pub(super) fn plus_zero(key: Expr) -> Expr {
+    match key.rep {
+        Rep::F32 => Expr::call(&prim::PLUS_ZERO_F32, vec![key]),
+        Rep::F64 => Expr::call(&prim::PLUS_ZERO_F64, vec![key]),
+        _ => key,
     }
-    Ok(match join.join_type() {
-        JoinType::Inner => JoinKind::Inner,
-        JoinType::Left => JoinKind::Left,
-        JoinType::Right => JoinKind::Right,
-        JoinType::Full => JoinKind::Full,
-        JoinType::LeftSemi => JoinKind::LeftSemi,
-        JoinType::LeftAnti => JoinKind::LeftAnti,
-        JoinType::RightSemi => JoinKind::RightSemi,
-        JoinType::RightAnti => JoinKind::RightAnti,
-        other => return Err(Declined(format!("a {other} join has no kernel yet"))),
-    })
 }
 
 fn plan_schema(plan: &dyn ExecutionPlan) -> SchemaRef {
