@@ -37,3 +37,16 @@ fn tab_or(at: u32, value: u32) {
         atomicOr(&tab[at], value);
     }
 }
+
+// Three bins of 64 bits: bin i takes what bin i - d held, the first d become zero.
+fn tab_shift_bins(bins: u32, d: u32) {
+    for (var bin = 3u; bin > 0u; bin--) {
+        let to = bins + 2u * (bin - 1u);
+        let keep = bin - 1u >= d;
+        let from_at = select(to, to - 2u * d, keep);
+        let low = tab_get(from_at);
+        let high = tab_get(from_at + 1u);
+        atomicStore(&tab[to], select(0u, low, keep));
+        atomicStore(&tab[to + 1u], select(0u, high, keep));
+    }
+}

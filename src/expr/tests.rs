@@ -1,6 +1,6 @@
 //! For tests: lowered expressions, evaluated by the twin, against DataFusion's own evaluation of
-//! the same SQL on batches of one row: the same value, and an error exactly where DataFusion raises
-//! one.
+//! the same SQL on batches of one row: the same value, and an error exactly where DataFusion
+//! raises one.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -229,7 +229,7 @@ fn random(data_type: &DataType, rng: &mut ChaCha8Rng) -> ScalarValue {
     }
 }
 
-/// The low bits of a number, as any integer type.
+/// The low bits, as any integer type.
 fn integer(data_type: &DataType, number: i64) -> ScalarValue {
     let wide = match data_type {
         DataType::Int8 => i128::from(number as i8),

@@ -166,8 +166,8 @@ pub fn private_fold(aggregation: &Aggregation) -> String {
                 for (bin, name) in ["b0", "b1", "b2"].iter().enumerate() {
                     let _ = writeln!(
                         out,
-                        "        if (d + {bin}u < 3u) {{ \
-                         loc_add64({}u + 2u * (d + {bin}u), {a}.{name}); }}",
+                        "        if (d + {bin}u < 3u) {{\n            \
+                         loc_add64({}u + 2u * (d + {bin}u), {a}.{name});\n        }}",
                         state + 2
                     );
                 }
@@ -339,20 +339,12 @@ pub fn settle(aggregation: &Aggregation, round: u32) -> Option<String> {
                 let (top, bins) = (state + 1, state + 2);
                 let _ = writeln!(
                     out,
-                    "    {{\n        \
-                     let d = tab_get(s + {top}u) - tab_get(s + {shadow}u);\n        \
-                     if (d != 0u) {{\n            \
-                     for (var bin = 3u; bin > 0u; bin--) {{\n                \
-                     let to = s + {bins}u + 2u * (bin - 1u);\n                \
-                     let keep = bin - 1u >= d;\n                \
-                     let at = select(to, to - 2u * d, keep);\n                \
-                     let low = tab_get(at);\n                \
-                     let high = tab_get(at + 1u);\n                \
-                     atomicStore(&tab[to], select(0u, low, keep));\n                \
-                     atomicStore(&tab[to + 1u], select(0u, high, keep));\n            \
-                     }}\n            \
-                     atomicStore(&tab[s + {shadow}u], tab_get(s + {top}u));\n        \
-                     }}\n    }}"
+                    "    if (tab_get(s + {top}u) != tab_get(s + {shadow}u)) {{\n        \
+                     tab_shift_bins(s + {bins}u, tab_get(s + {top}u) - tab_get(s + {shadow}u));\n"
+                );
+                let _ = writeln!(
+                    out,
+                    "        atomicStore(&tab[s + {shadow}u], tab_get(s + {top}u));\n    }}"
                 );
             }
             _ => {}
