@@ -158,25 +158,36 @@ fn retail() {
 fn air() {
     same_on_both_sides(
         "beijing_air/csv",
-        "CREATE EXTERNAL TABLE raw (no BIGINT, year INT, month INT, day INT, hour INT, pm25 VARCHAR,
-           pm10 VARCHAR, so2 VARCHAR, no2 VARCHAR, co VARCHAR, o3 VARCHAR, temp VARCHAR,
-           pres VARCHAR, dewp VARCHAR, rain VARCHAR, wd VARCHAR, wspm VARCHAR, station VARCHAR)
+        "CREATE EXTERNAL TABLE raw (\"No\" BIGINT, year INT, month INT, day INT, hour INT,
+           \"PM2.5\" VARCHAR, \"PM10\" VARCHAR, \"SO2\" VARCHAR, \"NO2\" VARCHAR, \"CO\" VARCHAR,
+           \"O3\" VARCHAR, \"TEMP\" VARCHAR, \"PRES\" VARCHAR, \"DEWP\" VARCHAR, \"RAIN\" VARCHAR,
+           wd VARCHAR, \"WSPM\" VARCHAR, station VARCHAR)
          STORED AS CSV LOCATION '{data}/' OPTIONS ('format.has_header' 'true');
-         CREATE VIEW air AS SELECT no, year, month, day, hour, station, nullif(wd, 'NA') AS wd,
-           CAST(nullif(pm25, 'NA') AS DOUBLE) AS pm25, CAST(nullif(temp, 'NA') AS DOUBLE) AS temp,
-           CAST(nullif(co, 'NA') AS BIGINT) AS co, CAST(nullif(rain, 'NA') AS DOUBLE) AS rain
+         CREATE VIEW air AS SELECT year, month, day, hour, station, nullif(wd, 'NA') AS wd,
+           CAST(nullif(\"PM2.5\", 'NA') AS DOUBLE) AS pm25,
+           CAST(nullif(\"TEMP\", 'NA') AS DOUBLE) AS temp,
+           CAST(nullif(\"CO\", 'NA') AS BIGINT) AS co,
+           CAST(nullif(\"RAIN\", 'NA') AS DOUBLE) AS rain
          FROM raw;",
         &[
-            (5, "SELECT station, count(*), count(pm25), avg(pm25), max(pm25), min(temp) FROM air
-                 GROUP BY station"),
+            (
+                5,
+                "SELECT station, count(*), count(pm25), avg(pm25), max(pm25), min(temp) FROM air
+                 GROUP BY station",
+            ),
             (16, "SELECT wd, count(*), avg(pm25), sum(co) FROM air GROUP BY wd"),
             (1, "SELECT count(*), sum(rain), max(co) FROM air WHERE temp < 0 AND pm25 > 200"),
-            (48, "SELECT year, month, avg(temp), sum(rain), count(co) FROM air
-                  WHERE station IN ('Dingling', 'Huairou') GROUP BY year, month"
-                 ),
-            (1, "SELECT count(*), sum(a.co - b.co) FROM air a JOIN air b
+            (
+                48,
+                "SELECT year, month, avg(temp), sum(rain), count(co) FROM air
+                  WHERE station IN ('Dingling', 'Huairou') GROUP BY year, month",
+            ),
+            (
+                1,
+                "SELECT count(*), sum(a.co - b.co) FROM air a JOIN air b
                  ON a.year = b.year AND a.month = b.month AND a.day = b.day AND a.hour = b.hour
-                 WHERE a.station = 'Dingling' AND b.station = 'Wanliu' AND a.pm25 > b.pm25"),
+                 WHERE a.station = 'Dingling' AND b.station = 'Wanliu' AND a.pm25 > b.pm25",
+            ),
         ],
     );
 }
