@@ -26,11 +26,10 @@ use crate::trace;
 /// holds one more while this is full: three submits in flight, enough to hide the host's part.
 const FLIGHTS_WAITING: usize = 1;
 
-/// How long one wait may take before the poller looks whether the context still lives.
-const WAIT: Duration = Duration::from_millis(200);
-
-/// Waits after which a submit is said to be late, in the log.
-const LATE_WAITS: u32 = 50;
+/// How long one wait may take before the submit is said to be late, in the log. Long, since wgpu 30
+/// panics where a wait times out while a submit on the other thread finds the queue empty
+/// (`Device::maintain` compares an index it read before with what has ended since).
+const WAIT: Duration = Duration::from_secs(30);
 
 type Answer = oneshot::Sender<Result<Completed, DeviceError>>;
 
@@ -238,7 +237,6 @@ impl Crew {
         index: &wgpu::SubmissionIndex,
         mapped: Option<&mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>>,
     ) -> Result<(), DeviceError> {
-        let mut waits = 0;
         loop {
             let poll =
                 wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(WAIT) };
@@ -247,10 +245,7 @@ impl Crew {
             if progress == Progress::Reached {
                 break;
             }
-            waits += 1;
-            if waits == LATE_WAITS {
-                tracing::warn!(seconds = 10, "a submit is still running on the device");
-            }
+            tracing::warn!(seconds = WAIT.as_secs(), "a submit is still running on the device");
         }
         let Some(mapped) = mapped else { return Ok(()) };
         // Another thread's poll may have taken the callback and be about to call it.

@@ -6,7 +6,7 @@
 //! repository (`support::shared_data`).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::DataType;
 use datafusion::parquet::arrow::ArrowWriter;
@@ -20,13 +20,15 @@ use super::support::{Answer, engine, engine_on, rows, run, shared_data};
 /// Rows of a part, and so of a row group: small enough that several are read at a time.
 const PART_ROWS: u64 = 1 << 18;
 
-/// The folder with the eight tables at scale 1; made at the first call.
+/// The folder with the eight tables at scale 1; made at the first call, which others wait for.
 fn data() -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _making = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let folder = PathBuf::from("target/tpch/1");
     if folder.is_dir() {
         return folder;
     }
-    // Made aside and moved when complete, for tests that start at the same time.
+    // Made aside and moved when complete, for other processes.
     let made = folder.with_extension(std::process::id().to_string());
     std::fs::create_dir_all(&made).unwrap();
     for name in tpch::NAMES {
