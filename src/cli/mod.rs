@@ -14,6 +14,7 @@ mod output;
 mod pipeline;
 mod prompt;
 mod script;
+mod waiting;
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

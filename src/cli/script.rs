@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::args::Sql;
 use super::failure::{Failure, Outcome, describe};
 use super::output::Output;
+use super::waiting::Waiting;
 use crate::error::Error;
 use crate::sql::{self, Engine, Statement};
 
@@ -58,9 +59,10 @@ pub async fn run_statement(
     statement: Statement,
     output: &mut Output,
 ) -> Result<u64, Stopped> {
+    let waiting = Waiting::begin();
     match engine.execute(statement).await.map_err(Stopped::By)? {
         sql::Outcome::Done => Ok(0),
-        sql::Outcome::Rows(stream) => output.write(stream).await,
+        sql::Outcome::Rows(stream) => output.write(waiting.until_first(stream)).await,
     }
 }
 
