@@ -31,4 +31,5 @@ pub mod record;
 pub mod device;
 pub mod trace;
 pub mod config;
+pub mod fault;
 pub mod error;

@@ -163,6 +163,12 @@ pub struct Run {
     /// Where offsets and open windows are kept between runs
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
+    /// Forgets the state of earlier runs (after asking); stored history and results stay
+    #[arg(long)]
+    pub start_fresh: bool,
+    /// With --start-fresh: does not ask
+    #[arg(long, requires = "start_fresh")]
+    pub yes: bool,
     /// Reads bounded sources to their end, closes all windows, exits
     #[arg(long)]
     pub until_end: bool,

@@ -15,6 +15,7 @@ pub async fn run(arguments: Run) -> Outcome {
         options: arguments.device.options(),
         pipeline: arguments.pipeline,
         state: arguments.state,
+        start_fresh: arguments.start_fresh,
         until_end: arguments.until_end,
         metrics: arguments.metrics,
     };

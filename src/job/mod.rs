@@ -3,31 +3,31 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
-use futures::future::try_join_all;
 use tokio::sync::watch;
 
 use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting};
-use crate::stream::continuous::Continuous;
 use crate::stream::definition::Stream;
-use crate::stream::epoch::{Query, Reading, Tuning};
-use crate::stream::shape::{Shape, shape};
+use crate::stream::emit::Emit;
+use crate::stream::epoch::{Runner, Tuning};
+use crate::stream::graph::Graph;
+use crate::stream::query::Query;
 use crate::stream::sink::Writer;
-use crate::stream::store::Store;
 
 /// What `thalweg run` was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct RunOptions {
     /// The file of statements.
     pub pipeline: PathBuf,
-    /// The state folder. Rejected rows are kept there; recovery comes with the deep engine.
+    /// The state folder: what the pipeline has done, and what its queries keep.
     pub state: Option<PathBuf>,
+    /// Forget the state of earlier runs.
+    pub start_fresh: bool,
     /// Read every source to its end, close all windows, return.
     pub until_end: bool,
     /// Where to serve metrics.
@@ -56,17 +56,22 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
     }
     let text = std::fs::read_to_string(&options.pipeline);
     let text = text.map_err(|error| told(Error::User(error.to_string())))?;
-    let engine = Engine::new(options.options)?.with_state(options.state);
+    let stem = options.pipeline.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let engine = Engine::new(options.options)?.with_state(options.state.clone());
     let statements = engine.parse(&text).map_err(told)?;
-    let stem = options.pipeline.file_stem().unwrap_or_default().to_string_lossy();
     let mut pipeline = Pipeline {
         engine,
-        stem: stem.into_owned(),
+        stem,
+        path: options.pipeline,
+        state: options.state,
+        passing: None,
+        start_fresh: options.start_fresh,
         until_end: options.until_end,
         stop: stop_signal()?,
-        queries: BTreeMap::new(),
+        runner: None,
+        queries: Vec::new(),
         inserts: BTreeMap::new(),
-        stored: BTreeSet::new(),
+        read: BTreeSet::new(),
     };
     for statement in statements {
         let line = statement.line;
@@ -81,8 +86,13 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
             return Ok(());
         }
     }
-    pipeline.drain().await
+    let drained = pipeline.drain().await;
+    pipeline.forget();
+    drained
 }
+
+/// Where state folders are kept, by the pipeline's name.
+const STATE: &str = "thalweg-state";
 
 /// True from the first SIGINT or SIGTERM on.
 fn stop_signal() -> Result<watch::Receiver<bool>> {
@@ -107,26 +117,35 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
 struct Pipeline {
     engine: Engine,
     stem: String,
+    /// The file of statements.
+    path: PathBuf,
+    /// The state folder that was asked for.
+    state: Option<PathBuf>,
+    /// The state folder of this run, where nothing outlasts it.
+    passing: Option<PathBuf>,
+    start_fresh: bool,
     until_end: bool,
     stop: watch::Receiver<bool>,
-    /// Continuous queries that have not begun, by stream.
-    queries: BTreeMap<String, Vec<Query>>,
+    /// From the first reading on.
+    runner: Option<Runner>,
+    /// Continuous queries that have not begun.
+    queries: Vec<Query>,
     /// INSERTs so far, by sink.
     inserts: BTreeMap<String, usize>,
-    /// Streams whose log has been stored to its end.
-    stored: BTreeSet<String>,
+    /// Streams whose log has been read in this run.
+    read: BTreeSet<String>,
 }
 
 impl Pipeline {
     async fn statement(&mut self, statement: Statement, results: &mut dyn Results) -> Result<()> {
         if let Some(insert) = self.engine.insert(&statement).await?
-            && let Some(shape) = shape(&insert.plan)?
+            && self.continuous(insert).await?
         {
-            return self.continuous(insert, &shape).await;
+            return Ok(());
         }
         if let Kind::Drop { name, .. } = &statement.kind
             && !self.until_end
-            && self.queries.contains_key(name)
+            && self.reads(name)
         {
             return Err(Error::User(format!("stream {name} is read by an INSERT above")));
         }
@@ -148,25 +167,41 @@ impl Pipeline {
         }
     }
 
-    async fn continuous(&mut self, insert: Insert, shape: &Shape) -> Result<()> {
-        let Insert { sink, plan } = insert;
-        if self.until_end
-            && let Err(reason) = shape.stream.connector.bounded()
-        {
-            return Err(Error::User(format!("stream {}: {reason}", shape.stream.name)));
-        }
-        let plan = Continuous::plan(&self.engine.context, &plan, shape).await?;
-        let pipeline = self.name();
-        let inserts = self.inserts.entry(sink.name.clone()).or_default();
-        let writer = Writer { pipeline, sink: sink.name.clone(), insert: *inserts };
-        *inserts += 1;
-        let open = sink.connector.open(writer, &plan.schema).await?;
-        let query = Query::new(sink.name.clone(), plan, open).await?;
-        self.queries.entry(shape.stream.name.clone()).or_default().push(query);
-        Ok(())
+    /// Whether an INSERT that has not begun reads a stream.
+    fn reads(&self, stream: &str) -> bool {
+        let mut streams = self.queries.iter().flat_map(|query| &query.graph.streams);
+        streams.any(|known| known.name == stream)
     }
 
-    /// What the pipeline's places are known by.
+    /// Takes a query that reads streams; answers false for others.
+    async fn continuous(&mut self, insert: Insert) -> Result<bool> {
+        let Insert { sink, plan } = insert;
+        let emit = Emit::default();
+        let Some(graph) = Graph::new(&self.engine.context, &plan, emit).await? else {
+            return Ok(false);
+        };
+        for stream in &graph.streams {
+            self.ends(stream)?;
+        }
+        let pipeline = self.name();
+        let inserts = self.inserts.entry(sink.name.clone()).or_default();
+        let writer = Writer { pipeline, sink: sink.name.clone(), insert: *inserts, keys: None };
+        *inserts += 1;
+        self.queries.push(Query::open(graph, sink.connector.as_ref(), writer).await?);
+        Ok(true)
+    }
+
+    /// Errors: a stream without an end in a run to the end.
+    fn ends(&self, stream: &Stream) -> Result<()> {
+        match stream.connector.bounded() {
+            Err(reason) if self.until_end => {
+                Err(Error::User(format!("stream {}: {reason}", stream.name)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What the pipeline's epochs are known by.
     fn name(&self) -> String {
         match self.engine.sql_options().pipeline {
             name if name.is_empty() => self.stem.clone(),
@@ -176,35 +211,89 @@ impl Pipeline {
 
     /// Reads the streams for the queries so far and for stores: to the end, or until stopped.
     async fn drain(&mut self) -> Result<()> {
-        let set = self.engine.sql_options();
-        if set.epoch_rows == 0 {
-            return Err(Error::User("thalweg.epoch_rows = 0: an epoch has rows".to_string()));
-        }
-        let wait = Duration::from_millis(set.epoch_ms);
-        let tuning = Tuning { rows: set.epoch_rows, wait, until_end: self.until_end };
-        let mut readings = Vec::new();
+        let queries = std::mem::take(&mut self.queries);
+        let mut streams = Vec::new();
         for stream in self.engine.streams() {
-            let queries = self.queries.remove(&stream.name).unwrap_or_default();
-            let store = self.store(&stream).await?;
-            if !queries.is_empty() || store.is_some() {
-                readings.push(Reading { stream, queries, store, tuning });
+            let wanted = queries.iter().flat_map(|query| &query.graph.streams);
+            let wanted = wanted.map(|stream| &stream.name).any(|name| *name == stream.name);
+            let stored = stream.store.is_some() && !self.read.contains(&stream.name);
+            if wanted || stored {
+                self.ends(&stream)?;
+                self.read.insert(stream.name.clone());
+                streams.push(stream);
             }
         }
-        let readings = readings.into_iter().map(|reading| reading.run(self.stop.clone()));
-        try_join_all(readings).await?;
-        Ok(())
+        if streams.is_empty() {
+            return Ok(());
+        }
+        let tuning = self.tuning()?;
+        let (name, mut stop) = (self.name(), self.stop.clone());
+        let folder = self.folder();
+        let runner = match &mut self.runner {
+            Some(runner) => runner,
+            none => {
+                let (folder, passing) = folder;
+                self.passing = passing.then(|| folder.clone());
+                let mut runner = Runner::open(&self.engine.context, folder, name, tuning)?;
+                if self.start_fresh {
+                    runner.start_fresh()?;
+                }
+                none.insert(runner)
+            }
+        };
+        runner.run(streams, queries, tuning, &mut stop).await
     }
 
-    /// The store of a stream whose log has not been stored in this run.
-    async fn store(&mut self, stream: &Arc<Stream>) -> Result<Option<Store>> {
-        if stream.store.is_none() || !self.stored.insert(stream.name.clone()) {
-            return Ok(None);
+    /// The state folder, and whether it is of no use after this run: results on the console only
+    /// are given again by the next.
+    fn folder(&self) -> (PathBuf, bool) {
+        if let Some(folder) = &self.state {
+            return (folder.clone(), false);
         }
-        if self.until_end
-            && let Err(reason) = stream.connector.bounded()
-        {
-            return Err(Error::User(format!("stream {}: {reason}", stream.name)));
+        if !self.engine.keeps() {
+            let name = format!("thalweg-{}-{}", self.stem, std::process::id());
+            return (std::env::temp_dir().join(name), true);
         }
-        Store::open(stream, &self.name()).await
+        let named = self.engine.sql_options().pipeline;
+        let name = match named.is_empty() {
+            false => named,
+            // Files of the same name in other places are other pipelines.
+            true => {
+                let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+                format!("{}-{:08x}", self.stem, fnv(path.as_os_str().as_encoded_bytes()))
+            }
+        };
+        (PathBuf::from(STATE).join(name), false)
     }
+
+    /// Removes what is of no use after this run.
+    fn forget(&mut self) {
+        self.runner = None;
+        if let Some(folder) = self.passing.take() {
+            let _ = std::fs::remove_dir_all(folder); // in the system's folder for such files
+        }
+    }
+
+    fn tuning(&self) -> Result<Tuning> {
+        let set = self.engine.sql_options();
+        if set.epoch_rows == 0 || set.batch_rows == 0 {
+            return Err(Error::User(
+                "thalweg.epoch_rows and thalweg.batch_rows: one row at least".to_string(),
+            ));
+        }
+        Ok(Tuning {
+            batch_rows: set.batch_rows,
+            rows: set.epoch_rows,
+            commit: Duration::from_millis(set.epoch_ms),
+            latency: Duration::from_millis(set.latency_ms),
+            snapshot: Duration::from_millis(set.snapshot_ms),
+            until_end: self.until_end,
+        })
+    }
+}
+
+/// The 32-bit FNV-1a hash (Fowler, Noll, Vo).
+fn fnv(bytes: &[u8]) -> u32 {
+    let step = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    bytes.iter().fold(0x811c_9dc5, step)
 }

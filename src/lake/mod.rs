@@ -10,15 +10,22 @@ mod factory;
 mod types;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::execution::context::SessionState;
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake::kernel::transaction::{
+    CommitBuilder, CommitConflictError, CommitProperties, TransactionError,
+};
 use deltalake::kernel::{Action, Add, StructType, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::writer::{DeltaWriter, RecordBatchWriter};
 use deltalake::{DeltaTable, DeltaTableError};
+use futures::TryStreamExt;
+use object_store::ObjectStoreExt;
 use url::Url;
 
 use crate::error::{Error, Result};
@@ -48,7 +55,7 @@ impl Table {
     /// Errors: a table that is there with other columns; types that Delta does not have.
     pub async fn open_or_create(path: &str, schema: &SchemaRef) -> Result<Self> {
         let wanted = types::delta(path, schema)?;
-        let (url, folder) = location(path)?;
+        let (url, folder) = location(path, true)?;
         let failed = |error| failed(path, error);
         let mut table = DeltaTable::try_from_url(url).await.map_err(failed)?;
         if table.version().is_none() {
@@ -63,6 +70,43 @@ impl Table {
         Ok(Self { name: path.to_string(), table, schema: wanted, folder })
     }
 
+    /// Opens the table that is at a path or URL, at its newest version; `None` where there is none.
+    pub async fn open(path: &str) -> Result<Option<Self>> {
+        let (url, folder) = location(path, false)?;
+        if folder.as_ref().is_some_and(|folder| !folder.join("_delta_log").is_dir()) {
+            return Ok(None);
+        }
+        let failed = |error| failed(path, error);
+        let table = DeltaTable::try_from_url(url).await.map_err(failed)?;
+        if table.version().is_none() {
+            return Ok(None);
+        }
+        let schema = table.snapshot().map_err(failed)?.snapshot().arrow_schema();
+        Ok(Some(Self { name: path.to_string(), table, schema, folder }))
+    }
+
+    /// The version that is open.
+    pub fn version(&self) -> i64 {
+        self.table.version().map_or(-1, |version| version as i64)
+    }
+
+    /// The columns as they are stored.
+    pub fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The rows of the version that is open.
+    pub async fn provider(&self, session: &dyn Session) -> Result<Arc<dyn TableProvider>> {
+        let failed = |error| failed(&self.name, error);
+        self.table.update_datafusion_session(session).map_err(failed)?;
+        let mut builder = self.table.table_provider();
+        if let Some(state) = session.as_any().downcast_ref::<SessionState>() {
+            builder = builder.with_session(Arc::new(state.clone()));
+        }
+        let provider = builder.await.map_err(|error| self::failed(&self.name, error.into()))?;
+        Ok(provider)
+    }
+
     /// How far the commits of `application` reach; `None` before the first.
     pub async fn reached(&self, application: &str) -> Result<Option<i64>> {
         let snapshot = self.table.snapshot().map_err(|error| failed(&self.name, error))?;
@@ -71,12 +115,22 @@ impl Table {
         version.map_err(|error| failed(&self.name, error))
     }
 
-    /// Appends rows in one commit that reaches this far for each application.
+    /// Appends rows in one commit that reaches this far for each application. Without rows the
+    /// commit says only that.
     ///
     /// Errors: disk full, another writer of the same application; nothing is visible then.
     pub async fn append(&mut self, rows: &[RecordBatch], reached: &[(String, i64)]) -> Result<()> {
         let rows: Vec<RecordBatch> = rows.iter().map(|b| self.cast(b)).collect::<Result<_>>()?;
-        self.commit(rows, reached).await.map_err(|error| failed(&self.name, error))?;
+        self.commit(rows, reached).await.map_err(|error| match error {
+            DeltaTableError::Transaction {
+                source:
+                    TransactionError::CommitConflict(CommitConflictError::ConcurrentTransaction),
+            } => Error::User(format!(
+                "the Delta table '{}': another run of this pipeline writes to it: only one may",
+                self.name
+            )),
+            other => failed(&self.name, other),
+        })?;
         let Some(folder) = &self.folder else { return Ok(()) };
         let log = folder.join("_delta_log");
         let version = self.table.version().unwrap_or_default();
@@ -84,16 +138,51 @@ impl Table {
         sync(&log)
     }
 
+    /// Writes a file beside the data, under `_thalweg/`, where readers of the table do not look.
+    pub async fn put_aside(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
+        let path = aside(Some(name));
+        let wrong = |error: &dyn std::fmt::Display| {
+            Error::User(format!("the Delta table '{}': {path}: {error}", self.name))
+        };
+        let store = self.table.log_store().object_store(None);
+        store.put(&path, bytes.into()).await.map_err(|error| wrong(&error))?;
+        let Some(folder) = &self.folder else { return Ok(()) };
+        sync(&folder.join(path.as_ref()))?;
+        sync(&folder.join(ASIDE))
+    }
+
+    /// The files under `_thalweg/` whose names come after one, in the order of their names.
+    pub async fn aside(&self, after: &str) -> Result<Vec<(String, Vec<u8>)>> {
+        let wrong = |error: object_store::Error| {
+            Error::User(format!("the Delta table '{}': {error}", self.name))
+        };
+        let store = self.table.log_store().object_store(None);
+        let listed: Vec<_> = store.list(Some(&aside(None))).try_collect().await.map_err(wrong)?;
+        let mut files = Vec::new();
+        for object in listed {
+            let name = object.location.filename().unwrap_or_default().to_string();
+            if name.as_str() > after && name.ends_with(".json") {
+                let got = store.get(&object.location).await.map_err(wrong)?;
+                files.push((name, got.bytes().await.map_err(wrong)?.to_vec()));
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
     async fn commit(
         &mut self,
         rows: Vec<RecordBatch>,
         reached: &[(String, i64)],
     ) -> Result<(), DeltaTableError> {
-        let mut writer = RecordBatchWriter::for_table(&self.table)?;
-        for batch in rows {
-            writer.write(batch).await?;
+        let mut adds = Vec::new();
+        if !rows.is_empty() {
+            let mut writer = RecordBatchWriter::for_table(&self.table)?;
+            for batch in rows {
+                writer.write(batch).await?;
+            }
+            adds = writer.flush().await?;
         }
-        let adds = writer.flush().await?;
         if let Some(folder) = &self.folder {
             sync_data(folder, &adds)
                 .map_err(|error| DeltaTableError::generic(error.to_string()))?;
@@ -121,12 +210,19 @@ impl Table {
     }
 }
 
+/// Folder beside the data for what is ours.
+const ASIDE: &str = "_thalweg";
+
+fn aside(name: Option<&str>) -> object_store::path::Path {
+    object_store::path::Path::from_iter([ASIDE].into_iter().chain(name))
+}
+
 fn failed(path: &str, error: DeltaTableError) -> Error {
     Error::User(format!("the Delta table '{path}': {error}"))
 }
 
-/// A table's URL, and its folder on a local disk, which is made if it is not there.
-fn location(path: &str) -> Result<(Url, Option<PathBuf>)> {
+/// A table's URL, and its folder on a local disk, which is made if asked for.
+fn location(path: &str, make: bool) -> Result<(Url, Option<PathBuf>)> {
     let wrong =
         |error: &dyn std::fmt::Display| Error::User(format!("the Delta table '{path}': {error}"));
     let folder = match path.contains("://") {
@@ -139,9 +235,16 @@ fn location(path: &str) -> Result<(Url, Option<PathBuf>)> {
             }
         }
     };
+    if make {
+        std::fs::create_dir_all(&folder).map_err(|error| wrong(&error))?;
+    }
     // Without `..` and links: object stores take paths by their letters.
-    std::fs::create_dir_all(&folder).map_err(|error| wrong(&error))?;
-    let folder = folder.canonicalize().map_err(|error| wrong(&error))?;
+    let folder = match folder.canonicalize() {
+        Err(error) if !make && error.kind() == std::io::ErrorKind::NotFound => {
+            std::path::absolute(&folder).map_err(|error| wrong(&error))?
+        }
+        folder => folder.map_err(|error| wrong(&error))?,
+    };
     let url = Url::from_directory_path(&folder).map_err(|()| wrong(&"not a path"))?;
     Ok((url, Some(folder)))
 }

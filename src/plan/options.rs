@@ -23,10 +23,16 @@ extensions_options! {
         pub group_entries: usize, default = SlotLimits::default().group_entries as usize
         /// Name of the pipeline whose tables and state are meant.
         pub pipeline: String, default = String::new()
+        /// Rows of a stream that queries are given at once, at most.
+        pub batch_rows: usize, default = 65_536
         /// Rows of a streaming epoch at most.
-        pub epoch_rows: usize, default = 65536
-        /// How long an epoch that is not full waits for more rows, in milliseconds.
+        pub epoch_rows: usize, default = 1_048_576
+        /// How long an epoch lasts at most before it is committed, in milliseconds.
         pub epoch_ms: u64, default = 1000
+        /// How long rows of a live stream wait for more before they are processed, in milliseconds.
+        pub latency_ms: u64, default = 20
+        /// How often the state of queries is written to the disk, in milliseconds.
+        pub snapshot_ms: u64, default = 10_000
     }
 }
 

@@ -14,7 +14,7 @@ use super::parse::{CreateStream, WatermarkClause};
 use super::token::place;
 use crate::error::{Error, Result};
 use crate::stream::definition::Stream;
-use crate::stream::log::WATERMARK;
+use crate::stream::log::HIDDEN;
 use crate::stream::watermark::EventTime;
 use crate::stream::window::nanoseconds;
 
@@ -27,10 +27,10 @@ pub async fn stream(
     let schema = schema(context, &create.name, &create.columns).await?;
     let watermark = create.watermark.as_ref();
     let watermark = watermark.map(|clause| event_time(context, &schema, clause)).transpose()?;
-    let interval = |text: &str| {
+    let interval = |name: &str, text: &str| {
         let sql = format!("INTERVAL '{}'", text.replace('\'', "''"));
         let expr = context.state().create_logical_expr(&sql, &DFSchema::empty())?;
-        microseconds("max_advance", &expr)
+        microseconds(name, &expr)
     };
     Stream::new(create.name, schema, watermark, create.options, folder, interval)
 }
@@ -56,8 +56,8 @@ async fn schema(context: &SessionContext, name: &str, columns: &[ColumnDef]) -> 
         _ => field.as_ref().clone(),
     });
     let fields: Vec<Field> = fields.collect();
-    if let Some(field) = fields.iter().find(|field| field.name() == WATERMARK) {
-        return Err(user(format!("the name {} is taken for the watermark", field.name())));
+    if let Some(field) = fields.iter().find(|field| HIDDEN.contains(&field.name().as_str())) {
+        return Err(user(format!("the log has a column {} of its own", field.name())));
     }
     Ok(Arc::new(Schema::new(fields)))
 }

@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::plan::{SqlOptions, files};
 use crate::stream::definition::Stream;
 use crate::stream::sink::{SinkDefinition, Writer};
-use crate::stream::table::StreamTable;
+use crate::stream::table::{LATE, StreamTable, View};
 use crate::stream::window;
 
 pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
@@ -123,6 +123,12 @@ impl Engine {
         self.streams.read().values().cloned().collect()
     }
 
+    /// Whether a stream or a sink so far keeps anything beyond a run.
+    pub fn keeps(&self) -> bool {
+        let stored = self.streams.read().values().any(|stream| stream.store.is_some());
+        stored || self.sinks.read().values().any(|sink| sink.connector.keeps())
+    }
+
     /// The SQL options in force.
     pub fn sql_options(&self) -> SqlOptions {
         SqlOptions::of(self.context.state().config_options())
@@ -167,7 +173,8 @@ impl Engine {
     async fn insert_batch(&self, sink: &SinkDefinition, plan: LogicalPlan) -> Result<Outcome> {
         let frame = self.context.execute_logical_plan(plan).await?;
         let schema = Arc::new(frame.schema().as_arrow().clone());
-        let writer = Writer { pipeline: "sql".to_string(), sink: sink.name.clone(), insert: 0 };
+        let (pipeline, name) = ("sql".to_string(), sink.name.clone());
+        let writer = Writer { pipeline, sink: name, insert: 0, keys: None };
         let mut sink = sink.connector.open(writer, &schema).await?;
         let rows = frame.collect().await?;
         if rows.iter().any(|batch| batch.num_rows() > 0) {
@@ -216,8 +223,12 @@ impl Engine {
             };
         }
         let stream = Arc::new(define::stream(&self.context, create, self.folder.clone()).await?);
-        let table = Arc::new(StreamTable::new(stream.clone()));
+        let table = Arc::new(StreamTable::new(stream.clone(), View::Rows));
         self.context.register_table(name.as_str(), table)?;
+        if stream.watermark.is_some() {
+            let late = Arc::new(StreamTable::new(stream.clone(), View::Late));
+            self.context.register_table(format!("{name}{LATE}"), late)?;
+        }
         self.streams.write().insert(name, stream);
         Ok(Outcome::Done)
     }
@@ -243,6 +254,7 @@ impl Engine {
         };
         if known && object == Object::Stream {
             self.context.deregister_table(name)?;
+            self.context.deregister_table(format!("{name}{LATE}"))?;
         }
         match known || if_exists {
             true => Ok(Outcome::Done),

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use parking_lot::RwLock;
 
+use super::log::Start;
 use super::settings::Settings;
 use super::source::{self, Connector};
 use super::watermark::EventTime;
@@ -36,10 +40,29 @@ pub struct Stream {
     pub store: Option<String>,
     /// How many seconds of event time pass in one second; `None` reads as fast as it goes.
     pub pace: Option<f64>,
+    /// Where the log begins for a pipeline that has not read it before.
+    pub begin: Begin,
+    /// A partition without rows for this long lets its watermark go.
+    pub idle_timeout: Option<Duration>,
+    /// What the pipeline knows of each partition's log, as a reading from its first row needs it.
+    recorded: RwLock<Vec<Start>>,
+}
+
+/// The option `start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Begin {
+    /// With the first row there is: of the history, then of the source.
+    #[default]
+    Earliest,
+    /// Behind the rows there are.
+    Latest,
+    /// With the first row whose event time is not before this, in microseconds.
+    At(i64),
 }
 
 impl Stream {
-    /// A stream from its options. `interval` reads `max_advance`, in microseconds.
+    /// A stream from its options. `interval` reads those that are intervals, by their names, in
+    /// microseconds.
     ///
     /// Errors: unknown connectors and options, with those there are; a watermark on a column that
     /// is no TIMESTAMP.
@@ -49,7 +72,7 @@ impl Stream {
         watermark: Option<EventTime>,
         options: BTreeMap<String, String>,
         folder: PathBuf,
-        interval: impl Fn(&str) -> Result<i64>,
+        interval: impl Fn(&str, &str) -> Result<i64>,
     ) -> Result<Self> {
         let mut settings = Settings::new(format!("stream {name}"), options);
         let connector = source::connector(&mut settings, &schema)?;
@@ -62,13 +85,16 @@ impl Stream {
         if pace.is_some_and(|pace: f64| !(pace > 0.0 && pace.is_finite())) {
             return Err(settings.error("pace is more than nothing"));
         }
-        let max_advance_us = match settings.text("max_advance") {
-            None => None,
-            Some(text) => Some(
-                interval(&text)
-                    .map_err(|error| settings.error(format!("max_advance = '{text}': {error}")))?,
-            ),
+        let mut length = |name: &'static str| match settings.text(name) {
+            None => Ok(None),
+            Some(text) => interval(name, &text)
+                .map(Some)
+                .map_err(|error| settings.error(format!("{name} = '{text}': {error}"))),
         };
+        let max_advance_us = length("max_advance")?;
+        let idle_timeout =
+            length("idle_timeout")?.map(|us| Duration::from_micros(us.unsigned_abs()));
+        let begin = begin(&mut settings)?;
         settings.finish()?;
         let watermark = match (watermark, max_advance_us) {
             (None, Some(_)) => {
@@ -81,21 +107,68 @@ impl Stream {
             }
         };
         if let Some(rule) = &watermark {
-            let field = schema.field(rule.column);
-            if !matches!(field.data_type(), DataType::Timestamp(TimeUnit::Microsecond, _)) {
-                return Err(Error::User(format!(
-                    "stream {name}: the watermark's column {} is {}, not a TIMESTAMP",
-                    field.name(),
-                    field.data_type()
-                )));
-            }
+            is_time(&name, schema.field(rule.column))?;
         }
-        if watermark.is_none() && pace.is_some() {
+        let timed = [
+            ("pace", pace.is_some()),
+            ("idle_timeout", idle_timeout.is_some()),
+            ("start", matches!(begin, Begin::At(_))),
+        ];
+        if let (None, Some((option, _))) = (&watermark, timed.iter().find(|(_, given)| *given)) {
             return Err(Error::User(format!(
-                "stream {name}: pace goes by the event time: say which with WATERMARK FOR"
+                "stream {name}: {option} goes by the event time: say which with WATERMARK FOR"
             )));
         }
         let rejects = folder.join(format!("{name}.rejected.jsonl"));
-        Ok(Self { name, schema, watermark, connector, on_error, rejects, store, pace })
+        let recorded = RwLock::default();
+        Ok(Self {
+            name,
+            schema,
+            watermark,
+            connector,
+            on_error,
+            rejects,
+            store,
+            pace,
+            begin,
+            idle_timeout,
+            recorded,
+        })
+    }
+
+    /// What a reading of every partition from its first row is to know.
+    pub fn recorded(&self) -> Vec<Start> {
+        self.recorded.read().clone()
+    }
+
+    /// Tells later readings from the first row what a pipeline has recorded.
+    pub fn record(&self, starts: Vec<Start>) {
+        *self.recorded.write() = starts;
+    }
+}
+
+/// Errors: a column that no watermark can follow.
+fn is_time(stream: &str, field: &Field) -> Result<()> {
+    match field.data_type() {
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(()),
+        other => Err(Error::User(format!(
+            "stream {stream}: the watermark's column {} is {other}, not a TIMESTAMP",
+            field.name()
+        ))),
+    }
+}
+
+fn begin(settings: &mut Settings) -> Result<Begin> {
+    let Some(text) = settings.text("start") else { return Ok(Begin::Earliest) };
+    match text.to_ascii_lowercase().as_str() {
+        "earliest" | "history" => Ok(Begin::Earliest),
+        "latest" => Ok(Begin::Latest),
+        _ => match string_to_timestamp_nanos(&text) {
+            Ok(ns) => Ok(Begin::At(ns.div_euclid(1_000))),
+            Err(_) => Err(settings.error(format!(
+                "start = '{text}': history, earliest, latest or a timestamp such as \
+                 '2026-01-31T12:00:00' is wanted"
+            ))),
+        },
     }
 }

@@ -1,262 +1,485 @@
-//! One reading of a stream: epochs of rows, each stored, then given to every query over the
-//! stream, whose results go to their sinks. Where an epoch ends decides when results come, never
-//! what they are.
+//! A pipeline's run: epochs of rows, each recorded, then stored, then given to every query. Where
+//! an epoch ends decides when results come, never what they are.
+//!
+//! ```text
+//!  rows, in batches ──► every query ──► provisional results (console)
+//!  commit:  record on the disk ──► store ──► results (Delta, files) ──► now and then a snapshot
+//! ```
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
-use tokio::sync::watch;
-use tokio::time::Instant;
+use arrow::array::AsArray;
+use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
+use datafusion::prelude::SessionContext;
+use tokio::sync::{Notify, watch};
 
-use super::continuous::Continuous;
-use super::definition::Stream;
-use super::log::{Entry, Log, LogRows};
-use super::sink::Sink;
-use super::state::{Emitted, Windows};
+use super::definition::{Begin, Stream};
+use super::feed::{Feed, Reading};
+use super::graph::{Input, Times};
+use super::journal::{EpochRecord, Journal, Span};
+use super::log::LogRows;
+use super::query::Query;
 use super::store::Store;
 use super::watermark::BEFORE_ALL;
+use super::{definitions, now_us, recovery, snapshot};
 use crate::error::{Error, Result};
 
-/// Rows that are asked of a source at once.
-const READ_ROWS: usize = 8192;
-
-/// How a stream is read. An epoch of 64 Ki rows keeps a device busy and a result within a second; a
-/// commit a second is what a lake bears for long: the defaults of the SQL options.
+/// How streams are read: what the SQL options say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tuning {
+    /// Rows that are given to the queries at once, at most.
+    pub batch_rows: usize,
     /// Rows of an epoch, at most.
     pub rows: usize,
-    /// While it is followed, an epoch that is not full waits this long for more.
-    pub wait: Duration,
-    /// Reads to the end and closes all windows; else the stream is followed.
+    /// An epoch is committed after this long.
+    pub commit: Duration,
+    /// While streams are followed, rows wait at most this long for more.
+    pub latency: Duration,
+    /// How often states are written to the disk.
+    pub snapshot: Duration,
+    /// Reads to the end and closes all windows; else the streams are followed.
     pub until_end: bool,
 }
 
-/// A continuous query with its sink.
-pub struct Query {
-    /// Name of the sink, for reports.
-    pub name: String,
-    plan: Continuous,
-    sink: Box<dyn Sink>,
-    windows: Windows,
-    /// The place that earlier runs reached.
-    reached: Option<i64>,
-    /// Results that earlier runs have written, not written again.
-    skipped: u64,
+/// A pipeline with its state folder, for one run.
+pub struct Runner {
+    pub(super) context: SessionContext,
+    pub(super) journal: Journal,
+    pub(super) pipeline: String,
+    pub(super) tuning: Tuning,
+    pub(super) streams: BTreeMap<String, Arc<Stream>>,
+    pub(super) stores: BTreeMap<String, Store>,
+    pub(super) queries: Vec<Query>,
+    /// What earlier runs have given to sinks is let stand.
+    pub(super) fresh: bool,
+    feeds: Vec<Feed>,
+    ready: Arc<Notify>,
+    saved: Instant,
+    saved_epoch: u64,
+}
+
+/// Rows that are processed together.
+#[derive(Default)]
+struct Batch {
+    rows: BTreeMap<String, Vec<LogRows>>,
+    count: usize,
     late: u64,
 }
 
-impl Query {
-    /// Asks the sink how far it is.
-    pub async fn new(name: String, plan: Continuous, mut sink: Box<dyn Sink>) -> Result<Self> {
-        let reached = sink.reached().await?;
-        Ok(Self { name, plan, sink, windows: Windows::default(), reached, skipped: 0, late: 0 })
-    }
-
-    /// Takes an epoch; the stream's watermark stands after it.
-    async fn epoch(&mut self, rows: &[LogRows], watermark_us: i64) -> Result<()> {
-        let Some(key) = self.plan.window().cloned() else { return self.pass(rows).await };
-        let batches: Vec<RecordBatch> = rows.iter().map(|rows| rows.batch.clone()).collect();
-        self.late += self.plan.late(&batches).await?;
-        let states = self.plan.epoch(batches).await?;
-        self.skipped += self.windows.add(&self.plan, &key, states, self.reached).await?;
-        self.close(watermark_us).await
-    }
-
-    /// A query without windows: its rows go out as they come.
-    async fn pass(&mut self, rows: &[LogRows]) -> Result<()> {
-        let mut batches = Vec::with_capacity(rows.len());
-        for rows in rows {
-            let new = self.reached.unwrap_or(0);
-            let new = BooleanArray::from_unary(&rows.offsets, |offset| offset >= new);
-            self.skipped += (new.len() - new.true_count()) as u64;
-            batches.push(filter_record_batch(&rows.batch, &new)?);
-        }
-        let last = rows.iter().rev().find_map(|rows| rows.offsets.values().last());
-        let out = self.plan.epoch(batches).await?;
-        match last {
-            Some(last) if !out.is_empty() => self.sink.append(&out, Some(last + 1)).await,
-            _ => Ok(()),
-        }
-    }
-
-    /// Emits the windows that end at or before the watermark.
-    async fn close(&mut self, watermark_us: i64) -> Result<()> {
-        let Some(key) = self.plan.window().cloned() else { return Ok(()) };
-        let closed = self.windows.close(&self.plan, &key, watermark_us).await?;
-        let Some(Emitted { batches, end_us }) = closed else { return Ok(()) };
-        if batches.is_empty() {
-            return Ok(()); // HAVING kept none
-        }
-        self.sink.append(&batches, Some(end_us)).await
-    }
-
-    fn report(&self, stream: &str) {
-        let (name, late, skipped) = (&self.name, self.late, self.skipped);
-        if skipped > 0 {
-            let what = "an earlier run of this pipeline has written: not written again";
-            tracing::warn!("sink {name}: {skipped} rows or groups are what {what}");
-        }
-        if late > 0 {
-            let what = "rows came after their window was over and are not in the result";
-            tracing::warn!("stream {stream}, sink {name}: {late} {what}");
-        }
-    }
-}
-
-/// One reading of a stream's log for all its queries and its store.
-pub struct Reading {
-    pub stream: Arc<Stream>,
-    pub queries: Vec<Query>,
-    pub store: Option<Store>,
-    pub tuning: Tuning,
-}
-
-/// Rows of the log that are processed together.
+/// What is read and not committed.
+#[derive(Default)]
 struct Epoch {
-    rows: Vec<LogRows>,
+    /// Rows of streams that are stored.
+    rows: BTreeMap<String, Vec<RecordBatch>>,
     count: usize,
-    watermark_us: i64,
-    ended: bool,
+    time_us: i64,
+    begun: Option<Instant>,
 }
 
-impl Reading {
-    /// Reads until the end, or until told to stop; what was begun is finished and committed.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) -> Result<()> {
-        let mut log = Log::open(&self.stream, !self.tuning.until_end)?;
-        let mut pace = self.stream.pace.map(|pace| Pace::new(pace, &self.stream));
-        let ended = loop {
-            let begun = Instant::now();
-            let limit = pace.as_ref().map_or(self.tuning.rows, |p| p.rows.min(self.tuning.rows));
-            let epoch;
-            (log, epoch) = read(log, limit).await?;
-            if let Some(pace) = &mut pace
-                && !pace.wait(&epoch, &mut stop).await
-            {
-                break false; // these rows are not due, and nobody waits for them any more
-            }
-            self.epoch(&epoch).await?;
-            if epoch.ended {
-                break true;
-            }
-            let rest = match epoch.count < limit && pace.is_none() {
-                true => self.tuning.wait.saturating_sub(begun.elapsed()),
-                false => Duration::ZERO,
-            };
-            if stopped(&mut stop, rest).await {
-                break false;
-            }
-        };
-        if ended && self.tuning.until_end {
-            for query in &mut self.queries {
-                query.close(i64::MAX).await?;
-            }
-        } else if ended {
-            let name = &self.stream.name;
-            tracing::warn!("stream {name} has ended; --until-end closes the windows still open");
-        }
-        log.report();
-        if let Some(store) = &self.store {
-            store.report(&self.stream.name);
-        }
-        self.queries.iter().for_each(|query| query.report(&self.stream.name));
+impl Runner {
+    /// Opens the state folder of a pipeline.
+    ///
+    /// Errors: another run has it open; it is another pipeline's.
+    pub fn open(
+        context: &SessionContext,
+        folder: PathBuf,
+        pipeline: String,
+        tuning: Tuning,
+    ) -> Result<Self> {
+        let journal = Journal::open(&folder, &pipeline)?;
+        let saved_epoch = journal.last();
+        Ok(Self {
+            context: context.clone(),
+            journal,
+            pipeline,
+            tuning,
+            streams: BTreeMap::new(),
+            stores: BTreeMap::new(),
+            queries: Vec::new(),
+            fresh: false,
+            feeds: Vec::new(),
+            ready: Arc::new(Notify::new()),
+            saved: Instant::now(),
+            saved_epoch,
+        })
+    }
+
+    /// Forgets epochs, states and definitions; the stored history and results stay.
+    pub fn start_fresh(&mut self) -> Result<()> {
+        let last = self.journal.last();
+        snapshot::discard(self.journal.folder())?;
+        definitions::discard(self.journal.folder())?;
+        self.journal.start_fresh(&self.pipeline, last)?;
+        self.fresh = true;
         Ok(())
     }
 
-    async fn epoch(&mut self, epoch: &Epoch) -> Result<()> {
-        if epoch.count == 0 {
+    /// Whether anything would be forgotten by `start_fresh`.
+    pub fn has_state(&self) -> bool {
+        !self.journal.records().is_empty()
+    }
+
+    /// Adds streams and queries, brings them to where the others are, then reads: to the end, or
+    /// until told to stop. What was begun is committed.
+    pub async fn run(
+        &mut self,
+        streams: Vec<Arc<Stream>>,
+        queries: Vec<Query>,
+        tuning: Tuning,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<()> {
+        self.tuning = tuning;
+        recovery::join(self, streams, queries).await?;
+        self.open_feeds().await?;
+        let ended = self.read(stop).await?;
+        if ended && self.tuning.until_end {
+            self.close_all().await?;
+        } else if ended {
+            tracing::warn!("every stream has ended; --until-end closes the windows still open");
+        }
+        self.save()?;
+        self.tell_streams();
+        self.report();
+        self.feeds.clear();
+        Ok(())
+    }
+
+    async fn open_feeds(&mut self) -> Result<()> {
+        let follow = !self.tuning.until_end;
+        for stream in self.streams.values() {
+            let state = Some(self.journal.folder().join(&stream.name));
+            let reading = Reading {
+                follow,
+                limit: self.tuning.batch_rows.min(self.tuning.rows),
+                state,
+                ready: self.ready.clone(),
+            };
+            for partition in 0..stream.connector.partitions() {
+                let mut start = self.journal.place(&stream.name, partition);
+                let known = self.journal.knows(&stream.name, partition);
+                if !known && stream.begin != Begin::Earliest {
+                    start = recovery::begin(stream, partition).await?;
+                }
+                let segments = start.place.segments.clone();
+                let mut feed = Feed::open(stream, partition, start, &reading)?;
+                if !known {
+                    feed.adopt(segments);
+                }
+                self.feeds.push(feed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads and commits epochs; answers whether the streams have ended.
+    async fn read(&mut self, stop: &mut watch::Receiver<bool>) -> Result<bool> {
+        let mut epoch = Epoch::default();
+        loop {
+            let left = self.tuning.rows.saturating_sub(epoch.count);
+            let batch = self.gather(left, epoch.begun, stop).await?;
+            if batch.count > 0 {
+                self.process(&mut epoch, batch).await?;
+            }
+            let ended = self.feeds.iter().all(|feed| feed.ended);
+            let over = ended || *stop.borrow();
+            let waited = epoch.begun.is_some_and(|begun| begun.elapsed() >= self.tuning.commit);
+            if over || waited || epoch.count >= self.tuning.rows {
+                self.commit(std::mem::take(&mut epoch)).await?;
+            }
+            if over {
+                return Ok(ended && !*stop.borrow());
+            }
+            if epoch.begun.is_none() {
+                self.idle().await?;
+            }
+        }
+    }
+
+    /// Takes what has been read, of the partition that is farthest behind first; waits for more
+    /// while there is time.
+    async fn gather(
+        &mut self,
+        left: usize,
+        begun: Option<Instant>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Batch> {
+        let limit = left.min(self.tuning.batch_rows).max(1);
+        let (mut batch, mut first) = (Batch::default(), None::<Instant>);
+        loop {
+            while batch.count < limit {
+                let Some((nth, rows)) = self.take()? else { break };
+                let stream = &self.feeds[nth].stream;
+                batch.count += rows.len();
+                batch.late += rows.late(stream);
+                if !rows.is_empty() {
+                    batch.rows.entry(stream.name.clone()).or_default().push(rows);
+                }
+                first.get_or_insert_with(Instant::now);
+            }
+            if batch.count >= limit || *stop.borrow() || self.feeds.iter().all(|feed| feed.ended) {
+                return Ok(batch);
+            }
+            let wait = match self.tuning.until_end {
+                true => self.tuning.commit,
+                false => self.tuning.latency,
+            };
+            let waited = first.map(|first| wait.saturating_sub(first.elapsed()));
+            let commit = begun.map(|begun| self.tuning.commit.saturating_sub(begun.elapsed()));
+            let wait = waited.into_iter().chain(commit).min().unwrap_or(LOOK);
+            if wait.is_zero() {
+                return Ok(batch);
+            }
+            tokio::select! {
+                () = self.ready.notified() => {}
+                () = tokio::time::sleep(wait) => {
+                    if first.is_none() {
+                        return Ok(batch); // nothing came: look at idle partitions
+                    }
+                }
+                () = told(stop) => {}
+            }
+        }
+    }
+
+    /// Rows of the partition that is farthest behind among those that have some.
+    fn take(&mut self) -> Result<Option<(usize, LogRows)>> {
+        let mut order: Vec<usize> = (0..self.feeds.len()).collect();
+        order.sort_by_key(|nth| self.feeds[*nth].watermark());
+        for nth in order {
+            if let Some(rows) = self.feeds[nth].take()? {
+                return Ok(Some((nth, rows)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Gives a batch to every query.
+    async fn process(&mut self, epoch: &mut Epoch, batch: Batch) -> Result<()> {
+        if epoch.begun.is_none() {
+            epoch.begun = Some(Instant::now());
+            epoch.time_us = self.time_us();
+        }
+        epoch.count += batch.count;
+        let mut all: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
+        for (name, rows) in batch.rows {
+            let stream = &self.streams[&name];
+            let rows = rows.iter().map(|rows| rows.batch(stream, epoch.time_us));
+            all.insert(name, rows.collect::<Result<_>>()?);
+        }
+        let number = self.journal.last() + 1;
+        for query in &mut self.queries {
+            let times = times(&self.feeds, query, epoch.time_us);
+            let input = Input { rows: &all, times, late: batch.late > 0 };
+            query.advance(number, &input).await?;
+        }
+        for (name, rows) in all {
+            if self.stores.contains_key(&name) {
+                epoch.rows.entry(name).or_default().extend(rows);
+            }
+        }
+        Ok(())
+    }
+
+    /// When an epoch is processed that begins now: later than the one before.
+    fn time_us(&self) -> i64 {
+        now_us().max(self.journal.last_time_us().saturating_add(1))
+    }
+
+    /// Records an epoch, stores its rows and gives out its results.
+    async fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        let mut streams: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+        for feed in &mut self.feeds {
+            if let Some(span) = feed.cut() {
+                streams.entry(feed.stream.name.clone()).or_default().push(span);
+            }
+        }
+        if streams.is_empty() {
             return Ok(());
         }
-        if let Some(store) = &mut self.store {
-            store.append(&epoch.rows).await?;
+        let number = self.journal.last() + 1;
+        let time_us = match epoch.begun {
+            Some(_) => epoch.time_us,
+            None => self.time_us(),
+        };
+        self.journal.append(EpochRecord {
+            epoch: number,
+            time_us,
+            streams,
+            tables: BTreeMap::new(),
+        })?;
+        crate::fault::point("recorded");
+        self.effects(number, epoch.rows).await
+    }
+
+    /// Brings an epoch that is recorded to stores and sinks.
+    async fn effects(
+        &mut self,
+        number: u64,
+        mut rows: BTreeMap<String, Vec<RecordBatch>>,
+    ) -> Result<()> {
+        for (name, store) in &mut self.stores {
+            let record = self.journal.record(number);
+            let spans = record.and_then(|record| record.streams.get(name));
+            let spans = spans.map(Vec::as_slice).unwrap_or_default();
+            let rows = rows.remove(name).unwrap_or_default();
+            store.append(number, &rows, spans).await?;
+            crate::fault::point("stored");
         }
         for query in &mut self.queries {
-            query.epoch(&epoch.rows, epoch.watermark_us).await?;
+            query.commit(number).await?;
+            crate::fault::point("sunk");
+        }
+        if self.saved.elapsed() >= self.tuning.snapshot {
+            self.save()?;
         }
         Ok(())
     }
-}
 
-/// Reads an epoch off the runtime's threads: sources block.
-async fn read(mut log: Log, limit: usize) -> Result<(Log, Epoch)> {
-    let reading = tokio::task::spawn_blocking(move || {
-        let (mut rows, mut count) = (Vec::new(), 0);
-        let mut ended = false;
-        while count < limit {
-            match log.next(READ_ROWS.min(limit - count))? {
-                Entry::Rows(more) => {
-                    count += more.batch.num_rows();
-                    rows.push(more);
-                }
-                Entry::Idle => break,
-                Entry::End => {
-                    ended = true;
-                    break;
-                }
-            }
+    fn save(&mut self) -> Result<()> {
+        let last = self.journal.last();
+        if last != self.saved_epoch || self.queries.iter().any(|query| query.done != last) {
+            snapshot::write(self.journal.folder(), last, &self.queries)?;
+            crate::fault::point("saved");
         }
-        let watermark = log.stream.watermark.as_ref().map(|rule| log.clock.watermark(rule));
-        let watermark_us = watermark.unwrap_or(BEFORE_ALL);
-        Ok((log, Epoch { rows, count, watermark_us, ended }))
-    });
-    reading.await.map_err(|error| Error::Bug(format!("reading a stream: {error}")))?
-}
-
-/// Waits, or until told to stop; answers whether it was.
-async fn stopped(stop: &mut watch::Receiver<bool>, wait: Duration) -> bool {
-    if !*stop.borrow() && !wait.is_zero() {
-        // An error says that nobody can tell us to stop any more: the wait goes on.
-        let told = async {
-            if stop.wait_for(|stop| *stop).await.is_err() {
-                std::future::pending().await
-            }
-        };
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = told => {}
-        }
-    }
-    *stop.borrow()
-}
-
-/// Holds rows back until they are due: so many seconds of event time in each second.
-struct Pace {
-    pace: f64,
-    /// Index of the event time.
-    column: usize,
-    /// When the first row was, here and in event time (microseconds).
-    begun: Option<(Instant, i64)>,
-    /// Rows to read at once: fewer where one has to wait for them.
-    rows: usize,
-}
-
-impl Pace {
-    fn new(pace: f64, stream: &Stream) -> Self {
-        let column = stream.watermark.as_ref().map_or(0, |rule| rule.column);
-        Self { pace, column, begun: None, rows: 1 }
+        (self.saved, self.saved_epoch) = (Instant::now(), last);
+        Ok(())
     }
 
-    /// Waits for the last of these rows; answers false where it was told to stop.
-    async fn wait(&mut self, epoch: &Epoch, stop: &mut watch::Receiver<bool>) -> bool {
-        let latest = epoch.rows.iter().filter_map(|rows| {
-            let times = rows.batch.column(self.column);
-            let times = times.as_primitive_opt::<TimestampMicrosecondType>()?;
-            arrow::compute::max(times)
-        });
-        let Some(latest) = latest.max() else {
-            // Nothing came: look again soon, but do not spin.
-            return epoch.ended || !stopped(stop, Duration::from_millis(50)).await;
+    /// Partitions that have been idle for too long let their watermark go: to where the others
+    /// are, or, with all of them idle, to the end of what is open.
+    async fn idle(&mut self) -> Result<()> {
+        if self.tuning.until_end {
+            return Ok(());
+        }
+        let is_idle = |feed: &Feed| {
+            feed.stream.idle_timeout.is_some_and(|after| feed.active.elapsed() >= after)
         };
-        let (begun, first) = *self.begun.get_or_insert((Instant::now(), latest));
-        let since = latest.saturating_sub(first).max(0) as f64 / 1e6 / self.pace;
-        let due = Duration::try_from_secs_f64(since).unwrap_or(Duration::MAX);
-        let wait = due.saturating_sub(begun.elapsed());
-        // Double while behind, halve while ahead.
-        self.rows = if wait.is_zero() { self.rows.saturating_mul(2) } else { self.rows / 2 }.max(1);
-        !stopped(stop, wait).await
+        let busy = self.feeds.iter().filter(|feed| !is_idle(feed)).map(Feed::watermark).max();
+        let all_idle = busy.is_none();
+        let target = busy.or_else(|| self.open_until(None));
+        let Some(target) = target else { return Ok(()) };
+        let mut forced = false;
+        for feed in self.feeds.iter_mut().filter(|feed| is_idle(feed)) {
+            if feed.watermark() < target {
+                feed.force(target);
+                forced = true;
+            }
+        }
+        if !forced {
+            return Ok(());
+        }
+        tracing::debug!(all_idle, "idle partitions let the watermark go to {target}");
+        self.forced().await
+    }
+
+    /// When the last of what waits in the queries (over a stream) is final.
+    fn open_until(&self, stream: Option<&str>) -> Option<i64> {
+        let reads = |query: &&Query| match stream {
+            Some(name) => query.graph.streams.iter().any(|stream| stream.name == name),
+            None => true,
+        };
+        self.queries.iter().filter(reads).filter_map(|query| query.graph.open_until()).max()
+    }
+
+    /// Records the watermarks that were let go, then gives out what is final by them.
+    async fn forced(&mut self) -> Result<()> {
+        let open = self.queries.iter().filter_map(|query| query.graph.open_processing_until());
+        let over = open.max().filter(|_| self.tuning.until_end);
+        let mut streams: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+        for feed in &mut self.feeds {
+            if let Some(span) = feed.cut() {
+                streams.entry(feed.stream.name.clone()).or_default().push(span);
+            }
+        }
+        let number = self.journal.last() + 1;
+        let time_us = self.time_us().max(over.unwrap_or(i64::MIN));
+        self.journal.append(EpochRecord {
+            epoch: number,
+            time_us,
+            streams,
+            tables: BTreeMap::new(),
+        })?;
+        crate::fault::point("recorded");
+        let rows = BTreeMap::new();
+        for query in &mut self.queries {
+            let times = times(&self.feeds, query, time_us);
+            query.advance(number, &Input { rows: &rows, times, late: false }).await?;
+        }
+        self.effects(number, rows).await
+    }
+
+    /// Closes all windows: the watermarks go to the end of the last.
+    async fn close_all(&mut self) -> Result<()> {
+        // Windows over windows may open others while they close.
+        for _ in 0..MOST_CLOSINGS {
+            let mut any = self.queries.iter().any(|q| q.graph.open_processing_until().is_some());
+            let open: Vec<Option<i64>> =
+                self.feeds.iter().map(|feed| self.open_until(Some(&feed.stream.name))).collect();
+            for (feed, open) in self.feeds.iter_mut().zip(open) {
+                if let Some(open) = open.filter(|open| feed.watermark() < *open) {
+                    feed.force(open);
+                    any = true;
+                }
+            }
+            if !any {
+                return Ok(());
+            }
+            self.forced().await?;
+        }
+        Err(Error::Bug("windows do not close at the end".to_string()))
+    }
+
+    /// Tells batch queries over the streams what is recorded of their logs.
+    fn tell_streams(&self) {
+        for stream in self.streams.values() {
+            let partitions = 0..stream.connector.partitions();
+            let starts = partitions.map(|partition| self.journal.origin(&stream.name, partition));
+            stream.record(starts.collect());
+        }
+    }
+
+    fn report(&mut self) {
+        for stream in self.streams.values() {
+            let of = || self.feeds.iter().filter(|feed| feed.stream.name == stream.name);
+            let rejected = of().map(|feed| feed.rejected).sum();
+            super::report(stream, rejected, of().map(Feed::bounded).sum());
+        }
+        for query in &mut self.queries {
+            let late = std::mem::take(&mut query.graph.late);
+            if late > 0 {
+                let names: Vec<_> = query.graph.streams.iter().map(|s| s.name.as_str()).collect();
+                let (names, name) = (names.join(", "), &query.name);
+                let what = "rows came after their window was over and are not in the result";
+                tracing::warn!("stream {names}, sink {name}: {late} {what}");
+            }
+        }
+    }
+}
+
+/// How often idle partitions are looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// More closings one after another are a loop.
+const MOST_CLOSINGS: usize = 1000;
+
+/// The clocks behind what a query's partitions have given.
+fn times(feeds: &[Feed], query: &Query, processing_us: i64) -> Times {
+    let of = |feed: &&Feed| {
+        let same = |stream: &Arc<Stream>| stream.name == feed.stream.name;
+        feed.stream.watermark.is_some() && query.graph.streams.iter().any(same)
+    };
+    let event_us = feeds.iter().filter(of).map(Feed::watermark).min().unwrap_or(BEFORE_ALL);
+    Times { event_us, processing_us }
+}
+
+/// Returns when told to stop, never where nobody can tell it any more.
+async fn told(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -1,19 +1,27 @@
 //! A leaf of a plan whose rows are put there from outside, any number of times: the rows of an
 //! epoch, or the states of open windows.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use arrow::record_batch::RecordBatch;
-use datafusion::common::Result;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use async_trait::async_trait;
+use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{DFSchemaRef, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{
+    Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, SchedulingType, reset_plan_states,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use parking_lot::Mutex;
 
 /// Where rows are put. Clones are the same slot.
@@ -30,26 +38,114 @@ impl Slot {
     }
 }
 
-/// A plan over one slot, run again for every filling.
+/// A plan over slots, run again for every filling.
 #[derive(Debug, Clone)]
 pub struct SlotPlan {
-    pub slot: Slot,
     pub plan: Arc<dyn ExecutionPlan>,
 }
 
 impl SlotPlan {
-    /// All rows of the plan over these.
+    /// All rows of the plan over what its slots hold. Their columns are named as `schema` says.
     pub async fn run(
         &self,
-        batches: Vec<RecordBatch>,
+        schema: &SchemaRef,
         task: &Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
-        self.slot.put(batches);
         // What a plan has computed stays in its nodes: a second run starts from a reset plan.
         let plan = reset_plan_states(self.plan.clone())?;
-        let rows = datafusion::physical_plan::collect(plan, task.clone()).await;
-        self.slot.put(Vec::new());
-        Ok(rows?.into_iter().filter(|batch| batch.num_rows() > 0).collect())
+        let rows = datafusion::physical_plan::collect(plan, task.clone()).await?;
+        let rows = rows.into_iter().filter(|batch| batch.num_rows() > 0);
+        rows.map(|batch| named(batch, schema)).collect()
+    }
+}
+
+/// The same rows under another schema of the same types.
+fn named(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let counted = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = batch.columns().to_vec();
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &counted)?)
+}
+
+/// A leaf of a logical plan that stands for rows computed elsewhere.
+#[derive(Debug, Clone)]
+pub struct SlotNode {
+    slot: Slot,
+    what: String,
+    schema: DFSchemaRef,
+}
+
+impl SlotNode {
+    /// A leaf with the columns of a plan, qualifiers included.
+    pub fn leaf(slot: &Slot, what: &str, schema: &DFSchemaRef) -> LogicalPlan {
+        let node = Self { slot: slot.clone(), what: what.to_string(), schema: schema.clone() };
+        LogicalPlan::Extension(Extension { node: Arc::new(node) })
+    }
+}
+
+impl PartialEq for SlotNode {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slot.0, &other.slot.0)
+    }
+}
+
+impl Eq for SlotNode {}
+
+impl PartialOrd for SlotNode {
+    fn partial_cmp(&self, _: &Self) -> Option<std::cmp::Ordering> {
+        None
+    }
+}
+
+impl Hash for SlotNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.slot.0).hash(state);
+    }
+}
+
+impl UserDefinedLogicalNodeCore for SlotNode {
+    fn name(&self) -> &str {
+        "Slot"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        Vec::new()
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        Vec::new()
+    }
+
+    fn fmt_for_explain(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Slot: {}", self.what)
+    }
+
+    fn with_exprs_and_inputs(&self, _: Vec<Expr>, _: Vec<LogicalPlan>) -> Result<Self> {
+        Ok(self.clone())
+    }
+}
+
+/// Plans slots.
+#[derive(Debug)]
+pub struct SlotPlanner;
+
+#[async_trait]
+impl ExtensionPlanner for SlotPlanner {
+    async fn plan_extension(
+        &self,
+        _: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        _: &[&LogicalPlan],
+        _: &[Arc<dyn ExecutionPlan>],
+        _: &dyn Session,
+        _: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<SlotNode>() else { return Ok(None) };
+        let schema = Arc::new(node.schema.as_arrow().clone());
+        Ok(Some(Arc::new(SlotExec::new(node.slot.clone(), schema, None, node.what.clone())?)))
     }
 }
 

@@ -1,86 +1,266 @@
-//! A stream's own history: every row appended to a Delta table, one commit an epoch, with the
-//! partition it came from and its offset there.
+//! A stream's own history: every row in a Delta table, with the partition it came from, its offset
+//! there, the watermark before it and when it was processed.
+//!
+//! One commit holds the rows of an epoch and, as application transactions, the epoch's number and
+//! each partition's next offset: so a version of the table is a place in the log. What of the log
+//! is in no row (the order of files, forced advances) is written beside the data before the commit
+//! that it belongs to; of an epoch that was not committed it does not count.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Int32Array};
-use arrow::compute::{filter, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, col, lit};
+use datafusion::prelude::SessionContext;
 
 use super::definition::Stream;
-use super::log::LogRows;
+use super::journal::Span;
+use super::log::{self, OFFSET, PARTITION, Start, WATERMARK};
+use super::source::{Place, Segment};
+use super::table::conform;
+use super::watermark::{BEFORE_ALL, Forced};
 use crate::error::{Error, Result};
 use crate::lake::Table;
 
-/// Columns beside the declared ones.
-pub const PARTITION: &str = "__partition";
-pub const OFFSET: &str = "__offset";
+/// Whose rows a store holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    pipeline: String,
+    stream: String,
+    partitions: usize,
+}
 
-/// An open store.
+/// What an epoch adds to what is known of the log.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct News {
+    epoch: u64,
+    #[serde(default)]
+    segments: Vec<(usize, Segment)>,
+    #[serde(default)]
+    forced: Vec<(usize, Forced)>,
+}
+
+const OWNER: &str = "owner.json";
+
+/// A store that the pipeline appends to.
 pub struct Store {
     table: Table,
-    schema: Arc<Schema>,
-    application: String,
-    /// Offset of the first row that is not stored.
-    next: i64,
-    /// Rows that earlier runs have stored.
-    skipped: usize,
+    owner: Owner,
+    /// Of the batches that are appended.
+    schema: SchemaRef,
+    /// Last epoch that is stored.
+    epoch: u64,
+    /// Each partition's offset of the first record that is not stored.
+    next: Vec<i64>,
 }
 
 impl Store {
     /// Opens the store of a stream that has one.
+    ///
+    /// Errors: the table holds other columns, or the rows of another stream or pipeline.
     pub async fn open(stream: &Stream, pipeline: &str) -> Result<Option<Self>> {
         let Some(path) = &stream.store else { return Ok(None) };
-        let mut fields: Vec<_> = stream.schema.fields().iter().cloned().collect();
-        for (name, data_type) in [(PARTITION, DataType::Int32), (OFFSET, DataType::Int64)] {
-            if stream.schema.index_of(name).is_ok() {
+        let schema = stored_schema(stream);
+        let table = Table::open_or_create(path, &schema).await?;
+        let owner = Owner {
+            pipeline: pipeline.to_string(),
+            stream: stream.name.clone(),
+            partitions: stream.connector.partitions(),
+        };
+        match known_owner(&table).await? {
+            None => {
+                let json = serde_json::to_vec(&owner).map_err(std::io::Error::from)?;
+                table.put_aside(OWNER, json).await?;
+            }
+            Some(present) if present == owner => {}
+            Some(Owner { pipeline, stream: name, partitions }) => {
                 return Err(Error::User(format!(
-                    "stream {}: the store adds a column {name}, and the stream has one",
+                    "stream {}: the store '{path}' holds the stream {name} of the pipeline \
+                     {pipeline}, of {partitions} partitions: choose another store, or go on as \
+                     that pipeline (SET thalweg.pipeline = '{pipeline}')",
                     stream.name
                 )));
             }
-            fields.push(Arc::new(Field::new(name, data_type, false)));
         }
-        let schema = Arc::new(Schema::new(fields));
-        let table = Table::open_or_create(path, &schema).await?;
-        // Sources of several partitions will have a place for each.
-        let application = format!("thalweg/{pipeline}/{}/0", stream.name);
-        let next = table.reached(&application).await?.unwrap_or(0);
-        Ok(Some(Self { table, schema, application, next, skipped: 0 }))
+        let (epoch, next) = places(&table, &owner).await?;
+        Ok(Some(Self { table, owner, schema, epoch, next }))
     }
 
-    /// Appends the rows of an epoch that are not stored yet, in one commit.
-    pub async fn append(&mut self, rows: &[LogRows]) -> Result<()> {
-        let mut batches = Vec::with_capacity(rows.len());
-        let mut next = self.next;
-        for rows in rows {
-            let new = BooleanArray::from_unary(&rows.offsets, |offset| offset >= self.next);
-            self.skipped += new.len() - new.true_count();
-            let offsets = filter(&rows.offsets, &new)?;
-            let batch = filter_record_batch(&rows.batch, &new)?;
-            let declared = self.schema.fields().len() - 2;
-            let mut columns = batch.columns()[..declared].to_vec();
-            columns.push(Arc::new(Int32Array::from(vec![0; batch.num_rows()])) as ArrayRef);
-            columns.push(offsets);
-            next = rows.offsets.values().last().map_or(next, |last| next.max(last + 1));
-            batches.push(RecordBatch::try_new(self.schema.clone(), columns)?);
-        }
-        batches.retain(|batch| batch.num_rows() > 0);
-        if batches.is_empty() {
+    /// Last epoch that is stored; 0 before the first.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Version of the table.
+    pub fn version(&self) -> i64 {
+        self.table.version()
+    }
+
+    /// Offset of a partition's first record that is not stored.
+    pub fn next(&self, partition: usize) -> i64 {
+        self.next.get(partition).copied().unwrap_or(0)
+    }
+
+    /// Appends the rows of an epoch, as `log::schema` has them, in one commit; not if it is there.
+    pub async fn append(&mut self, epoch: u64, rows: &[RecordBatch], spans: &[Span]) -> Result<()> {
+        if epoch <= self.epoch {
             return Ok(());
         }
-        self.table.append(&batches, &[(self.application.clone(), next)]).await?;
-        self.next = next;
+        let mut news = News { epoch, ..News::default() };
+        let mut next = self.next.clone();
+        for span in spans {
+            let partition = span.partition;
+            news.segments.extend(span.segments.iter().map(|s| (partition, s.clone())));
+            news.forced.extend(span.forced.iter().map(|f| (partition, *f)));
+            if let Some(next) = next.get_mut(partition) {
+                *next = span.to.max(*next);
+            }
+        }
+        if spans.is_empty() {
+            self.epoch = epoch; // an epoch of other streams: this table stays where it is
+            return Ok(());
+        }
+        if !(news.segments.is_empty() && news.forced.is_empty()) {
+            let json = serde_json::to_vec(&news).map_err(std::io::Error::from)?;
+            self.table.put_aside(&format!("{epoch:020}.json"), json).await?;
+        }
+        let rows: Vec<RecordBatch> = rows
+            .iter()
+            .filter(|batch| batch.num_rows() > 0)
+            .map(|b| self.stored(b))
+            .collect::<Result<_>>()?;
+        let mut reached = vec![(application(&self.owner), epoch as i64)];
+        let offsets = next.iter().enumerate();
+        reached.extend(offsets.map(|(p, next)| (partition_application(&self.owner, p), *next)));
+        self.table.append(&rows, &reached).await?;
+        (self.epoch, self.next) = (epoch, next);
         Ok(())
     }
 
-    /// Tells, once the reading is over, what was there already.
-    pub fn report(&self, stream: &str) {
-        let skipped = self.skipped;
-        if skipped > 0 {
-            let what = "an earlier run of this pipeline has stored: not stored again";
-            tracing::warn!("stream {stream}: {skipped} rows are what {what}");
+    /// Stored rows in ranges of offsets by partition, in log order, as `log::schema` has them.
+    pub async fn rows(
+        &self,
+        context: &SessionContext,
+        stream: &Stream,
+        spans: &[(usize, i64, i64)],
+    ) -> Result<Vec<RecordBatch>> {
+        let within = spans.iter().map(|(partition, from, to)| {
+            let of = col(PARTITION).eq(lit(*partition as i32));
+            of.and(col(OFFSET).gt_eq(lit(*from))).and(col(OFFSET).lt(lit(*to)))
+        });
+        let Some(within) = within.reduce(Expr::or) else { return Ok(Vec::new()) };
+        let schema = log::schema(stream);
+        let columns = schema.fields().iter();
+        let columns = columns.map(|field| col(Column::from_name(field.name())));
+        let order = vec![col(PARTITION).sort(true, false), col(OFFSET).sort(true, false)];
+        let table = self.table.provider(&context.state()).await?;
+        let rows = context.read_table(table)?.filter(within)?.sort(order)?;
+        let rows = rows.select(columns)?.collect().await?;
+        Ok(rows.iter().map(|batch| conform(batch, &schema)).collect::<Result<_, _>>()?)
+    }
+
+    /// A batch of the log as it is stored: before the first watermark there is none.
+    fn stored(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let mut columns = batch.columns().to_vec();
+        if let Ok(at) = batch.schema().index_of(WATERMARK) {
+            let ticks = arrow::compute::cast(&columns[at], &arrow::datatypes::DataType::Int64)?;
+            let none = arrow::compute::kernels::cmp::eq(
+                &ticks,
+                &arrow::array::Int64Array::new_scalar(BEFORE_ALL),
+            )?;
+            columns[at] = arrow::compute::nullif(&columns[at], &none)?;
         }
+        Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+    }
+}
+
+/// The declared and the hidden columns, of which the watermark may be NULL.
+fn stored_schema(stream: &Stream) -> SchemaRef {
+    let schema = log::schema(stream);
+    let fields = schema.fields().iter().map(|field| match field.name().as_str() {
+        WATERMARK => field.as_ref().clone().with_nullable(true),
+        _ => field.as_ref().clone(),
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<Field>>()))
+}
+
+fn application(owner: &Owner) -> String {
+    format!("thalweg/{}/{}", owner.pipeline, owner.stream)
+}
+
+fn partition_application(owner: &Owner, partition: usize) -> String {
+    format!("thalweg/{}/{}/{partition}", owner.pipeline, owner.stream)
+}
+
+async fn known_owner(table: &Table) -> Result<Option<Owner>> {
+    // By name it comes after every epoch's file.
+    let last = table.aside("9").await?.into_iter().find(|(name, _)| name == OWNER);
+    let Some((_, json)) = last else { return Ok(None) };
+    let owner = serde_json::from_slice(&json);
+    owner.map(Some).map_err(|error| Error::Data(format!("{OWNER} of a store: {error}")))
+}
+
+/// The last epoch and each partition's next offset.
+async fn places(table: &Table, owner: &Owner) -> Result<(u64, Vec<i64>)> {
+    let epoch = table.reached(&application(owner)).await?.unwrap_or(0);
+    let mut next = Vec::with_capacity(owner.partitions);
+    for partition in 0..owner.partitions {
+        let reached = table.reached(&partition_application(owner, partition)).await?;
+        next.push(reached.unwrap_or(0));
+    }
+    Ok((epoch.max(0).unsigned_abs(), next))
+}
+
+/// A stream's history as it is now, for readers.
+pub struct History {
+    pub table: Table,
+    /// Where each partition goes on behind it; clocks are those before the first row.
+    pub rest: Vec<Start>,
+}
+
+impl History {
+    /// Opens the history of a stream that has one already.
+    pub async fn open(stream: &Stream) -> Result<Option<Self>> {
+        let Some(path) = &stream.store else { return Ok(None) };
+        let Some(table) = Table::open(path).await? else { return Ok(None) };
+        let Some(owner) = known_owner(&table).await? else {
+            return Err(Error::User(format!(
+                "stream {}: '{path}' is a Delta table that no stream has written",
+                stream.name
+            )));
+        };
+        let (epoch, next) = places(&table, &owner).await?;
+        let mut rest: Vec<Start> = next
+            .into_iter()
+            .map(|offset| Start {
+                place: Place { offset, segments: Vec::new() },
+                ..Start::default()
+            })
+            .collect();
+        for (name, json) in table.aside("").await? {
+            if name == OWNER {
+                continue;
+            }
+            let news: News = serde_json::from_slice(&json)
+                .map_err(|error| Error::Data(format!("{name} of the store '{path}': {error}")))?;
+            if news.epoch > epoch {
+                continue;
+            }
+            for (partition, segment) in news.segments {
+                if let Some(start) = rest.get_mut(partition) {
+                    start.place.segments.push(segment);
+                }
+            }
+            for (partition, forced) in news.forced {
+                if let Some(start) = rest.get_mut(partition) {
+                    start.forced.push(forced);
+                    start.clock.force(forced.to_us);
+                }
+            }
+        }
+        Ok(Some(Self { table, rest }))
     }
 }

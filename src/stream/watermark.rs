@@ -1,8 +1,10 @@
 //! Event time, a function of the log alone: within a partition the watermark at a row is the
-//! largest time of the rows before it, less the delay. Never of batch sizes or of a clock.
+//! largest time of the rows before it, less the delay, or what it was forced to at a recorded
+//! offset before the row. Never of batch sizes or of a clock.
 
 use arrow::array::{Array, PrimitiveArray};
 use arrow::datatypes::TimestampMicrosecondType;
+use serde::{Deserialize, Serialize};
 
 /// A time in microseconds before all others: the watermark before the first row.
 pub const BEFORE_ALL: i64 = i64::MIN;
@@ -19,18 +21,48 @@ pub struct EventTime {
 }
 
 /// The event time of one partition, as far as it has been read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Clock {
     /// Largest time so far, each step bounded by `max_advance_us`.
     latest_us: Option<i64>,
+    /// The farthest that the watermark was forced to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    forced_us: Option<i64>,
     /// Rows whose step was bounded.
+    #[serde(default)]
     pub bounded: u64,
+}
+
+/// An advance of a partition's watermark that no row causes: an idle time-out, or the end of a
+/// bounded reading. Recorded, so that every other reading of the log repeats it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Forced {
+    /// The first row it holds for.
+    pub offset: i64,
+    /// The watermark from there on, in microseconds, unless it is farther already.
+    pub to_us: i64,
 }
 
 impl Clock {
     /// The watermark after the rows so far, in microseconds.
     pub fn watermark(&self, rule: &EventTime) -> i64 {
-        self.latest_us.map_or(BEFORE_ALL, |latest| latest.saturating_sub(rule.delay_us))
+        let followed = self.latest_us.map(|latest| latest.saturating_sub(rule.delay_us));
+        followed.max(self.forced_us).unwrap_or(BEFORE_ALL)
+    }
+
+    /// Largest time of the rows so far, in microseconds.
+    pub fn latest_us(&self) -> Option<i64> {
+        self.latest_us
+    }
+
+    /// Counts a time that the rows so far have reached.
+    pub fn reach(&mut self, time_us: i64) {
+        self.latest_us = self.latest_us.max(Some(time_us));
+    }
+
+    /// Moves the watermark to `to_us`, unless it is farther already.
+    pub fn force(&mut self, to_us: i64) {
+        self.forced_us = self.forced_us.max(Some(to_us));
     }
 
     /// Reads the times of the next rows and answers the watermark *before* each of them.
@@ -102,6 +134,17 @@ mod tests {
             prop_assert_eq!(got, (0..at).map(want).collect::<Vec<_>>());
             prop_assert_eq!(clock.watermark(&rule), want(at));
         }
+    }
+
+    #[test]
+    fn a_forced_advance_holds_until_rows_pass_it() {
+        let rule = rule(5, None);
+        let mut clock = Clock::default();
+        clock.force(20);
+        let before = clock.advance(&rule, &PrimitiveArray::from(vec![10, 24, 40, 41]));
+        assert_eq!(before.values(), &[20, 20, 20, 35]);
+        clock.force(30);
+        assert_eq!(clock.watermark(&rule), 36);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
 };
 
-use super::table::{StreamTable, WATERMARK};
+use super::table::{StreamTable, View, WATERMARK};
 
 /// Plans the window functions; leaves all other relations to DataFusion.
 #[derive(Debug)]
@@ -376,6 +376,9 @@ fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
             let Some(table) = StreamTable::of(&scan.source) else { return Ok(None) };
+            if table.view() == View::Late {
+                return Ok(None); // what is asked for is what was late
+            }
             let Some(watermark) = &table.stream.watermark else { return Ok(None) };
             let event_time = table.stream.schema.field(watermark.column).name();
             if *event_time != time.name {
@@ -432,6 +435,16 @@ fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
         }
         _ => Ok(None),
     }
+}
+
+/// A plan over a stream without the rows that came when the watermark had passed their `time`,
+/// the stream's event time.
+pub fn with_late_rule(plan: &LogicalPlan, time: &Column) -> Result<LogicalPlan> {
+    let Some(over_log) = log(plan, time)? else { return Ok(plan.clone()) };
+    let watermark = unqualified(over_log.schema(), WATERMARK)?;
+    let shown: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
+    let kept = col(time.clone()).gt(col(watermark));
+    LogicalPlanBuilder::from(over_log).filter(kept)?.project(shown)?.build()
 }
 
 fn contains_stream(plan: &LogicalPlan) -> bool {

@@ -344,6 +344,7 @@ async fn pipeline_on(device: DeviceChoice, folder: &Path, text: &str) -> Result<
     let options = RunOptions {
         pipeline: path,
         until_end: true,
+        state: Some(folder.join("state")),
         options: Options { device, ..Options::default() },
         ..RunOptions::default()
     };
@@ -467,15 +468,21 @@ async fn what_does_not_run_continuously_is_named() {
     let by_window = format!("SELECT window_start, count(*) FROM {tumble} GROUP BY window_start");
     for (query, want) in [
         ("SELECT count(*) FROM bids".to_string(), "an aggregate that groups by no window"),
-        ("SELECT a.price FROM bids a JOIN bids b ON a.ts = b.ts".to_string(), "several streams"),
-        (format!("{by_window} ORDER BY 1"), "ORDER BY does not run continuously yet"),
-        (format!("{by_window} LIMIT 1"), "LIMIT does not run"),
+        (
+            "SELECT a.price FROM bids a JOIN bids b USING (price)".to_string(),
+            "the join of two streams",
+        ),
+        (format!("{by_window} ORDER BY 1"), "ORDER BY cannot run continuously"),
+        (format!("{by_window} LIMIT 1"), "LIMIT cannot run"),
         (
             format!("SELECT count(*) FROM {tumble} GROUP BY date_bin(INTERVAL '1 hour', ts)"),
             "an aggregate that groups by no window",
         ),
-        ("SELECT price FROM bids WHERE price > (SELECT 1)".to_string(), "a subquery"),
-        ("SELECT row_number() OVER (ORDER BY ts) FROM bids".to_string(), "an OVER window"),
+        (
+            "SELECT price FROM bids WHERE price > (SELECT max(price) FROM bids)".to_string(),
+            "a subquery over a stream",
+        ),
+        ("SELECT row_number() OVER (ORDER BY ts) FROM bids".to_string(), "OVER without a window"),
         ("SELECT DISTINCT price FROM bids".to_string(), "an aggregate that groups by no window"),
     ] {
         let text = format!(

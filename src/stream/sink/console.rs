@@ -30,6 +30,15 @@ impl SinkConnector for Console {
         "console"
     }
 
+    fn keeps(&self) -> bool {
+        false
+    }
+
+    /// Every change is a line.
+    fn updates(&self) -> bool {
+        true
+    }
+
     async fn open(&self, _: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
         Ok(Box::new(Open { format: self.format, schema: schema.clone(), begun: false }))
     }
@@ -43,7 +52,11 @@ struct Open {
 
 #[async_trait]
 impl Sink for Open {
-    async fn append(&mut self, rows: &[RecordBatch], _: Option<i64>) -> Result<()> {
+    fn exactly_once(&self) -> bool {
+        false
+    }
+
+    async fn append(&mut self, rows: &[RecordBatch], _: Option<u64>) -> Result<()> {
         let mut text = Vec::new();
         match self.format {
             "table" => writeln!(text, "{}", pretty_format_batches(rows)?)?,

@@ -1,4 +1,4 @@
-//! The `delta` sink: one commit for each result, with the place it reaches.
+//! The `delta` sink: one commit for each epoch, with its number.
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -40,12 +40,17 @@ struct Open {
 
 #[async_trait]
 impl Sink for Open {
-    async fn reached(&mut self) -> Result<Option<i64>> {
-        self.table.reached(&self.application).await
+    async fn reached(&mut self) -> Result<Option<u64>> {
+        let reached = self.table.reached(&self.application).await?;
+        Ok(reached.map(|epoch| epoch.max(0).unsigned_abs()))
     }
 
-    async fn append(&mut self, rows: &[RecordBatch], to: Option<i64>) -> Result<()> {
-        let to = to.map(|to| (self.application.clone(), to));
+    async fn append(&mut self, rows: &[RecordBatch], epoch: Option<u64>) -> Result<()> {
+        let to = epoch.map(|epoch| (self.application.clone(), epoch as i64));
         self.table.append(rows, to.as_slice()).await
+    }
+
+    fn version(&self) -> Option<i64> {
+        Some(self.table.version())
     }
 }

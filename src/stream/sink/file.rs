@@ -41,8 +41,8 @@ impl SinkConnector for File {
 
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
         std::fs::create_dir_all(&self.path).map_err(|error| at(&self.path, error))?;
-        // Places are told apart from the name by their fixed width.
-        let Writer { pipeline, sink, insert } = writer;
+        // Epochs are told apart from the name by their fixed width.
+        let Writer { pipeline, sink, insert, .. } = writer;
         let stem = match insert {
             0 => format!("{pipeline}-{sink}-"),
             nth => format!("{pipeline}-{sink}.{nth}-"),
@@ -66,8 +66,8 @@ struct Open {
 }
 
 impl Open {
-    /// The place in a file's name, if it is one of ours.
-    fn place(&self, name: &str) -> Option<i64> {
+    /// The epoch in a file's name, if it is one of ours.
+    fn epoch(&self, name: &str) -> Option<u64> {
         let name = name.strip_prefix(&self.stem)?.strip_suffix(self.extension)?;
         name.strip_suffix('.')?.parse().ok()
     }
@@ -85,17 +85,17 @@ impl Open {
 
 #[async_trait]
 impl Sink for Open {
-    async fn reached(&mut self) -> Result<Option<i64>> {
+    async fn reached(&mut self) -> Result<Option<u64>> {
         let entries = std::fs::read_dir(&self.folder).map_err(|error| at(&self.folder, error))?;
         let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-        Ok(names.filter_map(|name| self.place(&name.to_string_lossy())).max())
+        Ok(names.filter_map(|name| self.epoch(&name.to_string_lossy())).max())
     }
 
-    async fn append(&mut self, rows: &[RecordBatch], to: Option<i64>) -> Result<()> {
-        let place = match to {
-            Some(to) => format!("{to:020}"),
+    async fn append(&mut self, rows: &[RecordBatch], epoch: Option<u64>) -> Result<()> {
+        let place = match epoch {
+            Some(epoch) => format!("{epoch:020}"),
             None => {
-                // A batch query reaches no place: every one makes a file of its own.
+                // A batch query has no epoch: every one makes a file of its own.
                 let now = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
                 format!("at{:020}", now.as_nanos())
             }

@@ -1,7 +1,7 @@
 //! Where results go: one list of connectors.
 //!
-//! A sink takes results in order, each up to a place: of windows, the end of the last; of rows,
-//! the offset of the next. One that keeps its places leaves out, on a second run, what it has.
+//! A sink takes results epoch by epoch. One that keeps the number of the last epoch with its rows
+//! is exactly once: what it has is not given to it again.
 
 mod console;
 mod delta;
@@ -52,23 +52,36 @@ pub trait SinkConnector: Debug + Send + Sync {
     /// As in `connector = '...'`.
     fn name(&self) -> &'static str;
 
+    /// Whether what is written there stays.
+    fn keeps(&self) -> bool {
+        true
+    }
+
+    /// Whether it can hold rows that a later one takes the place of.
+    fn updates(&self) -> bool {
+        false
+    }
+
     /// Opens it for the rows of one query.
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>>;
 }
 
-/// Who writes: names what a sink keeps of its places.
+/// Who writes: names what a sink keeps of its epochs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Writer {
     pub pipeline: String,
     pub sink: String,
     /// Which of the pipeline's INSERTs into this sink, from 0.
     pub insert: usize,
+    /// Columns that identify a row: a later one takes the place of one with the same. `None` where
+    /// every row is final.
+    pub keys: Option<Vec<String>>,
 }
 
 impl Writer {
-    /// The name of its places in a table.
+    /// The name that its epochs have in a table.
     pub fn application(&self) -> String {
-        let Self { pipeline, sink, insert } = self;
+        let Self { pipeline, sink, insert, .. } = self;
         match insert {
             0 => format!("thalweg/{pipeline}/{sink}"),
             nth => format!("thalweg/{pipeline}/{sink}/{nth}"),
@@ -78,14 +91,25 @@ impl Writer {
 
 /// A sink that is open for the rows of one query.
 #[async_trait]
-pub trait Sink: Send {
-    /// The place that earlier runs reached, where the sink keeps it.
-    async fn reached(&mut self) -> Result<Option<i64>> {
+pub trait Sink: Send + Sync {
+    /// The last epoch whose rows it holds; `None` before the first, and where it keeps none.
+    async fn reached(&mut self) -> Result<Option<u64>> {
         Ok(None)
     }
 
-    /// Takes rows up to a place, all or none. A batch query has no place.
-    async fn append(&mut self, rows: &[RecordBatch], to: Option<i64>) -> Result<()>;
+    /// Whether it keeps epochs. One that does not is given rows as soon as they are there, and
+    /// perhaps a second time after a crash.
+    fn exactly_once(&self) -> bool {
+        true
+    }
+
+    /// Takes the rows of an epoch, all or none. A batch query has no epoch.
+    async fn append(&mut self, rows: &[RecordBatch], epoch: Option<u64>) -> Result<()>;
+
+    /// Version of the table behind it, where there is one.
+    fn version(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// Forms of rows as bytes.

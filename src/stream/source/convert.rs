@@ -141,6 +141,7 @@ mod tests {
 
     use super::*;
     use crate::stream::definition::OnError;
+    use crate::stream::source::Place;
 
     fn opening(fields: Vec<Field>, event_time: Option<usize>) -> Opening {
         Opening {
@@ -148,7 +149,10 @@ mod tests {
             event_time,
             follow: false,
             on_error: OnError::Fail,
-            rejects: "unused".into(),
+            rejects: None,
+            partition: 0,
+            from: Place::default(),
+            state: None,
         }
     }
 

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, StringBuilder};
 use csv::ByteRecord;
 
 use super::Opening;
-use super::file::{Format, Parsed, Place, Reject, pick, reader};
+use super::file::{Format, Parsed, Position, Reject, pick, reader};
 use crate::error::{Error, Result};
 
 pub struct Csv {
@@ -61,13 +61,14 @@ impl Format for Csv {
         let columns = self.fields.iter().map(|_| StringBuilder::new());
         let mut columns: Vec<StringBuilder> = columns.collect();
         let mut places = Vec::new();
-        while places.len() < limit {
+        let end = self.read + limit as u64;
+        while self.read < end {
             let more = self.records.read_byte_record(&mut self.record);
             if !more.map_err(|error| unreadable(path, &error))? {
                 break;
             }
             let line = self.record.position().map_or(0, csv::Position::line);
-            let place = Place { ordinal: self.read, line };
+            let place = Position { ordinal: self.read, line };
             self.read += 1;
             let record = &self.record;
             let whole = || {
@@ -94,7 +95,7 @@ impl Format for Csv {
             }
             places.push(place);
         }
-        if places.is_empty() {
+        if end - self.read == limit as u64 {
             return Ok(None);
         }
         let columns = columns.into_iter().map(|mut c| Arc::new(c.finish()) as ArrayRef);

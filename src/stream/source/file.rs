@@ -14,7 +14,9 @@ use arrow::datatypes::Schema;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 
-use super::{Connector, Opening, Read, Rejects, Rows, Source, convert, csv, json, parquet};
+use super::{
+    Connector, Opening, Place, Read, Rejects, Rows, Segment, Source, convert, csv, json, parquet,
+};
 use crate::error::{Error, Result};
 use crate::stream::settings::Settings;
 
@@ -101,16 +103,25 @@ impl Connector for File {
         Ok(())
     }
 
+    fn identity(&self) -> String {
+        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        path.display().to_string()
+    }
+
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
         let rejects = Rejects::new(opening.on_error, opening.rejects.clone());
+        let Place { offset, segments } = opening.from.clone();
+        let at = segments.partition_point(|segment| segment.first <= offset).saturating_sub(1);
         Ok(Box::new(Directory {
             file: self.clone(),
             opening,
-            seen: BTreeSet::new(),
+            seen: segments.iter().map(|segment| PathBuf::from(&segment.path)).collect(),
             listed: false,
+            known: segments.into_iter().skip(at).collect(),
             queue: VecDeque::new(),
             current: None,
-            base: 0,
+            offset,
+            begun: Vec::new(),
             rejects,
         }))
     }
@@ -118,7 +129,7 @@ impl Connector for File {
 
 /// Where a record stands in its file.
 #[derive(Debug, Clone, Copy)]
-pub struct Place {
+pub struct Position {
     /// From 0.
     pub ordinal: u64,
     /// From 1; of a Parquet file, the row.
@@ -128,15 +139,15 @@ pub struct Place {
 /// Records of a file, one column per declared one, in the file's types.
 pub struct Parsed {
     pub columns: Vec<ArrayRef>,
-    pub places: Vec<Place>,
+    pub places: Vec<Position>,
 }
 
 /// Told about a record that cannot be read: where, why, its text.
-pub type Reject<'a> = &'a mut dyn FnMut(Place, &str, &str) -> Result<()>;
+pub type Reject<'a> = &'a mut dyn FnMut(Position, &str, &str) -> Result<()>;
 
 /// An open file.
 pub trait Format: Send {
-    /// What `Place::line` counts.
+    /// What `Position::line` counts.
     fn unit(&self) -> &'static str;
 
     /// Records read so far, rejected ones included.
@@ -151,44 +162,113 @@ struct Directory {
     opening: Opening,
     seen: BTreeSet<PathBuf>,
     listed: bool,
+    /// Segments of an earlier reading that are still to come.
+    known: VecDeque<Segment>,
+    /// New files.
     queue: VecDeque<PathBuf>,
-    current: Option<(PathBuf, Box<dyn Format>)>,
-    /// Offset of the first record of the current file.
-    base: u64,
+    current: Option<Current>,
+    /// Of the next record.
+    offset: i64,
+    /// Segments that nobody has asked for.
+    begun: Vec<Segment>,
     rejects: Rejects,
 }
+
+struct Current {
+    path: PathBuf,
+    format: Box<dyn Format>,
+    /// Offset of the file's first record, were all of them read here.
+    base: i64,
+    /// Where the next known segment begins.
+    end: Option<i64>,
+}
+
+impl Directory {
+    /// Opens the segment that the offset is in; with `end`, a next one is known.
+    fn begin(&mut self, segment: &Segment, end: Option<i64>) -> Result<()> {
+        let path = PathBuf::from(&segment.path);
+        let gone = |what: &str| {
+            Error::Data(format!(
+                "{}: {what} since this stream has read it: its rows cannot be read again",
+                path.display()
+            ))
+        };
+        let size = std::fs::metadata(&path).map_err(|_| gone("the file is gone"))?.len();
+        if size < segment.size {
+            return Err(gone("the file has become shorter"));
+        }
+        let mut format = self.file.open_file(&path, &self.opening)?;
+        let base = segment.first - segment.skip as i64;
+        let before = (self.offset - base).max(0).unsigned_abs();
+        while format.read() < before {
+            let limit = (before - format.read()).min(SKIP_RECORDS) as usize;
+            if format.next(&path, limit, &mut |_, _, _| Ok(()))?.is_none() {
+                return Err(gone("the file has lost records"));
+            }
+        }
+        self.current = Some(Current { path, format, base, end });
+        Ok(())
+    }
+
+    /// Goes to the next segment, a known or a new one; false where there is none.
+    fn advance(&mut self) -> Result<bool> {
+        if let Some(segment) = self.known.pop_front() {
+            let end = self.known.front().map(|next| next.first);
+            self.begin(&segment, end)?;
+            return Ok(true);
+        }
+        if self.queue.is_empty() && (!self.listed || self.opening.follow) {
+            self.listed = true;
+            let seen = &mut self.seen;
+            let new = self.file.list()?.into_iter().filter(|path| seen.insert(path.clone()));
+            self.queue.extend(new);
+        }
+        let Some(path) = self.queue.pop_front() else { return Ok(false) };
+        let wrong = |error| Error::Data(format!("{}: {error}", path.display()));
+        let size = std::fs::metadata(&path).map_err(wrong)?.len();
+        let path = path.display().to_string();
+        let segment = Segment { path, first: self.offset, skip: 0, size };
+        self.begin(&segment, None)?;
+        self.begun.push(segment);
+        Ok(true)
+    }
+}
+
+/// Records that are read at once to get past them.
+const SKIP_RECORDS: u64 = 8192;
 
 impl Source for Directory {
     fn next(&mut self, limit: usize) -> Result<Read> {
         loop {
-            if let Some((path, format)) = &mut self.current {
-                let rows =
-                    next(path, &mut **format, limit, self.base, &self.opening, &mut self.rejects)?;
-                match rows {
-                    Some(rows) if rows.batch.num_rows() > 0 => return Ok(Read::Rows(rows)),
-                    Some(_) => continue,
-                    None => {
-                        self.base += format.read();
-                        self.current = None;
-                    }
+            if let Some(current) = &mut self.current {
+                let left =
+                    current.end.map_or(usize::MAX, |end| (end - self.offset).max(0) as usize);
+                let rows = match left {
+                    0 => None,
+                    _ => next(current, limit.min(left), &self.opening, &mut self.rejects)?,
+                };
+                if let Some(rows) = rows {
+                    self.offset = current.base + current.format.read() as i64;
+                    return Ok(Read::Rows(rows));
                 }
-            }
-            if let Some(path) = self.queue.pop_front() {
-                let format = self.file.open_file(&path, &self.opening)?;
-                self.current = Some((path, format));
-                continue;
-            }
-            if !self.listed || self.opening.follow {
-                self.listed = true;
-                let seen = &mut self.seen;
-                let new = self.file.list()?.into_iter().filter(|path| seen.insert(path.clone()));
-                self.queue.extend(new);
-                if !self.queue.is_empty() {
-                    continue;
+                if left > 0 && current.end.is_some() {
+                    let path = current.path.display();
+                    return Err(Error::Data(format!("{path}: the file has lost records")));
                 }
+                self.current = None;
             }
-            return Ok(if self.opening.follow { Read::Idle } else { Read::End });
+            if !self.advance()? {
+                return Ok(if self.opening.follow { Read::Idle } else { Read::End });
+            }
         }
+    }
+
+    fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    fn segments(&mut self) -> Vec<Segment> {
+        std::mem::take(&mut self.begun)
     }
 
     fn rejected(&self) -> u64 {
@@ -198,13 +278,13 @@ impl Source for Directory {
 
 /// The next rows of one file, typed.
 fn next(
-    path: &Path,
-    format: &mut dyn Format,
+    current: &mut Current,
     limit: usize,
-    base: u64,
     opening: &Opening,
     rejects: &mut Rejects,
 ) -> Result<Option<Rows>> {
+    let Current { path, format, base, .. } = current;
+    let (path, base) = (path.as_path(), *base);
     let (unit, mut wrong) = (format.unit(), Vec::new());
     let parsed = format.next(path, limit, &mut |place, reason, row| {
         wrong.push((place, reason.to_string(), row.to_string()));
@@ -213,7 +293,7 @@ fn next(
     let Some(Parsed { columns, places }) = parsed else {
         return reject(path, unit, wrong, rejects).map(|()| None);
     };
-    let offsets = places.iter().map(|place| (base + place.ordinal) as i64);
+    let offsets = places.iter().map(|place| base + place.ordinal as i64);
     let offsets = Int64Array::from_iter_values(offsets);
     if places.is_empty() {
         reject(path, unit, wrong, rejects)?;
@@ -240,7 +320,7 @@ fn next(
 fn reject(
     path: &Path,
     unit: &str,
-    mut wrong: Vec<(Place, String, String)>,
+    mut wrong: Vec<(Position, String, String)>,
     rejects: &mut Rejects,
 ) -> Result<()> {
     wrong.sort_by_key(|(place, ..)| place.ordinal);

@@ -9,7 +9,7 @@ use arrow::json::ReaderBuilder;
 use arrow::record_batch::RecordBatch;
 
 use super::Opening;
-use super::file::{Format, Parsed, Place, Reject, reader};
+use super::file::{Format, Parsed, Position, Reject, reader};
 use crate::error::{Error, Result};
 
 pub struct Json {
@@ -88,7 +88,7 @@ impl Format for Json {
                 text.truncate(start);
                 continue;
             }
-            places.push(Place { ordinal: self.read, line: self.line });
+            places.push(Position { ordinal: self.read, line: self.line });
             self.read += 1;
             ends.push(text.len());
         }

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use arrow::array::Int64Array;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
 
 use super::definition::{OnError, Stream};
 use super::settings::Settings;
@@ -32,8 +33,47 @@ pub trait Connector: Debug + Send + Sync {
     /// Whether a reading without `follow` comes to an end, and what to say where it does not.
     fn bounded(&self) -> Result<(), String>;
 
-    /// Opens the log at its first row.
+    /// What tells this log from another: a reading goes on only where it is the same.
+    fn identity(&self) -> String;
+
+    /// How many partitions the log has; each is opened, and has its watermark, by itself.
+    fn partitions(&self) -> usize {
+        1
+    }
+
+    /// Opens one partition's log at a place: the rows from there on are always the same.
+    ///
+    /// Errors: what has been read before is gone (a file was removed or has become shorter).
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>>;
+}
+
+/// A run of records in one file: how a log of files remembers its order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// As it was opened.
+    pub path: String,
+    /// Offset of its first record.
+    pub first: i64,
+    /// Records of the file that earlier segments hold: a file that has grown comes again.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skip: u64,
+    /// Bytes the file had when it was begun; one that is shorter now is not the same.
+    pub size: u64,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
+/// A place in one partition's log.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Offset of the next record, from 0; malformed records count.
+    pub offset: i64,
+    /// Every segment that is known, in log order; those that begin after `offset` are read next,
+    /// before anything new. Empty where the source has no files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
 }
 
 /// How a log is to be read.
@@ -45,25 +85,46 @@ pub struct Opening {
     /// Wait for more where the log ends.
     pub follow: bool,
     pub on_error: OnError,
-    pub rejects: PathBuf,
+    /// Where malformed rows are kept; `None` only counts them.
+    pub rejects: Option<PathBuf>,
+    /// Which partition, from 0.
+    pub partition: usize,
+    pub from: Place,
+    /// The stream's folder in the state folder, where a source that cannot be read again keeps
+    /// what it received; `None` outside a pipeline.
+    pub state: Option<PathBuf>,
 }
 
 impl Opening {
+    /// The first partition from its first row.
     pub fn new(stream: &Stream, follow: bool) -> Self {
         Self {
             schema: stream.schema.clone(),
             event_time: stream.watermark.as_ref().map(|rule| rule.column),
             follow,
             on_error: stream.on_error,
-            rejects: stream.rejects.clone(),
+            rejects: Some(stream.rejects.clone()),
+            partition: 0,
+            from: Place::default(),
+            state: None,
         }
     }
 }
 
 /// An open log of one partition. Blocks: call it off the async runtime.
 pub trait Source: Send {
-    /// The next rows in log order, at most `limit` (more than none).
+    /// The next rows in log order, of at most `limit` (more than none) records: malformed ones
+    /// count, so that `offset` moves by `limit` at most and a range of offsets can be read again.
+    /// While records are left `Idle` and `End` are never answered.
     fn next(&mut self, limit: usize) -> Result<Read>;
+
+    /// Offset of the next record.
+    fn offset(&self) -> i64;
+
+    /// The segments begun since this was last asked, those of `Opening::from` left out.
+    fn segments(&mut self) -> Vec<Segment> {
+        Vec::new()
+    }
 
     /// Rows kept aside so far.
     fn rejected(&self) -> u64 {
@@ -82,7 +143,7 @@ pub enum Read {
 }
 
 /// Consecutive rows of a log.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Rows {
     /// The declared columns.
     pub batch: RecordBatch,

@@ -87,9 +87,15 @@ impl Connector for Nexmark {
         }
     }
 
+    fn identity(&self) -> String {
+        let (kind, generator) = (self.kind.name(), &self.generator);
+        format!("{kind}, seed {}, rate {}", generator.seed, generator.rate)
+    }
+
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
-        let live = (opening.follow && self.rows.is_none()).then(Instant::now);
-        Ok(Box::new(Log { connector: self.clone(), opening, next: 0, live }))
+        let next = opening.from.offset.max(0).unsigned_abs();
+        let live = (opening.follow && self.rows.is_none()).then(|| (Instant::now(), next));
+        Ok(Box::new(Log { connector: self.clone(), opening, next, live }))
     }
 }
 
@@ -97,8 +103,8 @@ struct Log {
     connector: Nexmark,
     opening: Opening,
     next: u64,
-    /// When the first event happened, where the generator keeps to its rate.
-    live: Option<Instant>,
+    /// When the reading began and with which row, where the generator keeps to its rate.
+    live: Option<(Instant, u64)>,
 }
 
 impl Source for Log {
@@ -108,9 +114,9 @@ impl Source for Log {
         if self.next >= end {
             return Ok(Read::End);
         }
-        if let Some(start) = self.live {
+        if let Some((start, first)) = self.live {
             let events = start.elapsed().as_secs_f64() * generator.rate as f64;
-            end = end.min(kind.rows_before(events as u64));
+            end = end.min(kind.rows_before(kind.event(first) + events as u64));
             if self.next >= end {
                 return Ok(Read::Idle);
             }
@@ -125,5 +131,9 @@ impl Source for Log {
         self.next = end;
         let batch = RecordBatch::try_new(self.opening.schema.clone(), typed)?;
         Ok(Read::Rows(Rows { batch, offsets }))
+    }
+
+    fn offset(&self) -> i64 {
+        self.next as i64
     }
 }

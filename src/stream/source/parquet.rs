@@ -10,7 +10,7 @@ use datafusion::parquet::arrow::arrow_reader::{
 };
 
 use super::Opening;
-use super::file::{Format, Parsed, Place, Reject, pick};
+use super::file::{Format, Parsed, Position, Reject, pick};
 use crate::error::{Error, Result};
 
 /// Rows decoded at once; callers may ask for fewer at a time.
@@ -71,7 +71,7 @@ impl Format for Parquet {
         let batch = batch.slice(0, rows);
         let first = self.read;
         self.read += rows as u64;
-        let place = |ordinal| Place { ordinal, line: ordinal + 1 };
+        let place = |ordinal| Position { ordinal, line: ordinal + 1 };
         let places = (first..self.read).map(place).collect();
         let columns = self.fields.iter().map(|field| batch.column(*field).clone()).collect();
         Ok(Some(Parsed { columns, places }))

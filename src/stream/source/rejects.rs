@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::stream::definition::OnError;
@@ -11,14 +11,15 @@ use crate::stream::definition::OnError;
 #[derive(Debug)]
 pub struct Rejects {
     on_error: OnError,
-    path: PathBuf,
+    /// `None` only counts.
+    path: Option<PathBuf>,
     file: Option<BufWriter<File>>,
     count: u64,
 }
 
 impl Rejects {
     /// The file at `path` is written anew by the first row that is rejected.
-    pub fn new(on_error: OnError, path: PathBuf) -> Self {
+    pub fn new(on_error: OnError, path: Option<PathBuf>) -> Self {
         Self { on_error, path, file: None, count: 0 }
     }
 
@@ -37,21 +38,19 @@ impl Rejects {
             )));
         }
         let line = serde_json::json!({ "place": place, "reason": reason, "row": row });
-        let written =
-            self.file().and_then(|file| writeln!(file, "{line}").and_then(|()| file.flush()));
-        written.map_err(|error| {
-            Error::User(format!("{}: rejected rows: {error}", self.path.display()))
-        })?;
         self.count += 1;
-        Ok(())
+        let Some(path) = self.path.clone() else { return Ok(()) };
+        let written =
+            self.file(&path).and_then(|file| writeln!(file, "{line}").and_then(|()| file.flush()));
+        written.map_err(|error| Error::User(format!("{}: rejected rows: {error}", path.display())))
     }
 
-    fn file(&mut self) -> std::io::Result<&mut BufWriter<File>> {
+    fn file(&mut self, path: &Path) -> std::io::Result<&mut BufWriter<File>> {
         if self.file.is_none() {
-            if let Some(folder) = self.path.parent() {
+            if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            self.file = Some(BufWriter::new(File::create(&self.path)?));
+            self.file = Some(BufWriter::new(File::create(path)?));
         }
         self.file.as_mut().ok_or_else(|| std::io::Error::other("no file"))
     }

@@ -1,0 +1,536 @@
+//! Cuts a query's logical plan into a graph, and says what cannot run continuously.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{Field, SchemaRef};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType};
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, LogicalPlanBuilder, Window};
+use datafusion::prelude::SessionContext;
+use futures::future::BoxFuture;
+
+use super::bound::{self, Bound, Clock};
+use super::held::{Held, Key};
+use super::join::{IntervalJoin, ROWS, Side, numbered};
+use super::plan::{Planner, late_rows};
+use super::states::Aggregate;
+use super::{Graph, Hold, Node, Region, Source, Work, interval};
+use crate::error::{Error, Result};
+use crate::stream::definition::Stream;
+use crate::stream::emit::Emit;
+use crate::stream::slot::{Slot, SlotNode};
+use crate::stream::table::StreamTable;
+
+/// A subtree: a plan over leaves, and where the rows of the leaves come from.
+struct Piece {
+    plan: LogicalPlan,
+    inputs: Vec<(Slot, Source)>,
+}
+
+impl Graph {
+    /// The graph of a query that reads streams; `None` where it reads none.
+    ///
+    /// Errors: what cannot run continuously, naming the node and what is missing.
+    pub async fn new(
+        context: &SessionContext,
+        plan: &LogicalPlan,
+        emit: Emit,
+    ) -> Result<Option<Self>> {
+        let streams = streams(plan)?;
+        if streams.is_empty() {
+            return Ok(None);
+        }
+        let fingerprint = format!("{}\n{emit:?}", plan.display_indent());
+        let plan = interval::with_late_rule(plan.clone())?;
+        let upsert_keys = match emit {
+            Emit::Close { .. } => None,
+            Emit::Update | Emit::Periodic { .. } => Some(upsert_keys(&plan)?),
+        };
+        let planner = Planner::new(context.state());
+        let builder = Builder { context, planner };
+        let piece = builder.piece(&plan, Some(emit)).await?;
+        let region = builder.region(piece).await?;
+        let schema = region.schema.clone();
+        let root = Node { regions: vec![region], work: Work::Pass };
+        let task: Arc<TaskContext> = context.task_ctx();
+        Ok(Some(Self { root, streams, schema, fingerprint, upsert_keys, late: 0, task }))
+    }
+}
+
+/// The streams that a plan reads, each once.
+pub fn streams(plan: &LogicalPlan) -> Result<Vec<Arc<Stream>>> {
+    let mut streams: Vec<Arc<Stream>> = Vec::new();
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node
+            && let Some(table) = StreamTable::of(&scan.source)
+            && !streams.iter().any(|known| known.name == table.stream.name)
+        {
+            streams.push(table.stream.clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(streams)
+}
+
+fn missing(what: impl std::fmt::Display, instead: &str) -> Error {
+    Error::User(format!("{what} cannot run continuously: {instead}"))
+}
+
+struct Builder<'a> {
+    context: &'a SessionContext,
+    planner: Planner,
+}
+
+impl Builder<'_> {
+    /// Cuts a subtree. `emit` is the query's where no cut lies above.
+    fn piece<'a>(
+        &'a self,
+        plan: &'a LogicalPlan,
+        emit: Option<Emit>,
+    ) -> BoxFuture<'a, Result<Piece>> {
+        Box::pin(async move {
+            check(plan)?;
+            match plan {
+                LogicalPlan::TableScan(scan) => match StreamTable::of(&scan.source) {
+                    Some(table) => {
+                        let (slot, mut scan) = (Slot::default(), scan.clone());
+                        let source = Source::Stream(table.stream.name.clone());
+                        scan.source = table.slot_source(slot.clone());
+                        let plan = LogicalPlan::TableScan(scan);
+                        Ok(Piece { plan, inputs: vec![(slot, source)] })
+                    }
+                    None => self.table(plan).await,
+                },
+                LogicalPlan::Filter(node) => match node.input.as_ref() {
+                    LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
+                        self.join(&interval::filtered(join, node), emit).await
+                    }
+                    _ => self.through(plan, emit).await,
+                },
+                LogicalPlan::Projection(_)
+                | LogicalPlan::SubqueryAlias(_)
+                | LogicalPlan::Unnest(_) => self.through(plan, emit).await,
+                LogicalPlan::Union(_) => self.through(plan, emit).await,
+                LogicalPlan::Aggregate(node) => {
+                    self.aggregate(plan, &node.input, &node.group_expr, emit).await
+                }
+                LogicalPlan::Distinct(Distinct::All(input)) => {
+                    let groups: Vec<Expr> =
+                        input.schema().columns().into_iter().map(Expr::Column).collect();
+                    let input = LogicalPlanBuilder::from(input.as_ref().clone());
+                    let plan = input.aggregate(groups.clone(), Vec::<Expr>::new())?.build()?;
+                    let LogicalPlan::Aggregate(node) = &plan else {
+                        return Err(Error::Bug("DISTINCT is no aggregate".to_string()));
+                    };
+                    self.aggregate(&plan, &node.input, &groups, emit).await
+                }
+                LogicalPlan::Window(node) => self.window(node, emit).await,
+                LogicalPlan::Join(join) => self.join(join, emit).await,
+                LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan).await,
+                LogicalPlan::Sort(_) => Err(missing(
+                    "ORDER BY",
+                    "results come by their windows; for the first of each window use ROW_NUMBER() \
+                     OVER (PARTITION BY window_start, window_end ORDER BY ..)",
+                )),
+                LogicalPlan::Limit(_) => Err(missing(
+                    "LIMIT",
+                    "a stream has no end; for the first of each window use ROW_NUMBER() OVER \
+                     (PARTITION BY window_start, window_end ORDER BY ..)",
+                )),
+                other => Err(missing(other.display(), "leave it to a batch query")),
+            }
+        })
+    }
+
+    /// A node that works on single rows.
+    async fn through(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
+        let (mut plans, mut inputs) = (Vec::new(), Vec::new());
+        for input in plan.inputs() {
+            let piece = self.piece(input, emit).await?;
+            plans.push(piece.plan);
+            inputs.extend(piece.inputs);
+        }
+        let plan = plan.with_new_exprs(plan.expressions(), plans)?;
+        Ok(Piece { plan, inputs })
+    }
+
+    /// A subtree without streams: its rows are read once.
+    async fn table(&self, plan: &LogicalPlan) -> Result<Piece> {
+        let slot = Slot::default();
+        let rows = self.context.execute_logical_plan(plan.clone()).await?.collect().await?;
+        let plan = SlotNode::leaf(&slot, "a table", plan.schema());
+        Ok(Piece { plan, inputs: vec![(slot, Source::Table(rows))] })
+    }
+
+    async fn region(&self, piece: Piece) -> Result<Region> {
+        let late = match late_rows(&piece.plan)? {
+            Some(plan) => Some(self.planner.region(&plan).await?),
+            None => None,
+        };
+        let plan = self.planner.region(&piece.plan).await?;
+        let schema = arrow(piece.plan.schema());
+        Ok(Region { inputs: piece.inputs, plan, schema, late })
+    }
+
+    /// What a cut hands on, as a leaf of the region above.
+    fn cut(what: &str, schema: &DFSchemaRef, node: Node) -> Piece {
+        let slot = Slot::default();
+        let plan = SlotNode::leaf(&slot, what, schema);
+        Piece { plan, inputs: vec![(slot, Source::Node(Box::new(node)))] }
+    }
+
+    async fn aggregate(
+        &self,
+        plan: &LogicalPlan,
+        input: &LogicalPlan,
+        groups: &[Expr],
+        emit: Option<Emit>,
+    ) -> Result<Piece> {
+        if !reads_stream(plan)? {
+            return self.table(plan).await;
+        }
+        let grouping = |expr: &Expr| matches!(expr, Expr::GroupingSet(_));
+        if groups.iter().any(grouping) {
+            return Err(missing("GROUPING SETS", "one INSERT for each set of keys does it"));
+        }
+        let emit = emit.unwrap_or_default();
+        let found = bound::group_key(input, groups);
+        if found.is_none() && matches!(emit, Emit::Close { .. }) {
+            return Err(never_final(plan, input));
+        }
+        let first = found.map(|(at, _)| plan.schema().field(at).name().clone());
+        let below = self.piece(input, None).await?;
+        let over = plan.with_new_exprs(plan.expressions(), vec![below.plan.clone()])?;
+        let steps = self.planner.aggregate(&over, first.as_deref()).await?;
+        let late = match late_rows(&below.plan)? {
+            Some(plan) => Some(self.planner.region(&plan).await?),
+            None => None,
+        };
+        let delay_us = if let Emit::Close { delay_us } = emit { delay_us } else { 0 };
+        let key = match (found, &first) {
+            (Some((_, bound)), Some(name)) => {
+                let named = |at: &usize| steps.states.field(*at).name() == name;
+                let column = (0..steps.groups).find(named).ok_or_else(|| {
+                    Error::Bug(format!("the group column {name} is not in the states"))
+                })?;
+                Some(Key { column, bound, delay_us })
+            }
+            _ => None,
+        };
+        let schema = arrow(plan.schema());
+        let region = Region {
+            inputs: below.inputs,
+            plan: steps.partial,
+            schema: steps.states.clone(),
+            late,
+        };
+        let work = Aggregate {
+            key,
+            emit,
+            reduce: steps.reduce,
+            finish: steps.finish,
+            groups: steps.groups,
+            states: steps.states,
+            schema,
+            held: Held::default(),
+            merged_rows: 0,
+            changed: Vec::new(),
+            emitted_us: None,
+        };
+        let node = Node { regions: vec![region], work: Work::Aggregate(Box::new(work)) };
+        Ok(Self::cut("groups", plan.schema(), node))
+    }
+
+    /// OVER: rows wait until their window is final, which every PARTITION BY holds.
+    async fn window(&self, node: &Window, emit: Option<Emit>) -> Result<Piece> {
+        let plan = LogicalPlan::Window(node.clone());
+        if !reads_stream(&plan)? {
+            return self.table(&plan).await;
+        }
+        final_only(emit, "OVER")?;
+        let Some((column, bound)) = bound::partition_key(node) else {
+            return Err(missing(
+                "OVER without a window among its PARTITION BY",
+                "a partition is final only with its window: PARTITION BY window_start, \
+                 window_end, ..",
+            ));
+        };
+        let below = self.piece(&node.input, None).await?;
+        let over = |plan: LogicalPlan| -> Result<LogicalPlan> {
+            let whole = LogicalPlan::Window(node.clone());
+            Ok(whole.with_new_exprs(whole.expressions(), vec![plan])?)
+        };
+        let side = self.held(below, &column, bound, delay(emit)).await?;
+        let plan = self.planner.region(&over(side.leaf.clone())?).await?;
+        let hold = Hold { sides: vec![side.kept], plan, schema: arrow(&node.schema) };
+        let node_ = Node { regions: vec![side.region], work: Work::Hold(Box::new(hold)) };
+        Ok(Self::cut("rows of final windows", &node.schema, node_))
+    }
+
+    /// A side whose rows wait until they are final.
+    async fn held(
+        &self,
+        below: Piece,
+        column: &Column,
+        bound: Bound,
+        delay_us: i64,
+    ) -> Result<HeldSide> {
+        let schema = below.plan.schema().clone();
+        let column = schema.index_of_column(column)?;
+        let slot = Slot::default();
+        let leaf = SlotNode::leaf(&slot, "final rows", &schema);
+        let region = self.region(below).await?;
+        Ok(HeldSide {
+            region,
+            leaf,
+            kept: (Key { column, bound, delay_us }, slot, Held::default()),
+        })
+    }
+
+    async fn join(&self, join: &Join, emit: Option<Emit>) -> Result<Piece> {
+        let plan = LogicalPlan::Join(join.clone());
+        match (reads_stream(&join.left)?, reads_stream(&join.right)?) {
+            (false, false) => self.table(&plan).await,
+            (true, true) => {
+                final_only(emit, "a join of streams")?;
+                if let Some(keys) = bound::window_keys(join) {
+                    return self.window_join(join, keys, delay(emit)).await;
+                }
+                match interval::condition(join) {
+                    Some(condition) => self.interval_join(join, &condition).await,
+                    None => Err(missing(
+                        format_args!("the join of two streams ({})", plan.display()),
+                        "its state would grow for ever, and its results would need retractions: \
+                         join them on window_start and window_end of the same windows, or bound \
+                         the distance of their event times (a.ts BETWEEN b.ts AND b.ts + \
+                         INTERVAL '10' MINUTE)",
+                    )),
+                }
+            }
+            (left, _) => self.lookup(join, left, emit).await,
+        }
+    }
+
+    /// A stream's rows beside those of a table.
+    async fn lookup(&self, join: &Join, left: bool, emit: Option<Emit>) -> Result<Piece> {
+        use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi};
+        use JoinType::{Right, RightAnti, RightMark, RightSemi};
+        let row_by_row = match join.join_type {
+            Inner => true,
+            Left | LeftSemi | LeftAnti | LeftMark => left,
+            Right | RightSemi | RightAnti | RightMark => !left,
+            _ => false,
+        };
+        if !row_by_row {
+            return Err(missing(
+                format_args!("{} JOIN with a table on the side that is kept", join.join_type),
+                "a row of the table would have to wait for ever: keep the stream's rows",
+            ));
+        }
+        let (one, other) =
+            (self.piece(&join.left, emit).await?, self.piece(&join.right, emit).await?);
+        let whole = LogicalPlan::Join(join.clone());
+        let plan = whole.with_new_exprs(whole.expressions(), vec![one.plan, other.plan])?;
+        Ok(Piece { plan, inputs: one.inputs.into_iter().chain(other.inputs).collect() })
+    }
+
+    async fn window_join(
+        &self,
+        join: &Join,
+        (left, right, bound): (Column, Column, Bound),
+        delay_us: i64,
+    ) -> Result<Piece> {
+        let one = self.piece(&join.left, None).await?;
+        let one = self.held(one, &left, bound, delay_us).await?;
+        let other = self.piece(&join.right, None).await?;
+        let other = self.held(other, &right, bound, delay_us).await?;
+        let whole = LogicalPlan::Join(join.clone());
+        let plan = whole.with_new_exprs(whole.expressions(), vec![one.leaf, other.leaf])?;
+        let plan = self.planner.region(&plan).await?;
+        let hold = Hold { sides: vec![one.kept, other.kept], plan, schema: arrow(&join.schema) };
+        let regions = vec![one.region, other.region];
+        let node = Node { regions, work: Work::Hold(Box::new(hold)) };
+        Ok(Self::cut("joined windows", &join.schema, node))
+    }
+
+    async fn interval_join(&self, join: &Join, condition: &interval::Condition) -> Result<Piece> {
+        let known = [JoinType::LeftMark, JoinType::RightMark];
+        if known.contains(&join.join_type) {
+            return Err(missing("a mark join of streams", "write it as a LEFT JOIN"));
+        }
+        let (left, left_leaf, one) =
+            self.side(&join.left, &condition.left, condition.left_over_us(), ROWS[0]).await?;
+        let (right, right_leaf, other) =
+            self.side(&join.right, &condition.right, condition.right_over_us(), ROWS[1]).await?;
+        let pairs = Join::try_new(
+            Arc::new(left_leaf),
+            Arc::new(right_leaf),
+            join.on.clone(),
+            join.filter.clone(),
+            JoinType::Inner,
+            join.join_constraint,
+            join.null_equality,
+            false,
+        )?;
+        let pairs = LogicalPlan::Join(pairs);
+        let work = IntervalJoin {
+            join_type: join.join_type,
+            left,
+            right,
+            plan: self.planner.region(&pairs).await?,
+            pairs: arrow(pairs.schema()),
+            schema: arrow(&join.schema),
+        };
+        let node = Node { regions: vec![one, other], work: Work::Interval(Box::new(work)) };
+        Ok(Self::cut("joined rows", &join.schema, node))
+    }
+
+    /// A side of an interval join, the leaf of its numbered rows and what computes them.
+    async fn side(
+        &self,
+        input: &LogicalPlan,
+        time: &Column,
+        over_us: i64,
+        numbers: &str,
+    ) -> Result<(Side, LogicalPlan, Region)> {
+        let piece = self.piece(input, None).await?;
+        let qualified = piece.plan.schema().clone();
+        let region = self.region(piece).await?;
+        let slot = Slot::default();
+        let fields = qualified.iter().map(|(qualifier, field)| (qualifier.cloned(), field.clone()));
+        let number = numbered(&arrow(&qualified), numbers);
+        let number: Arc<Field> = number.fields()[number.fields().len() - 1].clone();
+        let fields = fields.chain([(None, number)]).collect();
+        let with_numbers =
+            DFSchema::new_with_metadata(fields, qualified.as_arrow().metadata().clone())?;
+        let leaf = SlotNode::leaf(&slot, "rows to join", &Arc::new(with_numbers));
+        let bound = Bound { clock: Clock::Event, lag_us: over_us, origin: 0 };
+        let key = Key { column: qualified.index_of_column(time)?, bound, delay_us: 0 };
+        Ok((Side::new(key, slot, region.schema.clone()), leaf, region))
+    }
+}
+
+struct HeldSide {
+    region: Region,
+    leaf: LogicalPlan,
+    kept: (Key, Slot, Held),
+}
+
+fn arrow(schema: &DFSchemaRef) -> SchemaRef {
+    Arc::new(schema.as_arrow().clone())
+}
+
+fn reads_stream(plan: &LogicalPlan) -> Result<bool> {
+    Ok(!streams(plan)?.is_empty())
+}
+
+fn delay(emit: Option<Emit>) -> i64 {
+    match emit {
+        Some(Emit::Close { delay_us }) => delay_us,
+        _ => 0,
+    }
+}
+
+/// Only aggregates give results that change.
+fn final_only(emit: Option<Emit>, what: &str) -> Result<()> {
+    match emit {
+        Some(Emit::Update | Emit::Periodic { .. }) => Err(missing(
+            format_args!("{what} with EMIT ON UPDATE or EMIT PERIODIC"),
+            "its changes would need retractions; aggregates are given out again",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Subqueries that read streams are joins in disguise.
+fn check(plan: &LogicalPlan) -> Result<()> {
+    let mut reads = false;
+    plan.apply_expressions(|expr| {
+        expr.apply(|expr| {
+            let subquery = match expr {
+                Expr::ScalarSubquery(subquery) => &subquery.subquery,
+                Expr::Exists(exists) => &exists.subquery.subquery,
+                Expr::InSubquery(within) => &within.subquery.subquery,
+                _ => return Ok(TreeNodeRecursion::Continue),
+            };
+            reads |= streams(subquery).is_ok_and(|streams| !streams.is_empty());
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    match reads {
+        true => Err(missing(
+            "a subquery over a stream within an expression",
+            "write it as a join on window_start and window_end",
+        )),
+        false => Ok(()),
+    }
+}
+
+/// Why the groups of an aggregate are never final.
+fn never_final(plan: &LogicalPlan, input: &LogicalPlan) -> Error {
+    let without = streams(input)
+        .ok()
+        .and_then(|streams| streams.into_iter().find(|stream| stream.watermark.is_none()));
+    match without {
+        Some(stream) => Error::User(format!(
+            "stream {} has no watermark, so no window ever closes: CREATE STREAM {} (.., \
+             WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)",
+            stream.name, stream.name
+        )),
+        None => missing(
+            format_args!("an aggregate that groups by no window ({})", plan.display()),
+            "its groups are never final: group by window_start and window_end of TUMBLE, HOP, \
+             CUMULATE or SESSION, or let changes out with EMIT ON UPDATE",
+        ),
+    }
+}
+
+/// The columns of the result that tell the groups of the topmost aggregate apart.
+fn upsert_keys(plan: &LogicalPlan) -> Result<Vec<String>> {
+    let (groups, places) = group_columns(plan)?;
+    let schema = plan.schema();
+    let place = |group: usize| places.iter().position(|place| *place == Some(group));
+    let keys = (0..groups).map(|group| Some(schema.field(place(group)?).name().clone()));
+    keys.collect::<Option<Vec<String>>>().ok_or_else(|| {
+        Error::User(
+            "EMIT ON UPDATE: a row that is given out again replaces the one with the same groups, \
+             so SELECT every column of GROUP BY"
+                .to_string(),
+        )
+    })
+}
+
+/// How many groups the topmost aggregate has, and which of them each column is.
+fn group_columns(plan: &LogicalPlan) -> Result<(usize, Vec<Option<usize>>)> {
+    match plan {
+        LogicalPlan::Aggregate(node) => {
+            let groups = node.group_expr.len();
+            let columns = 0..node.schema.fields().len();
+            Ok((groups, columns.map(|at| (at < groups).then_some(at)).collect()))
+        }
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            let groups = input.schema().fields().len();
+            Ok((groups, (0..groups).map(Some).collect()))
+        }
+        LogicalPlan::SubqueryAlias(node) => group_columns(&node.input),
+        LogicalPlan::Projection(node) => {
+            let (groups, below) = group_columns(&node.input)?;
+            let place = |expr: &Expr| match expr.clone().unalias() {
+                Expr::Column(column) => {
+                    below[node.input.schema().maybe_index_of_column(&column)?]
+                }
+                _ => None,
+            };
+            Ok((groups, node.expr.iter().map(place).collect()))
+        }
+        LogicalPlan::Filter(_) => Err(missing(
+            "HAVING with EMIT ON UPDATE",
+            "a group that no longer passes would need a retraction; filter when reading",
+        )),
+        other => Err(missing(
+            format_args!("EMIT ON UPDATE over {}", other.display()),
+            "it gives out again the rows of one aggregate",
+        )),
+    }
+}

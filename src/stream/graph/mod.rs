@@ -1,0 +1,398 @@
+//! A continuous query: its plan, cut where rows have to wait for time to pass.
+//!
+//! ```text
+//!  batch                         here
+//!  Filter, Projection            region
+//!  Join on windows               hold     rows of both sides, until their window is final
+//!  Aggregate by window           states   partial states, until their window is final
+//!  TUMBLE, Filter                region   placed on a device or the CPU by our rule
+//!  Scan of a stream              slot     the rows of an epoch
+//! ```
+//!
+//! Between two cuts stands a *region*: a plan without state, run anew in each epoch over slots. At
+//! a cut stands *work*, which keeps what is not final and hands on what is. What leaves a cut is
+//! final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
+
+pub mod bound;
+mod build;
+pub mod held;
+pub mod interval;
+mod join;
+mod plan;
+mod states;
+
+pub use build::streams;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::execution::TaskContext;
+use futures::future::BoxFuture;
+
+use super::definition::Stream;
+use super::epoch::counted;
+use super::slot::{Slot, SlotPlan};
+use crate::error::Result;
+use bound::Clock;
+use held::{Held, Key};
+use join::IntervalJoin;
+use states::Aggregate;
+
+/// The clocks behind the rows of an epoch, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// The minimum watermark over the partitions of the query's streams.
+    pub event_us: i64,
+    /// When the epoch is processed (UTC).
+    pub processing_us: i64,
+}
+
+/// The rows of an epoch, as `log::schema` has them, by stream.
+#[derive(Debug, Clone)]
+pub struct Input<'a> {
+    pub rows: &'a BTreeMap<String, Vec<RecordBatch>>,
+    pub times: Times,
+    /// Whether any of the rows came after the watermark had passed its time.
+    pub late: bool,
+}
+
+/// A continuous query.
+pub struct Graph {
+    root: Node,
+    /// The streams it reads, each once.
+    pub streams: Vec<Arc<Stream>>,
+    /// Of the result.
+    pub schema: SchemaRef,
+    /// What tells whether the state of an earlier run is this query's.
+    pub fingerprint: String,
+    /// Columns of the result that identify a row which is emitted again with other values;
+    /// `None` where what is emitted is final.
+    pub upsert_keys: Option<Vec<String>>,
+    /// Rows that came after a window of theirs was over (in several windows, each counts).
+    pub late: u64,
+    task: Arc<TaskContext>,
+}
+
+impl std::fmt::Debug for Graph {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Graph").field("schema", &self.schema).finish_non_exhaustive()
+    }
+}
+
+/// Regions and what is done with their rows.
+struct Node {
+    regions: Vec<Region>,
+    work: Work,
+}
+
+/// A plan without state.
+struct Region {
+    inputs: Vec<(Slot, Source)>,
+    plan: SlotPlan,
+    schema: SchemaRef,
+    /// Counts the rows that the late rule leaves out.
+    late: Option<SlotPlan>,
+}
+
+enum Source {
+    /// The rows of a stream.
+    Stream(String),
+    /// What a cut hands on.
+    Node(Box<Node>),
+    /// The rows of tables, read once.
+    Table(Vec<RecordBatch>),
+}
+
+enum Work {
+    /// Rows go through.
+    Pass,
+    Aggregate(Box<Aggregate>),
+    Hold(Box<Hold>),
+    Interval(Box<IntervalJoin>),
+}
+
+/// Rows wait until they are final; then a plan runs over them.
+struct Hold {
+    /// Of each region.
+    sides: Vec<(Key, Slot, Held)>,
+    plan: SlotPlan,
+    schema: SchemaRef,
+}
+
+/// Rows and bytes that a query keeps.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Size {
+    pub rows: usize,
+    pub bytes: usize,
+}
+
+/// A saved part of a query's state: a name within the query and its rows.
+pub type Saved = (String, Vec<RecordBatch>);
+
+impl Graph {
+    /// Takes the rows of an epoch; answers result rows.
+    pub async fn advance(&mut self, input: &Input<'_>) -> Result<Vec<RecordBatch>> {
+        let mut pass = Pass { input, task: self.task.clone(), late: 0 };
+        let rows = self.root.advance(&mut pass).await;
+        self.late += pass.late;
+        rows
+    }
+
+    /// When the last of what is waiting is final by the watermark; `None` where nothing waits.
+    pub fn open_until(&self) -> Option<i64> {
+        let mut latest = None;
+        self.root.visit(&mut |work| latest = latest.max(work.open_until()));
+        latest
+    }
+
+    /// The same of what waits for processing time to pass.
+    pub fn open_processing_until(&self) -> Option<i64> {
+        let mut latest = None;
+        self.root.visit(&mut |work| latest = latest.max(work.open_processing_until()));
+        latest
+    }
+
+    /// What waits.
+    pub fn size(&self) -> Size {
+        let mut size = Size::default();
+        self.root.visit(&mut |work| {
+            let of = work.size();
+            size = Size { rows: size.rows + of.rows, bytes: size.bytes + of.bytes };
+        });
+        size
+    }
+
+    /// Whether the query has no state, ever.
+    pub fn is_stateless(&self) -> bool {
+        let mut none = true;
+        self.root.visit(&mut |work| none &= matches!(work, Work::Pass));
+        none
+    }
+
+    /// All state, in parts that `restore` takes again.
+    pub fn save(&self) -> Result<Vec<Saved>> {
+        let (mut parts, mut at) = (Vec::new(), 0);
+        let mut failed = None;
+        self.root.visit(&mut |work| {
+            match work.save() {
+                Ok(saved) => {
+                    parts.extend(saved.into_iter().enumerate().filter_map(|(side, rows)| {
+                        (!rows.is_empty()).then(|| (format!("{at}.{side}"), rows))
+                    }))
+                }
+                Err(error) => failed = Some(error),
+            }
+            at += 1;
+        });
+        failed.map_or(Ok(parts), Err)
+    }
+
+    /// Puts back what `save` gave.
+    pub fn restore(&mut self, mut parts: BTreeMap<String, Vec<RecordBatch>>) -> Result<()> {
+        let mut at = 0;
+        self.root.visit_mut(&mut |work| {
+            let sides = (0..work.sides()).map(|side| parts.remove(&format!("{at}.{side}")));
+            let sides = sides.map(Option::unwrap_or_default).collect();
+            at += 1;
+            work.restore(sides)
+        })
+    }
+
+    /// Each region's plan, for reports of where it runs.
+    pub fn plans(&self) -> Vec<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
+        let mut plans = Vec::new();
+        self.root.regions(&mut |region| plans.push(region.plan.plan.clone()));
+        plans
+    }
+}
+
+/// One epoch on its way through a graph.
+struct Pass<'a> {
+    input: &'a Input<'a>,
+    task: Arc<TaskContext>,
+    late: u64,
+}
+
+impl Node {
+    fn advance<'a>(
+        &'a mut self,
+        pass: &'a mut Pass<'_>,
+    ) -> BoxFuture<'a, Result<Vec<RecordBatch>>> {
+        Box::pin(async move {
+            let mut rows = Vec::with_capacity(self.regions.len());
+            for region in &mut self.regions {
+                rows.push(region.run(pass).await?);
+            }
+            self.work.advance(rows, &pass.input.times, &pass.task).await
+        })
+    }
+
+    fn visit(&self, f: &mut dyn FnMut(&Work)) {
+        for (_, source) in self.regions.iter().flat_map(|region| &region.inputs) {
+            if let Source::Node(node) = source {
+                node.visit(f);
+            }
+        }
+        f(&self.work);
+    }
+
+    fn visit_mut(&mut self, f: &mut dyn FnMut(&mut Work) -> Result<()>) -> Result<()> {
+        for (_, source) in self.regions.iter_mut().flat_map(|region| &mut region.inputs) {
+            if let Source::Node(node) = source {
+                node.visit_mut(f)?;
+            }
+        }
+        f(&mut self.work)
+    }
+
+    fn regions(&self, f: &mut dyn FnMut(&Region)) {
+        for region in &self.regions {
+            for (_, source) in &region.inputs {
+                if let Source::Node(node) = source {
+                    node.regions(f);
+                }
+            }
+            f(region);
+        }
+    }
+}
+
+impl Region {
+    async fn run(&mut self, pass: &mut Pass<'_>) -> Result<Vec<RecordBatch>> {
+        let mut any = false;
+        for (slot, source) in &mut self.inputs {
+            let rows = match source {
+                Source::Stream(name) => pass.input.rows.get(name).cloned().unwrap_or_default(),
+                Source::Node(node) => node.advance(pass).await?,
+                Source::Table(rows) => {
+                    slot.put(rows.clone());
+                    continue;
+                }
+            };
+            any |= rows.iter().any(|batch| batch.num_rows() > 0);
+            slot.put(rows);
+        }
+        if !any {
+            return Ok(Vec::new());
+        }
+        if let (Some(late), true) = (&self.late, pass.input.late) {
+            let schema = late.plan.schema();
+            pass.late += counted(&late.run(&schema, &pass.task).await?);
+        }
+        let rows = self.plan.run(&self.schema, &pass.task).await;
+        self.inputs.iter().for_each(|(slot, _)| slot.put(Vec::new()));
+        Ok(rows?)
+    }
+}
+
+impl Work {
+    /// Takes the rows of each region; answers what is final.
+    async fn advance(
+        &mut self,
+        mut rows: Vec<Vec<RecordBatch>>,
+        times: &Times,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        match self {
+            Self::Pass => Ok(rows.pop().unwrap_or_default()),
+            Self::Aggregate(work) => {
+                work.advance(rows.pop().unwrap_or_default(), times, task).await
+            }
+            Self::Hold(work) => work.advance(rows, times, task).await,
+            Self::Interval(work) => work.advance(rows, times, task).await,
+        }
+    }
+
+    fn open_until(&self) -> Option<i64> {
+        match self {
+            Self::Pass => None,
+            Self::Aggregate(work) => work.open_until(Clock::Event),
+            Self::Hold(work) => work.open_until(Clock::Event),
+            Self::Interval(work) => work.open_until(),
+        }
+    }
+
+    fn open_processing_until(&self) -> Option<i64> {
+        match self {
+            Self::Aggregate(work) => work.open_until(Clock::Processing),
+            Self::Hold(work) => work.open_until(Clock::Processing),
+            Self::Pass | Self::Interval(_) => None,
+        }
+    }
+
+    fn size(&self) -> Size {
+        match self {
+            Self::Pass => Size::default(),
+            Self::Aggregate(work) => work.size(),
+            Self::Hold(work) => work.sides.iter().fold(Size::default(), |size, (.., held)| Size {
+                rows: size.rows + held.rows(),
+                bytes: size.bytes + held.bytes(),
+            }),
+            Self::Interval(work) => work.size(),
+        }
+    }
+
+    /// Into how many parts `save` cuts the state.
+    fn sides(&self) -> usize {
+        match self {
+            Self::Pass => 0,
+            Self::Aggregate(_) => 1,
+            Self::Hold(work) => work.sides.len(),
+            Self::Interval(_) => 2,
+        }
+    }
+
+    fn save(&self) -> Result<Vec<Vec<RecordBatch>>> {
+        match self {
+            Self::Pass => Ok(Vec::new()),
+            Self::Aggregate(work) => Ok(vec![work.save()]),
+            Self::Hold(work) => {
+                Ok(work.sides.iter().map(|(.., held)| held.batches().to_vec()).collect())
+            }
+            Self::Interval(work) => work.save(),
+        }
+    }
+
+    fn restore(&mut self, sides: Vec<Vec<RecordBatch>>) -> Result<()> {
+        match self {
+            Self::Pass => Ok(()),
+            Self::Aggregate(work) => work.restore(sides.into_iter().flatten().collect()),
+            Self::Hold(work) => {
+                let sides = work.sides.iter_mut().zip(sides);
+                sides.into_iter().try_for_each(|((key, _, held), rows)| held.add(key, rows))
+            }
+            Self::Interval(work) => work.restore(sides),
+        }
+    }
+}
+
+impl Hold {
+    /// When the last row is final by a clock.
+    fn open_until(&self, clock: Clock) -> Option<i64> {
+        let sides = self.sides.iter().filter(|(key, ..)| key.bound.clock == clock);
+        sides.filter_map(|(.., held)| held.latest_us()).max()
+    }
+
+    async fn advance(
+        &mut self,
+        rows: Vec<Vec<RecordBatch>>,
+        times: &Times,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        let mut any = false;
+        for ((key, slot, held), rows) in self.sides.iter_mut().zip(rows) {
+            held.add(key, rows)?;
+            let done = held.take(key, times)?;
+            any |= !done.is_empty();
+            slot.put(done);
+        }
+        if !any {
+            return Ok(Vec::new());
+        }
+        let rows = self.plan.run(&self.schema, task).await;
+        self.sides.iter().for_each(|(_, slot, _)| slot.put(Vec::new()));
+        Ok(rows?)
+    }
+}

@@ -1,0 +1,222 @@
+//! Physical plans of a graph's parts: planned over slots by the stock rules, placed by ours.
+
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use arrow::datatypes::SchemaRef;
+use datafusion::catalog::Session;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::context::{QueryPlanner, SessionState};
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+
+use crate::error::{Error, Result};
+use crate::stream::log::WATERMARK;
+use crate::stream::slot::{Slot, SlotExec, SlotPlan, SlotPlanner};
+
+/// Plans the parts of one query.
+pub struct Planner {
+    session: SessionState,
+    /// For plans that can be cut: one partition, aggregates in one step, without our own rule,
+    /// which places the parts afterwards.
+    stock: SessionState,
+}
+
+/// An aggregate in its three steps.
+pub struct Steps {
+    /// Rows to states.
+    pub partial: SlotPlan,
+    /// States to fewer states: one row per group.
+    pub reduce: (Slot, SlotPlan),
+    /// States to result rows.
+    pub finish: (Slot, SlotPlan),
+    /// Of the states.
+    pub states: SchemaRef,
+    /// How many columns of the states are groups.
+    pub groups: usize,
+}
+
+impl Planner {
+    pub fn new(session: SessionState) -> Self {
+        let rules = session.physical_optimizers().iter();
+        let names = stock_rules();
+        let rules = rules.filter(|rule| names.iter().any(|name| name == rule.name()));
+        // One DISTINCT aggregate would become two, of which only the upper has the groups.
+        let logical = session.optimizers().iter();
+        let logical =
+            logical.filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+        let mut config = session.config().clone();
+        config.options_mut().execution.target_partitions = 1;
+        let stock = SessionStateBuilder::new_from_existing(session.clone())
+            .with_config(config)
+            .with_optimizer_rules(logical.cloned().collect())
+            .with_physical_optimizer_rules(rules.cloned().collect())
+            .with_query_planner(Arc::new(Slots))
+            .build();
+        Self { session, stock }
+    }
+
+    /// A plan without state.
+    pub async fn region(&self, plan: &LogicalPlan) -> Result<SlotPlan> {
+        let physical = self.physical(plan).await?;
+        Ok(SlotPlan { plan: self.place(physical)? })
+    }
+
+    /// An aggregate in steps; results come by the group column `first`, then by the others.
+    pub async fn aggregate(&self, plan: &LogicalPlan, first: Option<&str>) -> Result<Steps> {
+        let physical = self.physical(plan).await?;
+        let lowest = lowest_aggregate(&physical).ok_or_else(|| bug("no aggregate", &physical))?;
+        let aggregate = lowest.downcast_ref::<AggregateExec>();
+        let aggregate = aggregate.ok_or_else(|| bug("no aggregate", &physical))?;
+        let single = [AggregateMode::Single, AggregateMode::SinglePartitioned];
+        if !single.contains(aggregate.mode()) || aggregate.group_expr().has_grouping_set() {
+            return Err(bug("an aggregate of several steps", &physical));
+        }
+        let partial = Arc::new(step(aggregate, AggregateMode::Partial, aggregate.input().clone())?);
+        let states = partial.schema();
+        let over = |what: &str| -> Result<(Slot, Arc<dyn ExecutionPlan>)> {
+            let slot = Slot::default();
+            let exec = SlotExec::new(slot.clone(), states.clone(), None, what.to_string())?;
+            Ok((slot, Arc::new(exec)))
+        };
+        let (slot, input) = over("open groups")?;
+        let reduce = Arc::new(step(aggregate, AggregateMode::PartialReduce, input)?);
+        if reduce.schema() != states {
+            return Err(bug("states that do not merge", &physical));
+        }
+        let reduce = (slot, SlotPlan { plan: reduce });
+        let (slot, input) = over("final groups")?;
+        let last = Arc::new(step(aggregate, AggregateMode::Final, input)?);
+        if last.schema() != lowest.schema() {
+            return Err(bug("states that do not finish", &physical));
+        }
+        let groups = aggregate.group_expr().expr().len();
+        let last = sorted(last, first)?;
+        let finish = (slot, SlotPlan { plan: replace(&physical, &lowest, last)? });
+        let partial = SlotPlan { plan: self.place(partial)? };
+        Ok(Steps { partial, reduce, finish, states, groups })
+    }
+
+    /// Lets the rules that are ours place a plan.
+    fn place(&self, plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let names = stock_rules();
+        let rules = self.session.physical_optimizers().iter();
+        let mut ours = rules.filter(|rule| !names.iter().any(|name| name == rule.name()));
+        let config = self.session.config_options();
+        Ok(ours.try_fold(plan, |plan, rule| rule.optimize(plan, config))?)
+    }
+
+    async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+        let physical = self.stock.create_physical_plan(plan).await?;
+        Ok(match physical.output_partitioning().partition_count() {
+            1 => physical,
+            _ => Arc::new(CoalescePartitionsExec::new(physical)),
+        })
+    }
+}
+
+fn stock_rules() -> Vec<String> {
+    PhysicalOptimizer::new().rules.iter().map(|rule| rule.name().to_string()).collect()
+}
+
+/// The stock planner, which knows slots too.
+#[derive(Debug)]
+struct Slots;
+
+#[async_trait::async_trait]
+impl QueryPlanner for Slots {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        state: &dyn Session,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(SlotPlanner)]);
+        planner.create_physical_plan(plan, state).await
+    }
+}
+
+/// The rows that a window function's late rule leaves out, counted; the rule nearest to the top.
+pub fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+    if let LogicalPlan::Filter(filter) = plan
+        && let Expr::BinaryExpr(rule) = &filter.predicate
+        && matches!(rule.right.as_ref(), Expr::Column(column) if column.name == WATERMARK)
+    {
+        let input = LogicalPlanBuilder::from(filter.input.as_ref().clone());
+        let late = input.filter(Expr::Not(Box::new(filter.predicate.clone())))?;
+        return Ok(Some(late.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?.build()?));
+    }
+    for input in plan.inputs() {
+        if let Some(late) = late_rows(input)? {
+            return Ok(Some(late));
+        }
+    }
+    Ok(None)
+}
+
+fn bug(what: &str, plan: &Arc<dyn ExecutionPlan>) -> Error {
+    let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false);
+    Error::Bug(format!("a continuous query was planned with {what}:\n{plan}"))
+}
+
+/// The aggregate nearest to the rows; a part has one.
+fn lowest_aggregate(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    let below = plan.children().into_iter().find_map(lowest_aggregate);
+    below.or_else(|| plan.downcast_ref::<AggregateExec>().map(|_| plan.clone()))
+}
+
+/// One step of an aggregate over another input.
+fn step(
+    whole: &AggregateExec,
+    mode: AggregateMode,
+    input: Arc<dyn ExecutionPlan>,
+) -> Result<AggregateExec> {
+    let over_rows = mode == AggregateMode::Partial;
+    let groups = match over_rows {
+        true => whole.group_expr().clone(),
+        false => whole.group_expr().as_final(),
+    };
+    let filters = match over_rows {
+        true => whole.filter_expr().to_vec(),
+        false => vec![None; whole.aggr_expr().len()],
+    };
+    let aggregates = whole.aggr_expr().to_vec();
+    let schema = whole.input_schema();
+    Ok(AggregateExec::try_new(mode, groups, aggregates, filters, input, schema)?)
+}
+
+/// By the group column `first`, then by the others as they stand.
+fn sorted(last: Arc<AggregateExec>, first: Option<&str>) -> Result<Arc<dyn ExecutionPlan>> {
+    let groups = last.group_expr().output_exprs();
+    let schema = last.schema();
+    let first = (0..groups.len()).find(|at| first == Some(schema.field(*at).name().as_str()));
+    let others = (0..groups.len()).filter(|column| Some(*column) != first);
+    let order = first.into_iter().chain(others).map(|column| PhysicalSortExpr {
+        expr: groups[column].clone(),
+        options: SortOptions::default(),
+    });
+    match LexOrdering::new(order) {
+        Some(order) => Ok(Arc::new(SortExec::new(order, last))),
+        None => Ok(last),
+    }
+}
+
+/// The plan with another node in the place of one.
+fn replace(
+    plan: &Arc<dyn ExecutionPlan>,
+    from: &Arc<dyn ExecutionPlan>,
+    to: Arc<dyn ExecutionPlan>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let replaced = plan.clone().transform_down(|node| match Arc::ptr_eq(&node, from) {
+        true => Ok(Transformed::new(to.clone(), true, TreeNodeRecursion::Jump)),
+        false => Ok(Transformed::no(node)),
+    })?;
+    Ok(replaced.data)
+}

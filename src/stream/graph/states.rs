@@ -1,0 +1,185 @@
+//! Aggregates: the states of groups, until the window of a group is final.
+//!
+//! States are the batches of DataFusion's partial aggregates, so any aggregate it can split works,
+//! and the result is that of one aggregate over all rows.
+
+use std::sync::Arc;
+
+use arrow::array::UInt32Array;
+use arrow::compute::take_record_batch;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use datafusion::execution::TaskContext;
+
+use super::bound::Clock;
+use super::held::{Held, Key};
+use super::{Size, Times};
+use crate::error::Result;
+use crate::stream::emit::Emit;
+use crate::stream::slot::{Slot, SlotPlan};
+
+/// States below this many rows are not worth merging.
+const FEW_ROWS: usize = 4096;
+
+/// The groups of one aggregate.
+pub struct Aggregate {
+    /// The group column that tells when a group is final; none where groups stay for ever.
+    pub key: Option<Key>,
+    pub emit: Emit,
+    /// States to fewer states: one row per group.
+    pub reduce: (Slot, SlotPlan),
+    /// States to result rows.
+    pub finish: (Slot, SlotPlan),
+    /// How many columns of the states are groups.
+    pub groups: usize,
+    /// Of the states, and of the result.
+    pub states: SchemaRef,
+    pub schema: SchemaRef,
+    pub held: Held,
+    /// Rows when they were last merged.
+    pub merged_rows: usize,
+    /// States that have come since the last emission, where groups are emitted again.
+    pub changed: Vec<RecordBatch>,
+    /// Processing time of the last periodic emission.
+    pub emitted_us: Option<i64>,
+}
+
+impl Aggregate {
+    pub async fn advance(
+        &mut self,
+        states: Vec<RecordBatch>,
+        times: &Times,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        let again = !matches!(self.emit, Emit::Close { .. });
+        if again {
+            self.changed.extend(states.iter().cloned());
+        }
+        match &self.key {
+            Some(key) => self.held.add(key, states)?,
+            None => {
+                let mut all = self.held.take_all();
+                all.extend(states);
+                self.held.put_back(all);
+            }
+        }
+        // Doubling: each state row is merged a constant number of times on the average.
+        if self.held.rows() > FEW_ROWS.max(2 * self.merged_rows) {
+            let all = self.held.take_all();
+            let merged = run(&self.reduce, all, &self.states, task).await?;
+            self.held.put_back(merged);
+            self.merged_rows = self.held.rows();
+        }
+        if again {
+            return self.emit_again(times, task).await;
+        }
+        let closed = self.take_final(times)?;
+        if closed.is_empty() {
+            return Ok(Vec::new());
+        }
+        run(&self.finish, closed, &self.schema, task).await
+    }
+
+    fn take_final(&mut self, times: &Times) -> Result<Vec<RecordBatch>> {
+        let Some(key) = &self.key else { return Ok(Vec::new()) };
+        let closed = self.held.take(key, times)?;
+        self.merged_rows = self.merged_rows.min(self.held.rows());
+        Ok(closed)
+    }
+
+    /// The groups that have changed, as they are now; final ones are let go.
+    async fn emit_again(
+        &mut self,
+        times: &Times,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        if let Emit::Periodic { every_us } = self.emit {
+            let last = *self.emitted_us.get_or_insert(times.processing_us);
+            let closing = times.event_us == i64::MAX;
+            if times.processing_us < last.saturating_add(every_us) && !closing {
+                return Ok(Vec::new());
+            }
+            self.emitted_us = Some(times.processing_us);
+        }
+        let changed = std::mem::take(&mut self.changed);
+        let rows = match changed.is_empty() {
+            true => Vec::new(),
+            false => {
+                let changed = run(&self.reduce, changed, &self.states, task).await?;
+                let all = self.held.take_all();
+                let all = run(&self.reduce, all, &self.states, task).await?;
+                let of_changed = self.only_groups_of(&changed, &all)?;
+                self.held.put_back(all);
+                self.merged_rows = self.held.rows();
+                run(&self.finish, of_changed, &self.schema, task).await?
+            }
+        };
+        self.take_final(times)?;
+        Ok(rows)
+    }
+
+    /// The states whose group is among those of `wanted`.
+    fn only_groups_of(
+        &self,
+        wanted: &[RecordBatch],
+        all: &[RecordBatch],
+    ) -> Result<Vec<RecordBatch>> {
+        use arrow::row::{RowConverter, SortField};
+        let fields = self.states.fields()[..self.groups].iter();
+        let fields = fields.map(|field| SortField::new(field.data_type().clone())).collect();
+        let converter = RowConverter::new(fields)?;
+        let rows = |batch: &RecordBatch| converter.convert_columns(&batch.columns()[..self.groups]);
+        let mut known = std::collections::HashSet::new();
+        for batch in wanted {
+            known.extend(rows(batch)?.iter().map(|row| row.owned()));
+        }
+        let mut out = Vec::new();
+        for batch in all {
+            let rows = rows(batch)?;
+            let kept = (0..batch.num_rows() as u32)
+                .filter(|row| known.contains(&rows.row(*row as usize).owned()));
+            let kept = UInt32Array::from_iter_values(kept);
+            if !arrow::array::Array::is_empty(&kept) {
+                out.push(take_record_batch(batch, &kept)?);
+            }
+        }
+        Ok(out)
+    }
+
+    /// When the last group is final by a clock.
+    pub fn open_until(&self, clock: Clock) -> Option<i64> {
+        let key = self.key.as_ref().filter(|key| key.bound.clock == clock);
+        key.and_then(|_| self.held.latest_us())
+    }
+
+    pub fn size(&self) -> Size {
+        Size { rows: self.held.rows(), bytes: self.held.bytes() }
+    }
+
+    pub fn save(&self) -> Vec<RecordBatch> {
+        self.held.batches().to_vec()
+    }
+
+    pub fn restore(&mut self, states: Vec<RecordBatch>) -> Result<()> {
+        match &self.key {
+            Some(key) => self.held.add(key, states),
+            None => {
+                self.held.put_back(states);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// All rows of a plan over these.
+async fn run(
+    (slot, plan): &(Slot, SlotPlan),
+    rows: Vec<RecordBatch>,
+    schema: &SchemaRef,
+    task: &Arc<TaskContext>,
+) -> Result<Vec<RecordBatch>> {
+    slot.put(rows);
+    let out = plan.run(schema, task).await;
+    slot.put(Vec::new());
+    Ok(out?)
+}

@@ -1,0 +1,354 @@
+//! What a pipeline has done, in its state folder: one record an epoch, on the disk before any
+//! effect of that epoch. It says which records of each partition the epoch holds, so that it can be
+//! repeated exactly.
+//!
+//! ```text
+//!  state folder/
+//!    lock              held by the run that is going on
+//!    epochs.jsonl      a header, then a record an epoch
+//!    snapshots/N/      states after epoch N (see `snapshot`)
+//!    <stream>/         what a source that cannot be read again keeps
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::log::Start;
+use super::source::{Place, Segment};
+use super::watermark::{Clock, Forced};
+use crate::error::{Error, Result};
+
+/// One epoch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EpochRecord {
+    /// From 1, without gaps.
+    pub epoch: u64,
+    /// When it was processed, in microseconds since 1970 (UTC); later than that of the one before.
+    pub time_us: i64,
+    /// What of each stream's partitions; those that stood still are left out.
+    pub streams: BTreeMap<String, Vec<Span>>,
+    /// Versions of the tables that were read, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, i64>,
+}
+
+/// Consecutive records of one partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub partition: usize,
+    /// Offset of the first record.
+    pub from: i64,
+    /// Offset after the last.
+    pub to: i64,
+    /// Segments that begin in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
+    /// Advances in or behind it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forced: Vec<Forced>,
+    /// The event time behind it.
+    pub clock: Clock,
+}
+
+impl Span {
+    /// Nothing yet, from an offset on.
+    pub fn at(partition: usize, offset: i64, clock: Clock) -> Self {
+        let (segments, forced) = (Vec::new(), Vec::new());
+        Self { partition, from: offset, to: offset, segments, forced, clock }
+    }
+}
+
+/// The first line of the file.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Header {
+    thalweg: u32,
+    pipeline: String,
+    /// Number of the last epoch that was forgotten by `--start-fresh`; 0 at first.
+    #[serde(default)]
+    base: u64,
+}
+
+/// Form of the file; another one is refused.
+const FORMAT: u32 = 1;
+
+/// The record of a pipeline's epochs, open for this run alone.
+#[derive(Debug)]
+pub struct Journal {
+    folder: PathBuf,
+    file: File,
+    base: u64,
+    records: Vec<EpochRecord>,
+    /// Held until the run is over.
+    _lock: File,
+}
+
+impl Journal {
+    /// Opens the state folder of a pipeline, making it if it is not there.
+    ///
+    /// Errors: another run has it open; it is another pipeline's; it is damaged.
+    pub fn open(folder: &Path, pipeline: &str) -> Result<Self> {
+        let lock = lock(folder, pipeline)?;
+        let path = folder.join("epochs.jsonl");
+        let wrong = |error: std::io::Error| failed(&path, &error);
+        let options = OpenOptions::new().read(true).append(true).create(true).clone();
+        let mut file = options.open(&path).map_err(wrong)?;
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(wrong)?;
+        // A line that was cut off while it was written was followed by no effect.
+        let whole = text.rfind('\n').map_or(0, |end| end + 1);
+        if whole < text.len() {
+            file.set_len(whole as u64).map_err(wrong)?;
+            file.sync_all().map_err(wrong)?;
+        }
+        let mut lines = text[..whole].lines().enumerate();
+        let base = match lines.next() {
+            None => {
+                let header = Header { thalweg: FORMAT, pipeline: pipeline.to_string(), base: 0 };
+                append(&mut file, &header).map_err(wrong)?;
+                crate::lake::sync(folder)?;
+                0
+            }
+            Some((_, line)) => header(&path, line, pipeline)?,
+        };
+        let mut records: Vec<EpochRecord> = Vec::new();
+        for (at, line) in lines {
+            let damaged = |what: &str| {
+                let (path, line) = (path.display(), at + 1);
+                Error::Data(format!("{path}, line {line}: {what}: the state folder is damaged"))
+            };
+            let record: EpochRecord =
+                serde_json::from_str(line).map_err(|error| damaged(&error.to_string()))?;
+            if record.epoch != base + records.len() as u64 + 1 {
+                return Err(damaged(&format!("epoch {} is out of order", record.epoch)));
+            }
+            records.push(record);
+        }
+        Ok(Self { folder: folder.to_path_buf(), file, base, records, _lock: lock })
+    }
+
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// All epochs that are recorded, in order.
+    pub fn records(&self) -> &[EpochRecord] {
+        &self.records
+    }
+
+    /// The record of an epoch.
+    pub fn record(&self, epoch: u64) -> Option<&EpochRecord> {
+        let at = epoch.checked_sub(self.base + 1)?;
+        self.records.get(usize::try_from(at).ok()?)
+    }
+
+    /// The epoch behind which this record begins.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// Number of the last epoch.
+    pub fn last(&self) -> u64 {
+        self.base + self.records.len() as u64
+    }
+
+    /// When the last epoch was processed.
+    pub fn last_time_us(&self) -> i64 {
+        self.records.last().map_or(i64::MIN, |record| record.time_us)
+    }
+
+    /// Adds the record of the next epoch; it is on the disk when this returns.
+    pub fn append(&mut self, record: EpochRecord) -> Result<()> {
+        let path = self.folder.join("epochs.jsonl");
+        let end = self.file.seek(SeekFrom::End(0)).map_err(|error| failed(&path, &error))?;
+        if let Err(error) = append(&mut self.file, &record) {
+            let _ = self.file.set_len(end); // the record did not count: a full disk may be mended
+            return Err(failed(&path, &error));
+        }
+        self.records.push(record);
+        Ok(())
+    }
+
+    /// Forgets all epochs; the next is numbered after `base`.
+    pub fn start_fresh(&mut self, pipeline: &str, base: u64) -> Result<()> {
+        let path = self.folder.join("epochs.jsonl");
+        let wrong = |error: std::io::Error| failed(&path, &error);
+        let new = self.folder.join(".epochs.jsonl.new");
+        let mut file = File::create(&new).map_err(wrong)?;
+        let header = Header { thalweg: FORMAT, pipeline: pipeline.to_string(), base };
+        append(&mut file, &header).map_err(wrong)?;
+        std::fs::rename(&new, &path).map_err(wrong)?;
+        crate::lake::sync(&self.folder)?;
+        self.file = OpenOptions::new().read(true).append(true).open(&path).map_err(wrong)?;
+        (self.base, self.records) = (base, Vec::new());
+        Ok(())
+    }
+
+    /// Where a partition stands after the last epoch, with all that is known of its log.
+    pub fn place(&self, stream: &str, partition: usize) -> Start {
+        let mut start = Start::default();
+        for span in self.spans(stream, partition) {
+            start.place.offset = span.to;
+            start.place.segments.extend(span.segments.iter().cloned());
+            start.forced.extend(span.forced.iter().copied());
+            start.clock = span.clock.clone();
+        }
+        start
+    }
+
+    /// Where a partition stood before an epoch, with all that is known of its log since.
+    pub fn place_before(&self, epoch: u64, stream: &str, partition: usize) -> Start {
+        let mut start = self.place(stream, partition);
+        let before = self.records.iter().take_while(|record| record.epoch < epoch);
+        let last = before.filter_map(|record| span(record, stream, partition)).last();
+        let first = self.spans(stream, partition).next().map_or(0, |span| span.from);
+        let (offset, clock) = last.map_or((first, Clock::default()), |s| (s.to, s.clock.clone()));
+        // An advance behind the last record of the epoch before is in that epoch's clock.
+        start.place = Place { offset, segments: start.place.segments };
+        start.clock = clock;
+        start
+    }
+
+    /// Where a partition's log begins, with all that is known of it.
+    pub fn origin(&self, stream: &str, partition: usize) -> Start {
+        self.place_before(self.base + 1, stream, partition)
+    }
+
+    /// Whether anything of a partition is recorded.
+    pub fn knows(&self, stream: &str, partition: usize) -> bool {
+        self.spans(stream, partition).next().is_some()
+    }
+
+    fn spans(&self, stream: &str, partition: usize) -> impl Iterator<Item = &Span> {
+        self.records.iter().filter_map(move |record| span(record, stream, partition))
+    }
+}
+
+/// A partition's part of an epoch.
+pub fn span<'a>(record: &'a EpochRecord, stream: &str, partition: usize) -> Option<&'a Span> {
+    record.streams.get(stream)?.iter().find(|span| span.partition == partition)
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Error {
+    Error::User(format!("{}: {error}", path.display()))
+}
+
+/// A line in one write, brought to the disk.
+fn append(file: &mut File, line: &impl Serialize) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec(line)?;
+    text.push(b'\n');
+    file.write_all(&text)?;
+    file.sync_data()
+}
+
+fn header(path: &Path, line: &str, pipeline: &str) -> Result<u64> {
+    let header: Header = serde_json::from_str(line).map_err(|error| {
+        Error::Data(format!("{}, line 1: {error}: the state folder is damaged", path.display()))
+    })?;
+    if header.thalweg != FORMAT {
+        return Err(Error::User(format!(
+            "{}: written in form {}, and this thalweg reads {FORMAT}",
+            path.display(),
+            header.thalweg
+        )));
+    }
+    if header.pipeline != pipeline {
+        return Err(Error::User(format!(
+            "the state folder is that of the pipeline {}, not of {pipeline}: choose another with \
+             --state, or name this one by SET thalweg.pipeline = '{}'",
+            header.pipeline, header.pipeline
+        )));
+    }
+    Ok(header.base)
+}
+
+/// Keeps every other run out of the folder.
+fn lock(folder: &Path, pipeline: &str) -> Result<File> {
+    let path = folder.join("lock");
+    let wrong = |error: &std::io::Error| failed(&path, error);
+    std::fs::create_dir_all(folder).map_err(|error| wrong(&error))?;
+    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
+    let mut file = options.open(&path).map_err(|error| wrong(&error))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let _ = file.read_to_string(&mut holder); // only to tell who
+            return Err(Error::User(format!(
+                "the pipeline {pipeline} is running already (process {}, state folder {}): only \
+                 one run at a time; stop that one, or give this one another name by SET \
+                 thalweg.pipeline",
+                holder.trim(),
+                folder.display()
+            )));
+        }
+        Err(TryLockError::Error(error)) => return Err(wrong(&error)),
+    }
+    let write = |file: &mut File| -> std::io::Result<()> {
+        file.set_len(0)?;
+        file.seek(SeekFrom::Start(0))?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut file).map_err(|error| wrong(&error))?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(epoch: u64, from: i64, to: i64) -> EpochRecord {
+        let span = Span {
+            partition: 0,
+            from,
+            to,
+            segments: Vec::new(),
+            forced: Vec::new(),
+            clock: Clock::default(),
+        };
+        let streams = BTreeMap::from([("s".to_string(), vec![span])]);
+        EpochRecord { epoch, time_us: epoch as i64, streams, tables: BTreeMap::new() }
+    }
+
+    #[test]
+    fn records_are_read_again_and_a_torn_line_is_none() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut journal = Journal::open(folder.path(), "p").unwrap();
+        journal.append(record(1, 0, 10)).unwrap();
+        journal.append(record(2, 10, 12)).unwrap();
+        drop(journal);
+        let path = folder.path().join("epochs.jsonl");
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(b"{\"epoch\":3,\"time").unwrap();
+        let journal = Journal::open(folder.path(), "p").unwrap();
+        assert_eq!(journal.records(), [record(1, 0, 10), record(2, 10, 12)]);
+        assert_eq!(journal.place("s", 0).place.offset, 12);
+        assert_eq!(journal.place_before(2, "s", 0).place.offset, 10);
+        assert_eq!(journal.place_before(1, "s", 0).place.offset, 0);
+        drop(journal);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        std::fs::write(&path, text.replace("\"epoch\":1", "\"epoch\":4")).unwrap();
+        let error = Journal::open(folder.path(), "p").unwrap_err().to_string();
+        assert!(error.contains("line 2: epoch 4 is out of order"), "{error}");
+    }
+
+    #[test]
+    fn one_run_at_a_time_and_one_pipeline_a_folder() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut journal = Journal::open(folder.path(), "p").unwrap();
+        let error = Journal::open(folder.path(), "p").unwrap_err().to_string();
+        let process = format!("running already (process {}", std::process::id());
+        assert!(error.contains(&process), "{error}");
+        journal.append(record(1, 0, 10)).unwrap();
+        journal.start_fresh("p", 7).unwrap();
+        journal.append(record(8, 0, 10)).unwrap();
+        drop(journal);
+        assert_eq!(Journal::open(folder.path(), "p").unwrap().last(), 8);
+        let error = Journal::open(folder.path(), "q").unwrap_err().to_string();
+        assert!(error.contains("is that of the pipeline p, not of q"), "{error}");
+    }
+}

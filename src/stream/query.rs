@@ -1,0 +1,133 @@
+//! A continuous query with its sink: epochs go in, results come out once.
+
+use std::collections::BTreeMap;
+
+use arrow::record_batch::RecordBatch;
+
+use super::graph::{Graph, Input, Saved, Size};
+use super::sink::{Sink, SinkConnector, Writer};
+use crate::error::{Error, Result};
+
+/// A continuous query with its sink.
+pub struct Query {
+    /// Name of the sink, for reports.
+    pub name: String,
+    /// What its epochs and its state are known by.
+    pub application: String,
+    pub graph: Graph,
+    sink: Box<dyn Sink>,
+    /// Last epoch whose results are out.
+    reached: u64,
+    /// Last epoch that had results.
+    written: u64,
+    /// Last epoch whose rows its state holds.
+    pub done: u64,
+    /// Results of the running epoch that wait for its commit.
+    results: Vec<RecordBatch>,
+    /// Rows given out.
+    pub rows: u64,
+}
+
+impl Query {
+    /// Opens the sink and asks it how far it is.
+    ///
+    /// Errors: a sink that cannot take rows that change, for a query that gives such.
+    pub async fn open(graph: Graph, sink: &dyn SinkConnector, writer: Writer) -> Result<Self> {
+        let (name, application) = (writer.sink.clone(), writer.application());
+        let writer = Writer { keys: graph.upsert_keys.clone(), ..writer };
+        if writer.keys.is_some() && !sink.updates() {
+            return Err(Error::User(format!(
+                "sink {name}: EMIT ON UPDATE gives rows that replace earlier ones, and the \
+                 connector {} only adds: use delta or console, or EMIT AFTER WINDOW CLOSE",
+                sink.name()
+            )));
+        }
+        let mut sink = sink.open(writer, &graph.schema).await?;
+        let reached = sink.reached().await?.unwrap_or(0);
+        Ok(Self {
+            name,
+            application,
+            graph,
+            sink,
+            reached,
+            written: reached,
+            done: 0,
+            results: Vec::new(),
+            rows: 0,
+        })
+    }
+
+    /// Last epoch whose results are out.
+    pub fn reached(&self) -> u64 {
+        self.reached
+    }
+
+    /// Last epoch that had results.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Version of the table behind the sink.
+    pub fn version(&self) -> Option<i64> {
+        self.sink.version()
+    }
+
+    pub fn exactly_once(&self) -> bool {
+        self.sink.exactly_once()
+    }
+
+    /// Results up to an epoch are out, as far as a sink that keeps none can know.
+    pub fn assume_reached(&mut self, epoch: u64) {
+        if !self.sink.exactly_once() {
+            self.reached = self.reached.max(epoch);
+        }
+    }
+
+    /// Takes rows of an epoch.
+    pub async fn advance(&mut self, epoch: u64, input: &Input<'_>) -> Result<()> {
+        let rows = self.graph.advance(input).await?;
+        if epoch <= self.reached {
+            return Ok(()); // an earlier run has given these out
+        }
+        if self.sink.exactly_once() {
+            self.results.extend(rows);
+        } else if !rows.is_empty() {
+            self.give(&rows, epoch).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends an epoch that is recorded: what is in its state is given out.
+    pub async fn commit(&mut self, epoch: u64) -> Result<()> {
+        let rows = std::mem::take(&mut self.results);
+        if !rows.is_empty() {
+            self.give(&rows, epoch).await?;
+        }
+        self.done = epoch;
+        self.reached = self.reached.max(epoch);
+        Ok(())
+    }
+
+    async fn give(&mut self, rows: &[RecordBatch], epoch: u64) -> Result<()> {
+        self.sink.append(rows, Some(epoch)).await?;
+        self.written = epoch;
+        self.rows += rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        Ok(())
+    }
+
+    pub fn size(&self) -> Size {
+        self.graph.size()
+    }
+
+    /// Its state.
+    pub fn save(&self) -> Result<Vec<Saved>> {
+        self.graph.save()
+    }
+
+    /// Takes the state that was saved after an epoch.
+    pub fn restore(&mut self, epoch: u64, parts: BTreeMap<String, Vec<RecordBatch>>) -> Result<()> {
+        self.graph.restore(parts)?;
+        self.done = epoch;
+        Ok(())
+    }
+}

@@ -1,0 +1,151 @@
+//! States of queries on the disk, tied to an epoch: a restart goes on from there.
+//!
+//! `snapshots/N/` holds what every query keeps after epoch N: `snapshot.json` and Arrow files. It
+//! is written beside, brought to the disk, and then named; the two newest are kept. It may be lost:
+//! everything is in the log, which is then read again.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::ipc::reader::FileReader;
+use arrow::ipc::writer::FileWriter;
+use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use super::query::Query;
+use crate::error::{Error, Result};
+
+/// How many snapshots are kept.
+const KEPT: usize = 2;
+
+const FOLDER: &str = "snapshots";
+const INDEX: &str = "snapshot.json";
+
+/// What a snapshot holds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Index {
+    epoch: u64,
+    queries: BTreeMap<String, Entry>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Entry {
+    fingerprint: String,
+    /// Last epoch that had results, which the sink held then.
+    written: u64,
+    /// Files by part of the state.
+    parts: BTreeMap<String, String>,
+}
+
+/// Writes what the queries keep after an epoch. Blocks.
+pub fn write(folder: &Path, epoch: u64, queries: &[Query]) -> Result<()> {
+    let all = folder.join(FOLDER);
+    let (target, unfinished) = (all.join(name(epoch)), all.join(format!(".{}.part", name(epoch))));
+    let written = || -> Result<()> {
+        if unfinished.exists() {
+            std::fs::remove_dir_all(&unfinished)?;
+        }
+        std::fs::create_dir_all(&unfinished)?;
+        let mut index = Index { epoch, ..Index::default() };
+        for (nth, query) in queries.iter().enumerate() {
+            let mut parts = BTreeMap::new();
+            for (part, batches) in query.save()? {
+                let file = format!("{nth}-{part}.arrow");
+                write_rows(&unfinished.join(&file), &batches)?;
+                parts.insert(part, file);
+            }
+            let fingerprint = query.graph.fingerprint.clone();
+            let entry = Entry { fingerprint, written: query.written(), parts };
+            index.queries.insert(query.application.clone(), entry);
+        }
+        let path = unfinished.join(INDEX);
+        std::fs::write(&path, serde_json::to_vec(&index).map_err(std::io::Error::from)?)?;
+        crate::lake::sync(&path)?;
+        crate::lake::sync(&unfinished)?;
+        if target.exists() {
+            std::fs::remove_dir_all(&target)?;
+        }
+        std::fs::rename(&unfinished, &target)?;
+        crate::lake::sync(&all)
+    };
+    written().map_err(|error| match error {
+        Error::Io(error) => Error::User(format!("{}: {error}", target.display())),
+        other => other,
+    })?;
+    let old = list(&all);
+    for epoch in old.iter().rev().skip(KEPT) {
+        let _ = std::fs::remove_dir_all(all.join(name(*epoch))); // tried again next time
+    }
+    Ok(())
+}
+
+/// Forgets all snapshots.
+pub fn discard(folder: &Path) -> Result<()> {
+    let all = folder.join(FOLDER);
+    match std::fs::remove_dir_all(&all) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::User(format!("{}: {error}", all.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives a query the newest state that was saved of it, after `last` at the latest; it stays as it
+/// is where there is none that fits.
+pub fn restore(folder: &Path, last: u64, query: &mut Query) -> Result<()> {
+    let all = folder.join(FOLDER);
+    for epoch in list(&all).into_iter().rev().filter(|epoch| *epoch <= last) {
+        let folder = all.join(name(epoch));
+        let Ok(index) = std::fs::read(folder.join(INDEX)) else { continue };
+        let Ok(index) = serde_json::from_slice::<Index>(&index) else { continue };
+        let Some(entry) = index.queries.get(&query.application) else { continue };
+        // A sink that has lost what it had is filled again from the log.
+        let lost = query.exactly_once() && entry.written > query.written();
+        if entry.fingerprint != query.graph.fingerprint || lost {
+            continue;
+        }
+        let mut parts = BTreeMap::new();
+        let read = entry.parts.iter().try_for_each(|(part, file)| -> Result<()> {
+            parts.insert(part.clone(), read_rows(&folder.join(file))?);
+            Ok(())
+        });
+        match read {
+            Ok(()) => return query.restore(epoch, parts),
+            Err(error) => {
+                tracing::warn!("{}: {error}: the log is read again instead", folder.display());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn name(epoch: u64) -> String {
+    format!("{epoch:020}")
+}
+
+/// Epochs of the snapshots there are, in order.
+fn list(all: &Path) -> Vec<u64> {
+    let entries = std::fs::read_dir(all).into_iter().flatten().filter_map(Result::ok);
+    let mut epochs: Vec<u64> =
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    epochs.sort_unstable();
+    epochs
+}
+
+fn write_rows(path: &PathBuf, batches: &[RecordBatch]) -> Result<()> {
+    let Some(first) = batches.first() else { return Ok(()) };
+    let file = File::create(path)?;
+    let mut writer = FileWriter::try_new_buffered(&file, &first.schema())?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    writer.finish()?;
+    drop(writer);
+    Ok(file.sync_all()?)
+}
+
+fn read_rows(path: &Path) -> Result<Vec<RecordBatch>> {
+    let rows = FileReader::try_new(File::open(path)?, None)?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
