@@ -139,7 +139,7 @@ struct Pipeline {
 impl Pipeline {
     async fn statement(&mut self, statement: Statement, results: &mut dyn Results) -> Result<()> {
         if let Some(insert) = self.engine.insert(&statement).await?
-            && self.continuous(insert).await?
+            && self.continuous(insert, statement.emit.unwrap_or_default()).await?
         {
             return Ok(());
         }
@@ -174,9 +174,8 @@ impl Pipeline {
     }
 
     /// Takes a query that reads streams; answers false for others.
-    async fn continuous(&mut self, insert: Insert) -> Result<bool> {
+    async fn continuous(&mut self, insert: Insert, emit: Emit) -> Result<bool> {
         let Insert { sink, plan } = insert;
-        let emit = Emit::default();
         let Some(graph) = Graph::new(&self.engine.context, &plan, emit).await? else {
             return Ok(false);
         };

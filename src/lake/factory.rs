@@ -38,8 +38,8 @@ impl TableProviderFactory for DeltaFactory {
 /// A Delta table at whatever version is the newest when it is scanned. Its columns are those it
 /// had when it was named here.
 #[derive(Debug)]
-struct Newest {
-    command: CreateExternalTable,
+pub struct Newest {
+    pub command: CreateExternalTable,
     schema: SchemaRef,
 }
 

@@ -7,7 +7,9 @@
 //! before the commit that names it.
 
 mod factory;
+pub mod travel;
 mod types;
+mod upsert;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::context::SessionState;
+use deltalake::checkpoints::{cleanup_metadata, create_checkpoint};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{
     CommitBuilder, CommitConflictError, CommitProperties, TransactionError,
@@ -131,6 +134,7 @@ impl Table {
             )),
             other => failed(&self.name, other),
         })?;
+        self.checkpoint();
         let Some(folder) = &self.folder else { return Ok(()) };
         let log = folder.join("_delta_log");
         let version = self.table.version().unwrap_or_default();
@@ -170,6 +174,41 @@ impl Table {
         Ok(files)
     }
 
+    fn properties(&self, reached: &[(String, i64)]) -> CommitProperties {
+        let reached = reached.iter().map(|(application, to)| Transaction::new(application, *to));
+        CommitProperties::default()
+            .with_application_transactions(reached.collect())
+            .with_create_checkpoint(false)
+            .with_cleanup_expired_logs(Some(false))
+    }
+
+    /// Now and then writes the log's checkpoint, beside the work: readers need not read all
+    /// commits then.
+    fn checkpoint(&self) {
+        let version = self.table.version().unwrap_or_default();
+        if version == 0 || version % CHECKPOINT_COMMITS != 0 {
+            return;
+        }
+        let (table, name) = (self.table.clone(), self.name.clone());
+        let log = self.folder.as_ref().map(|folder| folder.join("_delta_log"));
+        tokio::spawn(async move {
+            let written = async {
+                create_checkpoint(&table, None).await?;
+                cleanup_metadata(&table, None).await?;
+                Ok::<_, DeltaTableError>(())
+            };
+            if let Err(error) = written.await {
+                tracing::warn!("the Delta table '{name}': its checkpoint: {error}");
+            } else if let Some(log) = log {
+                let file = log.join(format!("{version:020}.checkpoint.parquet"));
+                let synced = sync(&file).and_then(|()| sync(&log.join("_last_checkpoint")));
+                if let Err(error) = synced {
+                    tracing::warn!("{error}");
+                }
+            }
+        });
+    }
+
     async fn commit(
         &mut self,
         rows: Vec<RecordBatch>,
@@ -187,9 +226,7 @@ impl Table {
             sync_data(folder, &adds)
                 .map_err(|error| DeltaTableError::generic(error.to_string()))?;
         }
-        let reached = reached.iter().map(|(application, to)| Transaction::new(application, *to));
-        let properties =
-            CommitProperties::default().with_application_transactions(reached.collect());
+        let properties = self.properties(reached);
         let operation =
             DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let finalized = CommitBuilder::from(properties)
@@ -209,6 +246,9 @@ impl Table {
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &counted)?)
     }
 }
+
+/// Commits between two checkpoints of a table's log.
+const CHECKPOINT_COMMITS: u64 = 100;
 
 /// Folder beside the data for what is ours.
 const ASIDE: &str = "_thalweg";

@@ -13,4 +13,4 @@ mod session;
 pub use exec::{CpuExec, DeviceExec};
 pub use options::SqlOptions;
 pub use place::{Decision, Side};
-pub use session::session;
+pub use session::{session, session_with};

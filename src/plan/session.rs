@@ -1,14 +1,20 @@
 //! The session every query runs in.
 
+use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use datafusion::catalog::Session;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, Result as DfResult};
+use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::options::SqlOptions;
@@ -22,6 +28,14 @@ use crate::plan::files;
 ///
 /// Errors: no adapter where `device = gpu` asks for one.
 pub fn session(options: &Options) -> Result<SessionContext> {
+    session_with(options, Vec::new())
+}
+
+/// A session that plans nodes of the modules above as well.
+pub fn session_with(
+    options: &Options,
+    planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
+) -> Result<SessionContext> {
     if options.device == DeviceChoice::Gpu {
         let player = crate::device::open(options)?;
         let adapter = player.capabilities();
@@ -40,6 +54,7 @@ pub fn session(options: &Options) -> Result<SessionContext> {
         .with_default_features()
         .with_table_factories(files::external_tables())
         .with_physical_optimizer_rules(rules())
+        .with_query_planner(Arc::new(Planner(planners)))
         .build();
     let context = SessionContext::new_with_state(state);
     context.add_analyzer_rule(Arc::new(FloatSums));
@@ -47,6 +62,27 @@ pub fn session(options: &Options) -> Result<SessionContext> {
         context.register_udaf(function.as_ref().clone());
     }
     Ok(files::with_files(context))
+}
+
+/// DataFusion's planner with planners of nodes that it does not know.
+struct Planner(Vec<Arc<dyn ExtensionPlanner + Send + Sync>>);
+
+impl fmt::Debug for Planner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Planner").field(&self.0.len()).finish()
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for Planner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        let planner = DefaultPhysicalPlanner::with_extension_planners(self.0.clone());
+        planner.create_physical_plan(plan, session).await
+    }
 }
 
 /// With `thalweg.float_sum = 'fast'`, DataFusion's own float sums instead of the reproducible ones.

@@ -1,8 +1,11 @@
 //! Our dialect on top of DataFusion's parser, and the engine that runs its statements.
 
 mod define;
+mod emit;
+mod group_window;
 mod parse;
 mod token;
+mod travel;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,6 +25,9 @@ use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::plan::{SqlOptions, files};
 use crate::stream::definition::Stream;
+use crate::stream::emit::Emit;
+use crate::stream::proctime;
+use crate::stream::session::SessionPlanner;
 use crate::stream::sink::{SinkDefinition, Writer};
 use crate::stream::table::{LATE, StreamTable, View};
 use crate::stream::window;
@@ -32,6 +38,8 @@ pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
 #[derive(Debug, Clone)]
 pub struct Statement {
     pub kind: Kind,
+    /// When a continuous query gives out its results. A batch gives all at its end.
+    pub emit: Option<Emit>,
     /// Line of its first token, from 1.
     pub line: u64,
 }
@@ -80,8 +88,9 @@ const REJECTS: &str = "thalweg-rejected";
 
 impl Engine {
     pub fn new(options: Options) -> Result<Self> {
-        let context = crate::plan::session(&options)?;
+        let context = crate::plan::session_with(&options, vec![Arc::new(SessionPlanner)])?;
         context.register_relation_planner(Arc::new(window::WindowPlanner))?;
+        proctime::register(&context);
         crate::lake::register(&context);
         Ok(Self {
             context,

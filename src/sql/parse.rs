@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::error::DataFusionError;
-use datafusion::sql::parser::{DFParser, DFParserBuilder, Statement as DfStatement};
+use datafusion::sql::parser::{CopyToSource, DFParser, DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
+use super::group_window::GroupWindows;
 use super::token::{Chunk, is_word, place, split};
 use super::{Kind, Statement};
 use crate::error::{Error, Result};
@@ -57,16 +58,22 @@ pub fn parse(text: &str) -> Result<Vec<Statement>> {
 }
 
 fn statement(chunk: Chunk) -> Result<Statement> {
-    let (line, end) = (chunk.line, chunk.end);
+    let Chunk { emit, start, end, .. } = chunk;
     let dialect = GenericDialect {};
     let mut parser = DFParserBuilder::new(chunk.tokens).with_dialect(&dialect).build()?;
-    let kind = kind(&mut parser).map_err(|error| located(error, end))?;
+    let mut kind = kind(&mut parser).map_err(|error| located(error, end))?;
     let next = parser.parser.peek_token();
     if next.token != Token::EOF {
         let message = format!("Expected: end of statement or ';', found: {next}");
         return Err(place(&message, next.span.start));
     }
-    Ok(Statement { kind, line })
+    if let Kind::Sql(statement) = &mut kind {
+        if let ControlFlow::Break(error) = visit(statement, &mut GroupWindows) {
+            return Err(place(&error.to_string(), start));
+        }
+        let _ = visit(statement, &mut TableArguments);
+    }
+    Ok(Statement { kind, emit, line: start.line })
 }
 
 fn kind(parser: &mut DFParser<'_>) -> Result<Kind, DataFusionError> {
@@ -86,9 +93,7 @@ fn kind(parser: &mut DFParser<'_>) -> Result<Kind, DataFusionError> {
         }
         _ => {}
     }
-    let mut statement = parser.parse_statement()?;
-    name_table_arguments(&mut statement);
-    Ok(Kind::Sql(Box::new(statement)))
+    Ok(Kind::Sql(Box::new(parser.parse_statement()?)))
 }
 
 fn create(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionError> {
@@ -193,19 +198,21 @@ fn located(error: DataFusionError, end: Location) -> Error {
     }
 }
 
-/// Makes a bare name as the table of a window function a subquery: tables are looked up before
-/// planning, and only where the grammar knows that a name is one.
-fn name_table_arguments(statement: &mut DfStatement) {
-    let mut visitor = TableArguments;
+/// Leads a visitor through what DataFusion will plan of a statement.
+fn visit<V: VisitorMut>(statement: &mut DfStatement, visitor: &mut V) -> ControlFlow<V::Break> {
     match statement {
-        DfStatement::Statement(statement) => {
-            let _ = statement.visit(&mut visitor);
-        }
-        DfStatement::Explain(explain) => name_table_arguments(&mut explain.statement),
-        _ => {}
+        DfStatement::Statement(statement) => statement.visit(visitor),
+        DfStatement::Explain(explain) => visit(&mut explain.statement, visitor),
+        DfStatement::CopyTo(copy) => match &mut copy.source {
+            CopyToSource::Query(query) => query.visit(visitor),
+            CopyToSource::Relation(_) => ControlFlow::Continue(()),
+        },
+        _ => ControlFlow::Continue(()),
     }
 }
 
+/// Makes a bare name as the table of a window function a subquery: tables are looked up before
+/// planning, and only where the grammar knows that a name is one.
 struct TableArguments;
 
 impl VisitorMut for TableArguments {

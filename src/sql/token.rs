@@ -5,14 +5,20 @@
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
+use super::emit;
+use super::travel::versions;
 use crate::error::{Error, Result};
+use crate::stream::emit::Emit;
+use crate::stream::session::PARTITION_BY;
 
 /// The tokens of one statement, without white space and without the `;`.
 #[derive(Debug, Clone)]
 pub struct Chunk {
     pub tokens: Vec<TokenWithSpan>,
-    /// Line of the first token, from 1.
-    pub line: u64,
+    /// What stood behind the query.
+    pub emit: Option<Emit>,
+    /// Where its first token stands; lines count from 1.
+    pub start: Location,
     /// Where the text of the statement ends.
     pub end: Location,
 }
@@ -20,7 +26,7 @@ pub struct Chunk {
 /// Splits a script into statements and rewrites each for the stock grammar.
 ///
 /// Errors: what the tokenizer cannot read (an unterminated string), with line and column; an
-/// `EMIT` that is not there yet.
+/// `EMIT` of another form.
 pub fn split(text: &str) -> Result<Vec<Chunk>> {
     let tokens = Tokenizer::new(&GenericDialect {}, text)
         .tokenize_with_location()
@@ -31,8 +37,10 @@ pub fn split(text: &str) -> Result<Vec<Chunk>> {
             |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
         let tokens: Vec<_> = tokens.iter().filter(blank).cloned().collect();
         let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { continue };
-        let (line, end) = (first.span.start.line, last.span.end);
-        chunks.push(Chunk { tokens: tables(emission(tokens)?), line, end });
+        let (start, end) = (first.span.start, last.span.end);
+        let (tokens, emit) = emit::cut(tokens)?;
+        let tokens = tables(partitions(versions(tokens)?));
+        chunks.push(Chunk { tokens, emit, start, end });
     }
     Ok(chunks)
 }
@@ -49,33 +57,6 @@ pub fn place(message: &str, at: Location) -> Error {
         return Error::User(message.to_string());
     }
     Error::User(format!("line {}, column {}: {message}", at.line, at.column))
-}
-
-/// Takes a trailing `EMIT ON|AFTER WINDOW CLOSE` away, which is what happens anyway; left there,
-/// the grammar would take `EMIT` for the alias of a table.
-fn emission(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
-    let mut depth = 0_i32;
-    for at in 0..tokens.len() {
-        match &tokens[at].token {
-            Token::LParen => depth += 1,
-            Token::RParen => depth -= 1,
-            word if depth == 0 && is_word(word, "EMIT") => {
-                let rest: Vec<_> = tokens[at + 1..].iter().map(|t| t.token.to_string()).collect();
-                let rest = rest.join(" ").to_ascii_uppercase();
-                if rest == "ON WINDOW CLOSE" || rest == "AFTER WINDOW CLOSE" {
-                    tokens.truncate(at);
-                    break;
-                }
-                if rest.starts_with("CHANGES") || rest.starts_with("AFTER") {
-                    let what = "windows are emitted when they close: EMIT ON WINDOW CLOSE, or no \
-                                EMIT at all; other policies are not there yet";
-                    return Err(place(what, tokens[at].span.start));
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(tokens)
 }
 
 /// Rewrites `TABLE name` as the argument of a function into `(SELECT * FROM name)`.
@@ -105,9 +86,76 @@ fn tables(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             out.extend_from_slice(&tokens[at..at + 2]);
             at += 2;
         }
+        if tokens.get(at).is_some_and(|token| is_word(&token.token, "AS")) {
+            out.extend(tokens[at..].iter().take(2).cloned());
+            at += 2;
+        }
         out.push(TokenWithSpan { token: Token::RParen, span });
     }
     out
+}
+
+/// Rewrites `PARTITION BY a, b` behind the table of `SESSION` into an argument of its own.
+fn partitions(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len() + 4);
+    // Whether each open parenthesis is that of SESSION.
+    let mut open = Vec::new();
+    let mut at = 0;
+    while at < tokens.len() {
+        let word = |nth: usize, text| tokens.get(nth).is_some_and(|t| is_word(&t.token, text));
+        if open.last() == Some(&true) && word(at, "PARTITION") && word(at + 1, "BY") {
+            let span = tokens[at].span;
+            let end = at + 2 + names(&tokens[at + 2..]);
+            let enclosed = tokens.get(at + 2).is_some_and(|t| t.token == Token::LParen);
+            let mut add = |token| out.push(TokenWithSpan { token, span });
+            add(Token::Comma);
+            add(Token::make_word(PARTITION_BY, None));
+            match enclosed {
+                true => out.extend_from_slice(&tokens[at + 2..end]),
+                false => {
+                    add(Token::LParen);
+                    out.extend_from_slice(&tokens[at + 2..end]);
+                    out.push(TokenWithSpan { token: Token::RParen, span });
+                }
+            }
+            at = end;
+            continue;
+        }
+        match tokens[at].token {
+            Token::LParen => open.push(at > 0 && is_word(&tokens[at - 1].token, "SESSION")),
+            Token::RParen => drop(open.pop()),
+            _ => {}
+        }
+        out.push(tokens[at].clone());
+        at += 1;
+    }
+    out
+}
+
+/// How many tokens the columns of `PARTITION BY` are: a list in parentheses, or names up to a
+/// comma that no name follows.
+fn names(tokens: &[TokenWithSpan]) -> usize {
+    let is = |at: usize, wanted: Token| tokens.get(at).is_some_and(|t| t.token == wanted);
+    if is(0, Token::LParen) {
+        let close = tokens.iter().position(|token| token.token == Token::RParen);
+        return close.map_or(tokens.len(), |close| close + 1);
+    }
+    let mut end = 0;
+    loop {
+        while !is(end, Token::Comma) && !is(end, Token::RParen) && end < tokens.len() {
+            end += 1;
+        }
+        // Another name, or the next argument?
+        let mut next = end + 1;
+        while is(next + 1, Token::Period) {
+            next += 2;
+        }
+        let name = matches!(tokens.get(next).map(|t| &t.token), Some(Token::Word(_)));
+        if !(is(end, Token::Comma) && name && is(next + 1, Token::Comma)) {
+            return end;
+        }
+        end = next + 1;
+    }
 }
 
 /// `(SELECT * FROM`
@@ -134,7 +182,7 @@ mod tests {
     fn statements_split_outside_strings_and_comments_only() {
         let text = "SELECT ';' -- a; b\n, 1;\n\n;;SELECT /* ; */ \"x;y\"";
         let chunks = split(text).unwrap();
-        assert_eq!(chunks.iter().map(|chunk| chunk.line).collect::<Vec<_>>(), [1, 4]);
+        assert_eq!(chunks.iter().map(|chunk| chunk.start.line).collect::<Vec<_>>(), [1, 4]);
         assert_eq!(rewritten(text), ["SELECT ';' , 1", "SELECT \"x;y\""]);
     }
 
@@ -154,11 +202,16 @@ mod tests {
     }
 
     #[test]
-    fn emission_is_taken_or_refused() {
-        assert_eq!(rewritten("SELECT a FROM t EMIT ON WINDOW CLOSE"), ["SELECT a FROM t"]);
-        assert_eq!(rewritten("SELECT emit FROM t"), ["SELECT emit FROM t"]);
-        let error = split("SELECT a\nFROM t EMIT CHANGES").unwrap_err().to_string();
-        assert!(error.starts_with("line 2, column 8: "), "{error}");
+    fn partitions_of_sessions_become_arguments() {
+        let session = |text: &str| rewritten(&format!("SESSION({text})")).remove(0);
+        let want = "SESSION ( ( SELECT * FROM t ) , __partition_by ( a , t . b ) , \
+                    DESCRIPTOR ( ts ) , 1 )";
+        assert_eq!(session("TABLE t PARTITION BY a, t.b, DESCRIPTOR(ts), 1"), want);
+        assert_eq!(session("TABLE t PARTITION BY (a, t.b), DESCRIPTOR(ts), 1"), want);
+        let want = "SESSION ( DATA => ( SELECT * FROM t ) , __partition_by ( a ) , GAP => 1 )";
+        assert_eq!(session("DATA => TABLE t PARTITION BY a, GAP => 1"), want);
+        let over = "sum(a) OVER (PARTITION BY b)";
+        assert_eq!(rewritten(over), ["sum ( a ) OVER ( PARTITION BY b )"]);
     }
 
     #[test]

@@ -94,11 +94,12 @@ impl StreamTable {
         Arc::new(DefaultTableSource::new(Arc::new(table)))
     }
 
-    /// The rows of history and source.
+    /// The rows of history and source; filters leave out files of the history.
     async fn rows(
         &self,
         session: &dyn Session,
         columns: Vec<usize>,
+        filters: &[Expr],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let needs_clock = columns.iter().any(|at| self.schema.field(*at).name() == WATERMARK);
         let history = History::open(&self.stream).await?;
@@ -111,7 +112,7 @@ impl StreamTable {
             return Ok(Arc::new(StreamScanExec::new(&self.stream, &self.schema, columns, starts)?));
         };
         let stored = history.table.provider(session).await?;
-        let scan = HistoryExec::scan(stored, session, &self.schema, &columns).await?;
+        let scan = HistoryExec::scan(stored, session, &self.schema, &columns, filters).await?;
         if bounded.is_err() {
             return Ok(scan); // live, and nothing that could be asked for the rest
         }
@@ -138,14 +139,18 @@ impl TableProvider for StreamTable {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()])
+        let use_of = match self.slot.is_none() && self.stream.store.is_some() {
+            true => TableProviderFilterPushDown::Inexact,
+            false => TableProviderFilterPushDown::Unsupported,
+        };
+        Ok(vec![use_of; filters.len()])
     }
 
     async fn scan(
         &self,
         session: &dyn Session,
         projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
+        filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let all = || (0..self.schema.fields().len()).collect();
@@ -153,7 +158,7 @@ impl TableProvider for StreamTable {
         if self.view != View::Late {
             return match self.slot.clone() {
                 Some(slot) => self.slot_scan(slot, Some(wanted)),
-                None => self.rows(session, wanted).await,
+                None => self.rows(session, wanted, filters).await,
             };
         }
         let Some(rule) = &self.stream.watermark else {
@@ -161,7 +166,7 @@ impl TableProvider for StreamTable {
         };
         let rows = match self.slot.clone() {
             Some(slot) => self.slot_scan(slot, None)?,
-            None => self.rows(session, all()).await?,
+            None => self.rows(session, all(), filters).await?,
         };
         let time = self.schema.field(rule.column).name();
         let late = super::late(col(time.as_str()), col(WATERMARK));
@@ -257,13 +262,23 @@ impl HistoryExec {
         session: &dyn Session,
         schema: &SchemaRef,
         columns: &[usize],
+        filters: &[Expr],
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let present = stored.schema();
+        // Files are left out by what they say of columns that are stored as they are declared.
+        let same = |column: &datafusion::common::Column| {
+            let (one, other) =
+                (present.field_with_name(&column.name), schema.field_with_name(&column.name));
+            let same = one.is_ok_and(|one| other.is_ok_and(|o| o.data_type() == one.data_type()));
+            same && column.name != WATERMARK
+        };
+        let asked = filters.iter().filter(|filter| filter.column_refs().into_iter().all(same));
+        let filters: Vec<Expr> = asked.cloned().collect();
         let projection: Vec<usize> = columns
             .iter()
             .map(|at| Ok(present.index_of(schema.field(*at).name())?))
             .collect::<Result<_>>()?;
-        let input = stored.scan(session, Some(&projection), &[], None).await?;
+        let input = stored.scan(session, Some(&projection), &filters, None).await?;
         let schema = Arc::new(schema.project(columns)?);
         Ok(Arc::new(Self::new(input, schema)))
     }

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, plan_err};
+use datafusion::functions::core::least;
 use datafusion::functions::datetime::date_bin;
-use datafusion::functions_nested::expr_fn::make_array;
+use datafusion::functions_nested::expr_fn::{array_distinct, make_array};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
@@ -23,7 +24,11 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
 };
 
-use super::table::{StreamTable, View, WATERMARK};
+use super::local::local_days;
+use super::log::{HIDDEN, WATERMARK};
+use super::proctime;
+use super::session;
+use super::table::{StreamTable, View};
 
 /// Plans the window functions; leaves all other relations to DataFusion.
 #[derive(Debug)]
@@ -74,7 +79,10 @@ impl RelationPlanner for WindowPlanner {
             "tumble" => Function::Tumble,
             "hop" => Function::Hop,
             "cumulate" => Function::Cumulate,
-            "session" => return plan_err!("SESSION windows are not there yet"),
+            "session" => {
+                let plan = session::plan(args, context)?;
+                return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
+            }
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
         };
         let plan = Call::read(function, args)?.plan(context)?;
@@ -175,20 +183,31 @@ impl Call {
             other => return plan_err!("DESCRIPTOR names a column, and {other} is none"),
         };
         let empty = DFSchema::empty();
-        let mut interval =
-            |name: &str, expr: ast::Expr| nanoseconds(name, &context.sql_to_expr(expr, &empty)?);
+        let mut days = true;
+        // Windows that grow by hours may be days in the end.
+        let cumulate = self.function == Function::Cumulate;
+        let mut interval = |name: &str, expr: ast::Expr| {
+            let expr = context.sql_to_expr(expr, &empty)?;
+            days &= match name {
+                "size" => is_days(&expr),
+                "offset" => true,
+                _ => cumulate || is_days(&expr),
+            };
+            nanoseconds(name, &expr)
+        };
         let windows = Windows {
             function: self.function,
-            size: interval("size", self.size)?,
             step: self.step.map(|step| interval("slide or step", step)).transpose()?,
+            size: interval("size", self.size)?,
             offset: self.offset.map(|offset| interval("offset", offset)).transpose()?.unwrap_or(0),
+            days,
         };
         windows.plan(input, time)
     }
 }
 
 /// The column in `DESCRIPTOR(column)`; a bare column is taken as well.
-fn descriptor(expr: ast::Expr) -> Result<ast::Expr> {
+pub fn descriptor(expr: ast::Expr) -> Result<ast::Expr> {
     let ast::Expr::Function(function) = &expr else { return Ok(expr) };
     let FunctionArguments::List(list) = &function.args else { return Ok(expr) };
     match list.args.as_slice() {
@@ -214,6 +233,12 @@ pub fn nanoseconds(what: &str, expr: &Expr) -> Result<i64> {
     }
 }
 
+/// True for an interval given in days.
+fn is_days(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _)
+        if value.days != 0 && value.nanoseconds == 0)
+}
+
 fn interval(nanoseconds: i64) -> Expr {
     lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, nanoseconds))))
 }
@@ -224,6 +249,8 @@ struct Windows {
     size: i64,
     step: Option<i64>,
     offset: i64,
+    /// Whether size and slide are given in days, which start at the midnights of a time zone.
+    days: bool,
 }
 
 impl Windows {
@@ -261,7 +288,8 @@ impl Windows {
             return built.build();
         }
         let watermark = unqualified(built.schema(), WATERMARK)?;
-        let shown = built.schema().columns().into_iter().filter(|column| *column != watermark);
+        let hidden = |column: &Column| HIDDEN.contains(&column.name.as_str());
+        let shown = built.schema().columns().into_iter().filter(|column| !hidden(column));
         let shown: Vec<Expr> = shown.map(Expr::Column).collect();
         built.filter(col(COLUMNS[1]).gt(col(watermark)))?.project(shown)?.build()
     }
@@ -299,40 +327,25 @@ impl Windows {
         let columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
         let with = |more: Vec<Expr>| columns.iter().cloned().chain(more).collect::<Vec<_>>();
         let (size, step) = (self.size, self.step.unwrap_or(self.size));
-        let bin = |width: i64| -> Result<Expr> {
-            let time = Expr::Column(time.clone());
-            let time = time.cast_to(&data_type, input.schema())?;
-            let shifted = match self.offset.rem_euclid(width) {
-                0 => {
-                    return date_bin()
-                        .call(vec![interval(width), time])
-                        .cast_to(&data_type, input.schema());
-                }
-                offset => interval(offset),
-            };
-            let start = vec![interval(width), time - shifted.clone()];
-            let start = date_bin().call(start) + shifted;
-            Ok(cast(start, data_type.clone()))
-        };
+        let bins = Bins { windows: self, time, data_type: &data_type };
+        let bin = |width: i64, shift: i64| bins.bin(input.schema(), width, shift);
         let last = interval(MILLISECOND_NS);
         let [start, end, window_time] = COLUMNS;
         match self.function {
             Function::Tumble => {
-                let first = bin(size)?;
-                let close = first.clone() + interval(size);
-                input.project(with(vec![
-                    first.alias(start),
+                let close = bin(size, size)?;
+                input.clone().project(with(vec![
+                    bin(size, 0)?.alias(start),
                     close.clone().alias(end),
                     (close - last).alias(window_time),
                 ]))
             }
             Function::Hop => {
-                let newest = bin(step)?;
                 let copies = 0..(size - 1) / step + 1;
-                let starts = copies.map(|back| newest.clone() - interval(back * step)).collect();
+                let starts = copies.map(|back| bin(step, -back * step)).collect::<Result<_>>()?;
                 let spread = spread(input.clone(), &columns, make_array(starts), start)?;
-                let holds = (col(start) + interval(size)).gt(Expr::Column(time.clone()));
-                let close = col(start) + interval(size);
+                let close = bins.end(size, step);
+                let holds = close.clone().gt(Expr::Column(time.clone()));
                 spread.filter(holds)?.project(with(vec![
                     col(start),
                     close.clone().alias(end),
@@ -340,13 +353,11 @@ impl Windows {
                 ]))
             }
             Function::Cumulate => {
-                let first = bin(size)?;
-                let ends = 1..size / step + 1;
-                let ends = ends.map(|nth| first.clone() + interval(nth * step)).collect();
-                let spread = spread(input.clone(), &columns, make_array(ends), end)?;
+                let ends = bins.ends(input.schema(), size, step)?;
+                let spread = spread(input.clone(), &columns, ends, end)?;
                 let holds = col(end).gt(Expr::Column(time.clone()));
                 spread.filter(holds)?.project(with(vec![
-                    first.alias(start),
+                    bin(size, 0)?.alias(start),
                     col(end),
                     (col(end) - last).alias(window_time),
                 ]))
@@ -354,6 +365,73 @@ impl Windows {
         }
     }
 }
+
+/// Expressions of the bins that windows start at.
+struct Bins<'a> {
+    windows: &'a Windows,
+    time: &'a Column,
+    data_type: &'a DataType,
+}
+
+impl Bins<'_> {
+    /// Whether windows start at the midnights of a time zone.
+    fn are_local(&self) -> bool {
+        let DataType::Timestamp(_, Some(zone)) = self.data_type else { return false };
+        self.windows.days && !["UTC", "+00:00"].contains(&zone.as_ref())
+    }
+
+    /// The start of the bin of this width that holds the time, moved by `shift`.
+    fn bin(&self, schema: &DFSchema, width: i64, shift: i64) -> Result<Expr> {
+        let time = Expr::Column(self.time.clone()).cast_to(self.data_type, schema)?;
+        if self.are_local() {
+            let offset = self.windows.offset;
+            return Ok(local_days(time, width / DAY_NS, offset, shift / DAY_NS));
+        }
+        let first = match self.windows.offset.rem_euclid(width) {
+            0 => {
+                let first = date_bin().call(vec![interval(width), time]);
+                first.cast_to(self.data_type, schema)?
+            }
+            offset => {
+                let start = vec![interval(width), time - interval(offset)];
+                cast(date_bin().call(start) + interval(offset), self.data_type.clone())
+            }
+        };
+        Ok(match shift {
+            0 => first,
+            1.. => first + interval(shift),
+            _ => first - interval(-shift),
+        })
+    }
+
+    /// The ends of windows that grow by `step`, as a list.
+    fn ends(&self, schema: &DFSchema, size: i64, step: i64) -> Result<Expr> {
+        if !self.are_local() || step % DAY_NS == 0 {
+            let ends = (1..size / step + 1).map(|nth| self.bin(schema, size, nth * step));
+            return Ok(make_array(ends.collect::<Result<_>>()?));
+        }
+        // Of a day that is shorter several are its end, which counts once.
+        let (start, close) = (self.bin(schema, size, 0)?, self.bin(schema, size, size)?);
+        let grown =
+            (1..(size + LONGER_NS) / step + 1).map(|nth| start.clone() + interval(nth * step));
+        let ends = grown.map(|end| least().call(vec![end, close.clone()]));
+        Ok(array_distinct(make_array(ends.chain([close.clone()]).collect())))
+    }
+
+    /// The end of a window from its start, which is one of a bin of width `step`.
+    fn end(&self, size: i64, step: i64) -> Expr {
+        let start = col(COLUMNS[0]);
+        match self.are_local() {
+            true => local_days(start, step / DAY_NS, self.windows.offset, size / DAY_NS),
+            false => start + interval(size),
+        }
+    }
+}
+
+const DAY_NS: i64 = 86_400_000_000_000;
+
+/// Clocks go back by an hour mostly; by more, the last of windows that grow has a longer step.
+const LONGER_NS: i64 = 3 * 3_600_000_000_000;
 
 /// Windows that one row may be in; more is a slip of the pen, and would exhaust memory.
 const MOST_COPIES: i64 = 10_000;
@@ -369,10 +447,10 @@ fn spread(
     input.project(columns)?.unnest_column(name)
 }
 
-/// The plan with the log table of its stream instead of the stream, its watermark column carried
+/// The plan with the log table of its stream instead of the stream, the log's columns carried
 /// to the top; `None` where no row can be late: no stream, one without a watermark, or one whose
 /// rows an aggregate or a join has already joined to others.
-fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
+pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
             let Some(table) = StreamTable::of(&scan.source) else { return Ok(None) };
@@ -397,6 +475,9 @@ fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
         LogicalPlan::Projection(projection) => {
             let at = projection.schema.index_of_column(time)?;
             let below = projection.expr[at].clone().unalias();
+            if proctime::is_call(&below) {
+                return Ok(None); // by the time of processing nothing is late
+            }
             let Expr::Column(below) = below else {
                 return match contains_stream(plan) {
                     true => plan_err!(
@@ -407,10 +488,12 @@ fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
                 };
             };
             let Some(input) = log(&projection.input, &below)? else { return Ok(None) };
-            let watermark = unqualified(input.schema(), WATERMARK)?;
             let mut columns = projection.expr.clone();
-            if !projection.schema.has_column_with_unqualified_name(WATERMARK) {
-                columns.push(Expr::Column(watermark));
+            for name in HIDDEN {
+                let shown = projection.schema.has_column_with_unqualified_name(name);
+                if !shown && input.schema().has_column_with_unqualified_name(name) {
+                    columns.push(Expr::Column(unqualified(input.schema(), name)?));
+                }
             }
             Ok(Some(LogicalPlanBuilder::from(input).project(columns)?.build()?))
         }

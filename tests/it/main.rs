@@ -21,6 +21,10 @@ mod real;
 mod sql;
 /// Streams, as a batch and as pipelines.
 mod stream;
+/// The queries of the NEXMark suite.
+mod nexmark;
+/// Windows in all their spellings, tables as they were.
+mod windows;
 /// TPC-H at scale 1 against known answers.
 mod tpch;
 /// The binary that runs pipelines.

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use datafusion::catalog::{
     DynamicFileCatalog, TableProvider, TableProviderFactory, UrlTableFactory,
 };
-use datafusion::common::Column;
+use datafusion::common::{Column, TableReference};
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig};
 use datafusion::datasource::{ViewTable, provider_as_source};
 use datafusion::error::{DataFusionError, Result};
@@ -32,6 +32,7 @@ use datafusion::prelude::SessionContext;
 use parking_lot::RwLock;
 
 use crate::error::Error;
+use crate::lake::travel;
 use find::{Files, Found};
 
 pub use blame::{blame, blame_plan};
@@ -85,10 +86,32 @@ impl UrlTableFactory for FileTables {
 /// The table that a name stands for; none where the name does not look like files and there are
 /// none either.
 async fn open(state: &SessionState, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
+    if let Some((table, at)) = travel::asked(name, state)? {
+        return earlier(state, table, at).await;
+    }
     match find::find(state, name, None).await? {
         Found::Nothing => Ok(None),
         Found::Delta(url) => delta(state, name, url).await.map(Some),
         Found::Files(files) => table(state, files).await.map(Some),
+    }
+}
+
+/// A Delta table as it was.
+async fn earlier(
+    state: &SessionState,
+    name: &str,
+    at: travel::At,
+) -> Result<Option<Arc<dyn TableProvider>>> {
+    let schema = state.schema_for_ref(TableReference::bare(name))?;
+    if schema.table_exist(name)
+        && let Some(table) = schema.table(name).await?
+    {
+        return Ok(Some(travel::table(name, &table, at, state).await?));
+    }
+    match find::find(state, name, None).await? {
+        Found::Nothing => Ok(None),
+        Found::Delta(url) => Ok(Some(travel::folder(name, url, HashMap::new(), at, state).await?)),
+        Found::Files(_) => Err(user(format!("'{name}' is no Delta table: it has no versions"))),
     }
 }
 

@@ -4,11 +4,13 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Column, JoinType};
 use datafusion::logical_expr::{
-    Cast, Distinct, Expr, Join, LogicalPlan, Operator, Projection, Window,
+    Cast, Distinct, Expr, Join, LogicalPlan, Operator, Projection, UserDefinedLogicalNodeCore,
+    Window,
 };
 
 use super::interval;
 use crate::stream::log::{PROCESSED, WATERMARK};
+use crate::stream::session::{self, SessionNode};
 use crate::stream::table::{StreamTable, View};
 use crate::stream::window::{self, Bound as Edge, bound as edge};
 
@@ -101,6 +103,10 @@ pub fn column(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
             let key = partition_key(node).map(|(_, bound)| bound);
             column(&node.input, wanted)?.behind(key)
         }
+        LogicalPlan::Extension(_) => {
+            let node = SessionNode::of(plan)?;
+            in_session(node, node.schema().maybe_index_of_column(wanted)?)
+        }
         LogicalPlan::Sort(node) => column(&node.input, wanted),
         LogicalPlan::Join(node) => joined(node, wanted),
         LogicalPlan::Union(node) => {
@@ -192,6 +198,20 @@ fn projected(node: &Projection, at: usize) -> Option<Bound> {
         Edge::End => Some(end),
         Edge::Time => Some(end.later(LAST_INSTANT_US)),
         Edge::Start => Some(end.later(size_ns? / 1_000)),
+    }
+}
+
+/// A session's end is after the watermark; of its start nothing is known.
+fn in_session(node: &SessionNode, at: usize) -> Option<Bound> {
+    let origin = origin(node);
+    let end = match column(&node.input, &node.time) {
+        Some(bound) => Bound { origin, ..bound },
+        None => over_log(&node.input).then_some(Bound::event(origin))?,
+    };
+    match session::bound(node, at)? {
+        Edge::End => Some(end),
+        Edge::Time => Some(end.later(LAST_INSTANT_US)),
+        Edge::Start => None,
     }
 }
 

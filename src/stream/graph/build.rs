@@ -19,8 +19,11 @@ use super::{Graph, Hold, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
+use crate::stream::proctime;
+use crate::stream::session::{SessionNode, Sessions};
 use crate::stream::slot::{Slot, SlotNode};
 use crate::stream::table::StreamTable;
+use crate::stream::window::COLUMNS;
 
 /// A subtree: a plan over leaves, and where the rows of the leaves come from.
 struct Piece {
@@ -42,7 +45,7 @@ impl Graph {
             return Ok(None);
         }
         let fingerprint = format!("{}\n{emit:?}", plan.display_indent());
-        let plan = interval::with_late_rule(plan.clone())?;
+        let plan = interval::with_late_rule(proctime::resolve(plan.clone())?)?;
         let upsert_keys = match emit {
             Emit::Close { .. } => None,
             Emit::Update | Emit::Periodic { .. } => Some(upsert_keys(&plan)?),
@@ -127,6 +130,9 @@ impl Builder<'_> {
                 }
                 LogicalPlan::Window(node) => self.window(node, emit).await,
                 LogicalPlan::Join(join) => self.join(join, emit).await,
+                LogicalPlan::Extension(_) if SessionNode::of(plan).is_some() => {
+                    self.sessions(plan, emit).await
+                }
                 LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan).await,
                 LogicalPlan::Sort(_) => Err(missing(
                     "ORDER BY",
@@ -266,6 +272,23 @@ impl Builder<'_> {
         let hold = Hold { sides: vec![side.kept], plan, schema: arrow(&node.schema) };
         let node_ = Node { regions: vec![side.region], work: Work::Hold(Box::new(hold)) };
         Ok(Self::cut("rows of final windows", &node.schema, node_))
+    }
+
+    /// SESSION: rows wait until their session is final.
+    async fn sessions(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
+        let Some(node) = SessionNode::of(plan).filter(|_| reads_stream(plan).unwrap_or(true))
+        else {
+            return self.table(plan).await;
+        };
+        final_only(emit, "rows of SESSION")?;
+        let end = Column::from_name(COLUMNS[1]);
+        let Some(bound) = bound::column(plan, &end) else { return Err(never_final(plan, plan)) };
+        let below = self.piece(&node.input, None).await?;
+        // Columns that are not needed are let go before rows wait.
+        let region = self.region(below).await?;
+        let sessions = Box::new(Sessions::new(node.spec()?)?);
+        let node_ = Node { regions: vec![region], work: Work::Sessions(bound.clock, sessions) };
+        Ok(Self::cut("rows of final sessions", plan.schema(), node_))
     }
 
     /// A side whose rows wait until they are final.

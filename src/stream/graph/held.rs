@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use arrow::record_batch::RecordBatch;
 
 use super::Times;
-use super::bound::{Bound, Clock};
+use super::bound::Bound;
 use crate::error::Result;
 
 /// The column that tells when a row is final.
@@ -22,10 +22,7 @@ pub struct Key {
 impl Key {
     /// The clock that it goes by.
     pub fn clock(&self, times: &Times) -> i64 {
-        match self.bound.clock {
-            Clock::Event => times.event_us,
-            Clock::Processing => times.processing_us,
-        }
+        times.of(self.bound.clock)
     }
 
     /// When each row of a batch is final, in microseconds; a row without a time is at once.

@@ -33,6 +33,7 @@ use futures::future::BoxFuture;
 
 use super::definition::Stream;
 use super::epoch::counted;
+use super::session::Sessions;
 use super::slot::{Slot, SlotPlan};
 use crate::error::Result;
 use bound::Clock;
@@ -47,6 +48,16 @@ pub struct Times {
     pub event_us: i64,
     /// When the epoch is processed (UTC).
     pub processing_us: i64,
+}
+
+impl Times {
+    /// The time that a clock shows.
+    pub fn of(&self, clock: Clock) -> i64 {
+        match clock {
+            Clock::Event => self.event_us,
+            Clock::Processing => self.processing_us,
+        }
+    }
 }
 
 /// The rows of an epoch, as `log::schema` has them, by stream.
@@ -111,6 +122,8 @@ enum Work {
     Aggregate(Box<Aggregate>),
     Hold(Box<Hold>),
     Interval(Box<IntervalJoin>),
+    /// By the clock that closes them.
+    Sessions(Clock, Box<Sessions>),
 }
 
 /// Rows wait until they are final; then a plan runs over them.
@@ -137,6 +150,13 @@ impl Graph {
         let mut pass = Pass { input, task: self.task.clone(), late: 0 };
         let rows = self.root.advance(&mut pass).await;
         self.late += pass.late;
+        let late = &mut self.late;
+        self.root.visit_mut(&mut |work| {
+            if let Work::Sessions(_, sessions) = work {
+                *late += std::mem::take(&mut sessions.late);
+            }
+            Ok(())
+        })?;
         rows
     }
 
@@ -302,6 +322,10 @@ impl Work {
             }
             Self::Hold(work) => work.advance(rows, times, task).await,
             Self::Interval(work) => work.advance(rows, times, task).await,
+            Self::Sessions(clock, work) => {
+                work.push(rows.pop().unwrap_or_default())?;
+                work.close(times.of(*clock))
+            }
         }
     }
 
@@ -311,6 +335,7 @@ impl Work {
             Self::Aggregate(work) => work.open_until(Clock::Event),
             Self::Hold(work) => work.open_until(Clock::Event),
             Self::Interval(work) => work.open_until(),
+            Self::Sessions(clock, work) => work.open_until().filter(|_| *clock == Clock::Event),
         }
     }
 
@@ -318,6 +343,9 @@ impl Work {
         match self {
             Self::Aggregate(work) => work.open_until(Clock::Processing),
             Self::Hold(work) => work.open_until(Clock::Processing),
+            Self::Sessions(clock, work) => {
+                work.open_until().filter(|_| *clock == Clock::Processing)
+            }
             Self::Pass | Self::Interval(_) => None,
         }
     }
@@ -331,6 +359,7 @@ impl Work {
                 bytes: size.bytes + held.bytes(),
             }),
             Self::Interval(work) => work.size(),
+            Self::Sessions(_, work) => Size { rows: work.rows(), bytes: work.bytes() },
         }
     }
 
@@ -338,7 +367,7 @@ impl Work {
     fn sides(&self) -> usize {
         match self {
             Self::Pass => 0,
-            Self::Aggregate(_) => 1,
+            Self::Aggregate(_) | Self::Sessions(..) => 1,
             Self::Hold(work) => work.sides.len(),
             Self::Interval(_) => 2,
         }
@@ -352,6 +381,7 @@ impl Work {
                 Ok(work.sides.iter().map(|(.., held)| held.batches().to_vec()).collect())
             }
             Self::Interval(work) => work.save(),
+            Self::Sessions(_, work) => Ok(vec![work.save()?]),
         }
     }
 
@@ -364,6 +394,7 @@ impl Work {
                 sides.into_iter().try_for_each(|((key, _, held), rows)| held.add(key, rows))
             }
             Self::Interval(work) => work.restore(sides),
+            Self::Sessions(_, work) => work.restore(sides.into_iter().flatten().collect()),
         }
     }
 }

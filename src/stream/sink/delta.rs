@@ -27,15 +27,22 @@ impl SinkConnector for Delta {
         "delta"
     }
 
+    /// By MERGE.
+    fn updates(&self) -> bool {
+        true
+    }
+
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
         let table = Table::open_or_create(&self.path, schema).await?;
-        Ok(Box::new(Open { table, application: writer.application() }))
+        Ok(Box::new(Open { table, application: writer.application(), keys: writer.keys }))
     }
 }
 
 struct Open {
     table: Table,
     application: String,
+    /// Columns that a later row replaces an earlier one by.
+    keys: Option<Vec<String>>,
 }
 
 #[async_trait]
@@ -47,7 +54,10 @@ impl Sink for Open {
 
     async fn append(&mut self, rows: &[RecordBatch], epoch: Option<u64>) -> Result<()> {
         let to = epoch.map(|epoch| (self.application.clone(), epoch as i64));
-        self.table.append(rows, to.as_slice()).await
+        match &self.keys {
+            Some(keys) => self.table.upsert(rows, keys, to.as_slice()).await,
+            None => self.table.append(rows, to.as_slice()).await,
+        }
     }
 
     fn version(&self) -> Option<i64> {

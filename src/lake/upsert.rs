@@ -1,0 +1,143 @@
+//! Rows that take the place of those with the same keys: Delta's MERGE, by deltalake.
+
+use std::collections::HashSet;
+
+use arrow::array::UInt32Array;
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::record_batch::RecordBatch;
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::{Column, TableReference};
+use datafusion::logical_expr::{Expr, Operator, binary_expr};
+use datafusion::prelude::SessionContext;
+use deltalake::DeltaTableError;
+use deltalake::kernel::transaction::CommitProperties;
+
+use super::{Table, failed, sync};
+use crate::error::{Error, Result};
+
+/// Names of the two sides in a MERGE.
+const OLD: &str = "old";
+const NEW: &str = "new";
+
+fn of(side: &str, name: &str) -> Expr {
+    Expr::Column(Column::new(Some(TableReference::bare(side)), name))
+}
+
+impl Table {
+    /// Puts rows in the place of those with the same `keys`, in one commit that reaches this far
+    /// for each application; of several new rows with the same keys the last counts.
+    ///
+    /// Errors: a key that is no column; another writer; disk full. Nothing is visible then.
+    pub async fn upsert(
+        &mut self,
+        rows: &[RecordBatch],
+        keys: &[String],
+        reached: &[(String, i64)],
+    ) -> Result<()> {
+        let rows: Vec<RecordBatch> = rows.iter().map(|b| self.cast(b)).collect::<Result<_>>()?;
+        let rows = last_of_each(&concat_batches(&self.schema, &rows)?, keys)?;
+        let source = SessionContext::new().read_batch(rows)?;
+        let same = keys
+            .iter()
+            .map(|key| binary_expr(of(OLD, key), Operator::IsNotDistinctFrom, of(NEW, key)));
+        let Some(same) = same.reduce(Expr::and) else {
+            return Err(Error::Bug("an upsert without keys".to_string()));
+        };
+        let names: Vec<String> = self.schema.fields().iter().map(|f| f.name().clone()).collect();
+        let properties = self.properties(reached);
+        let merged = merge(self, source, same, &names, properties).await;
+        merged.map_err(|error| failed(&self.name, error))?;
+        self.settle().await
+    }
+
+    /// Takes rows out by their `keys`; whether any column but the keys differs does not matter.
+    pub async fn delete(
+        &mut self,
+        rows: &[RecordBatch],
+        keys: &[String],
+        reached: &[(String, i64)],
+    ) -> Result<()> {
+        let rows: Vec<RecordBatch> = rows.iter().map(|b| self.cast(b)).collect::<Result<_>>()?;
+        let source = SessionContext::new().read_batch(concat_batches(&self.schema, &rows)?)?;
+        let same = keys
+            .iter()
+            .map(|key| binary_expr(of(OLD, key), Operator::IsNotDistinctFrom, of(NEW, key)));
+        let Some(same) = same.reduce(Expr::and) else {
+            return Err(Error::Bug("a delete without keys".to_string()));
+        };
+        let properties = self.properties(reached);
+        let deleted = async {
+            let builder = self.table.clone().merge(source, same);
+            let builder = builder.with_source_alias(NEW).with_target_alias(OLD);
+            let builder = builder.when_matched_delete(|delete| delete)?;
+            let (table, _) = builder.with_commit_properties(properties).await?;
+            Ok::<_, DeltaTableError>(table)
+        };
+        self.table = deleted.await.map_err(|error| failed(&self.name, error))?;
+        self.settle().await
+    }
+
+    /// Brings the newest commit and the files it names to the disk.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let log = folder.join("_delta_log");
+        let commit = log.join(format!("{:020}.json", self.table.version().unwrap_or_default()));
+        let text = std::fs::read_to_string(&commit)?;
+        for line in text.lines() {
+            let action: serde_json::Value =
+                serde_json::from_str(line).map_err(std::io::Error::from)?;
+            if let Some(path) = action["add"]["path"].as_str() {
+                sync(&folder.join(path))?;
+            }
+        }
+        sync(&folder)?;
+        sync(&commit)?;
+        sync(&log)
+    }
+}
+
+async fn merge(
+    table: &mut Table,
+    source: datafusion::dataframe::DataFrame,
+    same: Expr,
+    names: &[String],
+    properties: CommitProperties,
+) -> Result<(), DeltaTableError> {
+    let builder = table.table.clone().merge(source, same);
+    let builder = builder.with_source_alias(NEW).with_target_alias(OLD);
+    let builder = builder.when_matched_update(|update| {
+        names
+            .iter()
+            .fold(update, |update, name| update.update(Column::from_name(name), of(NEW, name)))
+    })?;
+    let builder = builder.when_not_matched_insert(|insert| {
+        names.iter().fold(insert, |insert, name| insert.set(Column::from_name(name), of(NEW, name)))
+    })?;
+    let (merged, _) = builder.with_commit_properties(properties).await?;
+    table.table = merged;
+    Ok(())
+}
+
+/// Of the rows with the same keys the last.
+fn last_of_each(rows: &RecordBatch, keys: &[String]) -> Result<RecordBatch> {
+    let mut columns = Vec::with_capacity(keys.len());
+    for key in keys {
+        let column = rows.column_by_name(key);
+        columns.push(
+            column
+                .cloned()
+                .ok_or_else(|| Error::Bug(format!("the key {key} is no column of the result")))?,
+        );
+    }
+    let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));
+    let converter = RowConverter::new(fields.collect())?;
+    let values = converter.convert_columns(&columns)?;
+    let (mut seen, mut kept) = (HashSet::new(), Vec::new());
+    for row in (0..rows.num_rows()).rev() {
+        if seen.insert(values.row(row).owned()) {
+            kept.push(row as u32);
+        }
+    }
+    kept.reverse();
+    Ok(take_record_batch(rows, &UInt32Array::from(kept))?)
+}

@@ -1,0 +1,171 @@
+//! The NEXMark queries of `examples/nexmark`, as batches against plain SQL that says the same.
+
+use thalweg::config::DeviceChoice;
+use thalweg::sql::Engine;
+
+use super::support;
+
+/// Small enough for a binary that is not optimized.
+const EVENTS: &str = "events = 20000";
+
+/// A query's number, and SQL without windows that gives the same rows.
+const QUERIES: [(u32, &str); 12] = [
+    (0, "SELECT auction, bidder, price, date_time, extra FROM bid"),
+    (
+        1,
+        "SELECT auction, bidder, CAST(price * 908 AS DECIMAL(24, 3)) / 1000 AS price, date_time,
+         extra FROM bid",
+    ),
+    (2, "SELECT auction, price FROM bid WHERE auction - auction / 123 * 123 = 0"),
+    (
+        5,
+        "WITH spread AS (SELECT auction, date_bin(INTERVAL '2 seconds', date_time) - back AS s
+           FROM bid CROSS JOIN (VALUES (INTERVAL '0 seconds'), (INTERVAL '2 seconds'),
+             (INTERVAL '4 seconds'), (INTERVAL '6 seconds'), (INTERVAL '8 seconds')) AS k (back)),
+         counts AS (SELECT s, auction, count(*) AS num FROM spread GROUP BY s, auction)
+         SELECT auction, num
+         FROM (SELECT *, rank() OVER (PARTITION BY s ORDER BY num DESC) AS place FROM counts)
+         WHERE place = 1",
+    ),
+    (
+        7,
+        "SELECT auction, bidder, price, date_time, extra FROM (SELECT *, rank() OVER (
+           PARTITION BY date_bin(INTERVAL '10 seconds', date_time) ORDER BY price DESC) AS place
+           FROM bid) WHERE place = 1",
+    ),
+    (
+        8,
+        "SELECT id, name, s FROM (SELECT DISTINCT id, name,
+           date_bin(INTERVAL '10 seconds', date_time) AS s FROM person) AS p
+         WHERE EXISTS (SELECT 1 FROM auction AS a
+           WHERE a.seller = p.id AND date_bin(INTERVAL '10 seconds', a.date_time) = p.s)",
+    ),
+    (
+        10,
+        "SELECT auction, bidder, price, date_time, extra,
+           substr(CAST(date_time AS VARCHAR), 1, 10), substr(CAST(date_time AS VARCHAR), 12, 5)
+         FROM bid",
+    ),
+    (
+        11,
+        "WITH gaps AS (SELECT bidder, date_time, CASE WHEN date_time - lag(date_time)
+             OVER (PARTITION BY bidder ORDER BY date_time) <= INTERVAL '10 seconds'
+             THEN 0 ELSE 1 END AS new FROM bid),
+         islands AS (SELECT bidder, date_time, sum(new) OVER (PARTITION BY bidder
+             ORDER BY date_time RANGE UNBOUNDED PRECEDING) AS nth FROM gaps)
+         SELECT bidder, count(*), min(date_time), max(date_time) + INTERVAL '10 seconds'
+         FROM islands GROUP BY bidder, nth",
+    ),
+    (
+        13,
+        "SELECT auction, bidder, price, date_time, 'side-' || CAST(auction AS VARCHAR)
+         FROM bid WHERE auction BETWEEN 1000 AND 1199",
+    ),
+    (
+        14,
+        "SELECT auction, bidder, CAST(price * 908 AS DECIMAL(24, 3)) / 1000,
+           CASE substr(CAST(date_time AS VARCHAR), 12, 2)
+             WHEN '07' THEN 'otherTime' WHEN '19' THEN 'otherTime'
+             ELSE CASE WHEN substr(CAST(date_time AS VARCHAR), 12, 2) BETWEEN '08' AND '18'
+               THEN 'dayTime' ELSE 'nightTime' END END,
+           date_time, extra, coalesce(cardinality(string_to_array(extra, 'c')) - 1, 0)
+         FROM bid WHERE price * 908 > 1000000000 AND price * 908 < 50000000000",
+    ),
+    (
+        21,
+        "SELECT auction, bidder, price, channel, coalesce(
+           CAST(nullif(array_position(['apple', 'google', 'facebook', 'baidu'], lower(channel)), 0)
+             AS BIGINT) - 1, CAST(split_part(split_part(url, '&channel_id=', 2), '&', 1) AS BIGINT))
+         FROM bid WHERE url LIKE '%&channel_id=%'
+           OR lower(channel) IN ('apple', 'google', 'facebook', 'baidu')",
+    ),
+    (
+        22,
+        "SELECT auction, bidder, price, channel, coalesce(string_to_array(url, '/')[4], ''),
+           coalesce(string_to_array(url, '/')[5], ''), coalesce(string_to_array(url, '/')[6], '')
+         FROM bid",
+    ),
+];
+
+/// Files whose rows are others each time: q12 counts by the time at which bids are processed.
+const NOT_COMPARED: [u32; 1] = [12];
+
+/// What stands before the INSERT of a file, and its query.
+fn script(number: u32) -> (String, String) {
+    let path = format!("examples/nexmark/q{number}.sql");
+    let text = std::fs::read_to_string(path).unwrap();
+    assert_eq!(text.matches("events = 1000000)").count(), text.matches("CREATE STREAM").count());
+    let text = text.replace("events = 1000000", EVENTS);
+    let insert = format!("INSERT INTO nexmark_q{number}\n");
+    let (before, query) = text.split_once(&insert).unwrap();
+    (before.to_string(), query.trim_end().trim_end_matches(';').to_string())
+}
+
+async fn sorted(engine: &Engine, sql: &str) -> Vec<String> {
+    let rows = support::rows(engine, sql).await.rows;
+    // Decimals of different scales are equal.
+    let value = |value: String| match value.contains('.') && value.parse::<f64>().is_ok() {
+        true => value.trim_end_matches('0').trim_end_matches('.').to_string(),
+        false => value,
+    };
+    let line = |row: Vec<String>| row.into_iter().map(value).collect::<Vec<_>>().join("|");
+    let mut lines: Vec<_> = rows.into_iter().map(line).collect();
+    lines.sort();
+    lines
+}
+
+#[tokio::test]
+async fn queries_are_what_plain_sql_says() {
+    for (number, plain) in QUERIES {
+        let engine = support::engine_on(DeviceChoice::Cpu).unwrap();
+        let (before, query) = script(number);
+        support::run(&engine, &before).await.unwrap();
+        let (got, want) = (sorted(&engine, &query).await, sorted(&engine, plain).await);
+        assert!(!want.is_empty(), "q{number} is about nothing");
+        if got != want {
+            let only = |one: &[String], other: &[String]| {
+                let only = one.iter().filter(|line| other.binary_search(line).is_err());
+                only.take(3).cloned().collect::<Vec<_>>().join("\n  ")
+            };
+            panic!(
+                "q{number}: {} rows, not {}\nonly in the query:\n  {}\nonly in plain SQL:\n  {}",
+                got.len(),
+                want.len(),
+                only(&got, &want),
+                only(&want, &got)
+            );
+        }
+    }
+}
+
+/// Windows by the time of processing are others each time, but every bid is in one.
+#[tokio::test]
+async fn q12_counts_every_bid() {
+    let engine = support::engine_on(DeviceChoice::Cpu).unwrap();
+    let (before, query) = script(12);
+    support::run(&engine, &before).await.unwrap();
+    let sql = format!("SELECT sum(bid_count), count(DISTINCT bidder) FROM ({query})");
+    let got = sorted(&engine, &sql).await;
+    assert_eq!(got, sorted(&engine, "SELECT count(*), count(DISTINCT bidder) FROM bid").await);
+}
+
+#[test]
+fn every_file_is_known_and_parses() {
+    let engine = support::engine_on(DeviceChoice::Cpu).unwrap();
+    let mut files = 0;
+    for entry in std::fs::read_dir("examples/nexmark").unwrap() {
+        let path = entry.unwrap().path();
+        let Some(number) = path.file_stem().unwrap().to_str().unwrap().strip_prefix('q') else {
+            continue;
+        };
+        let number: u32 = number.parse().unwrap();
+        assert!(
+            QUERIES.iter().any(|(known, _)| *known == number) || NOT_COMPARED.contains(&number),
+            "q{number} is not checked"
+        );
+        let statements = engine.parse(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        assert!(statements.len() >= 3, "q{number}");
+        files += 1;
+    }
+    assert_eq!(files, QUERIES.len() + NOT_COMPARED.len());
+}
