@@ -11,6 +11,8 @@
 //! keep the pace. Before a case is timed, a line says which device ran it, what came out (a hash,
 //! equal on all sides or the bench ends), and how its bandwidth compares with that of a copy.
 
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends where it stands")]
+
 #[path = "../tests/it/parity/data.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod data;

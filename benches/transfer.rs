@@ -5,6 +5,8 @@
 //! a hundredth. The overlap is the same query over eight slots with one of them in flight, and
 //! with three: its result is printed as a hash, equal for both or the bench ends.
 
+#![allow(clippy::unwrap_used, reason = "a bench that cannot go on ends where it stands")]
+
 #[path = "../tests/it/parity/data.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod data;

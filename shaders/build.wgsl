@@ -5,7 +5,7 @@
 
 @group(0) @binding(0) var<storage, read_write> table: array<atomic<u32>>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(num_workgroups) nwg: vec3<u32>,
@@ -15,8 +15,8 @@ fn main(
     let mask = atomicLoad(&table[1]);
     let heads = atomicLoad(&table[2]);
     let next = atomicLoad(&table[3]);
-    let stride = nwg.x * nwg.y * 256u;
-    for (var row = flat_group(wid, nwg) * 256u + lane; row < rows; row += stride) {
+    let stride = nwg.x * nwg.y * WORKGROUP;
+    for (var row = flat_group(wid, nwg) * WORKGROUP + lane; row < rows; row += stride) {
         if (key_valid(row)) {
             let before = atomicExchange(&table[heads + (key_hash(row) & mask)], row + 1u);
             atomicStore(&table[next + row], before);

@@ -12,23 +12,23 @@ const TAB: u32 = 4u;
 
 var<workgroup> loc: array<atomic<u32>, LOCAL_WORDS>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    for (var i = lane; i < LOCAL_WORDS; i += 256u) {
+    for (var i = lane; i < LOCAL_WORDS; i += WORKGROUP) {
         atomicStore(&loc[i], 0u);
     }
     workgroupBarrier();
-    let stride = slot[1] * 256u;
+    let stride = slot[1] * WORKGROUP;
     let rows = row_count();
-    for (var row = flat_group(wid, nwg) * 256u + lane; row < rows; row += stride) {
+    for (var row = flat_group(wid, nwg) * WORKGROUP + lane; row < rows; row += stride) {
         process(row);
     }
     workgroupBarrier();
-    for (var group = lane; group < GROUPS; group += 256u) {
+    for (var group = lane; group < GROUPS; group += WORKGROUP) {
         if (atomicLoad(&loc[group * ENTRY]) != 0u) {
             tab_or(TAB + group * ENTRY, 1u);
             merge(group * ENTRY + 1u, TAB + group * ENTRY + 1u);

@@ -54,7 +54,7 @@ fn install(at: u32, limb: u32) -> u32 {
     return word;
 }
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(num_workgroups) nwg: vec3<u32>,
@@ -63,9 +63,9 @@ fn main(
     if (atomicLoad(&tab[0]) != 0u) {
         return;
     }
-    let stride = slot[1] * 256u;
+    let stride = slot[1] * WORKGROUP;
     let rows = row_count();
-    for (var row = flat_group(wid, nwg) * 256u + lane; row < rows; row += stride) {
+    for (var row = flat_group(wid, nwg) * WORKGROUP + lane; row < rows; row += stride) {
         process(row);
     }
 }

@@ -9,26 +9,26 @@
 
 var<workgroup> loc: array<atomic<u32>, WORDS>;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let group = flat_group(wid, nwg);
-    let stride = slot[1] * 256u;
+    let stride = slot[1] * WORKGROUP;
     let rows = row_count();
-    for (var i = lane; i < WORDS; i += 256u) {
+    for (var i = lane; i < WORDS; i += WORKGROUP) {
         atomicStore(&loc[i], 0u);
     }
     workgroupBarrier();
-    for (var row = group * 256u + lane; row < rows; row += stride) {
+    for (var row = group * WORKGROUP + lane; row < rows; row += stride) {
         process(row);
     }
     fold();
     workgroupBarrier();
     if (group < slot[1]) {
-        for (var i = lane; i < WORDS; i += 256u) {
+        for (var i = lane; i < WORDS; i += WORKGROUP) {
             partials[group * WORDS + i] = atomicLoad(&loc[i]);
         }
     }

@@ -6,11 +6,11 @@
 
 const HEADER: u32 = 4u;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(WORKGROUP)
 fn main(@builtin(local_invocation_index) lane: u32) {
     let n = counts[0];
     var carry = 0u;
-    for (var start = 0u; start < n; start += 256u) {
+    for (var start = 0u; start < n; start += WORKGROUP) {
         let at = start + lane;
         var value = 0u;
         if (at < n) {

@@ -12,7 +12,7 @@ const COUNTS: u32 = 4u;
 
 var<private> cursor: u32;
 
-@compute @workgroup_size(256)
+@compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
     @builtin(num_workgroups) nwg: vec3<u32>,
@@ -20,7 +20,7 @@ fn main(
 ) {
     let tile = flat_group(wid, nwg);
     let rows = row_count();
-    let first = (tile * 256u + lane) * ITEMS;
+    let first = (tile * WORKGROUP + lane) * ITEMS;
     cursor = 0u;
     var some = 0u;
     for (var i = 0u; i < ITEMS; i++) {
@@ -31,7 +31,7 @@ fn main(
         }
     }
     let sum = workgroup_scan(lane, cursor);
-    let tiles = (rows + 256u * ITEMS - 1u) / (256u * ITEMS);
+    let tiles = (rows + WORKGROUP * ITEMS - 1u) / (WORKGROUP * ITEMS);
     if (PHASE == 0u && tile == 0u && lane == 0u) {
         counts[0] = tiles;
     }

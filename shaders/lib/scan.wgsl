@@ -1,8 +1,8 @@
-// Exclusive prefix sum over a workgroup of 256: (sum of the lanes before, sum of all). Two levels
-// in workgroup memory, eight neighbours first and then the 32 groups of eight: three barriers, no
-// assumption about subgroups. Uniform control flow only.
+// Exclusive prefix sum over a workgroup of 8 x 32: (sum of the lanes before, sum of all). Two
+// levels in workgroup memory, eight neighbours first and then the 32 groups of eight: three
+// barriers, no assumption about subgroups. Uniform control flow only.
 
-var<workgroup> scan_words: array<u32, 256>;
+var<workgroup> scan_words: array<u32, WORKGROUP>;
 var<workgroup> scan_totals: array<u32, 32>;
 
 fn workgroup_scan(lane: u32, value: u32) -> vec2<u32> {

@@ -6,6 +6,11 @@
 
 const NIL: u32 = 0xffffffffu;
 
+// Always 0, which no compiler knows.
+fn zeros() -> vec2<u32> {
+    return vec2<u32>(slot[6], slot[7]);
+}
+
 // Links of join chains this invocation has followed; past CHAIN_MAX the kernel gives up.
 var<private> trips: u32;
 

@@ -36,7 +36,7 @@ pub(super) fn from_bits(
     });
     let values = match data_type.primitive_width() {
         _ if data_type == &DataType::Boolean => {
-            Buffer::from(BooleanBuffer::from_iter(bits.map(|bits| bits & 1 == 1)).inner().clone())
+            BooleanBuffer::from_iter(bits.map(|bits| bits & 1 == 1)).into_inner()
         }
         Some(1) => Buffer::from_vec(bits.map(|bits| bits as u8).collect()),
         Some(2) => Buffer::from_vec(bits.map(|bits| bits as u16).collect()),

@@ -38,7 +38,7 @@ use crate::error::{Declined, Error, Result};
 pub use acc::{Acc, order, unorder};
 
 /// The functions that have a device form: DataFusion's own, and what plans a call.
-const FUNCTIONS: &[(fn() -> Arc<AggregateUDF>, Planner)] = &[
+const FUNCTIONS: &[(Function, Planner)] = &[
     (counts::count_udaf, count::plan),
     (datafusion::functions_aggregate::sum::sum_udaf, sum::plan),
     (best::min_udaf, min_max::plan_min),
@@ -47,6 +47,8 @@ const FUNCTIONS: &[(fn() -> Arc<AggregateUDF>, Planner)] = &[
     (bool_and_or::bool_and_udaf, bools::plan_and),
     (bool_and_or::bool_or_udaf, bools::plan_or),
 ];
+
+type Function = fn() -> Arc<AggregateUDF>;
 
 type Planner = fn(&Call<'_>) -> Result<Plan, Declined>;
 

@@ -24,6 +24,9 @@ Files are tables; quote their names:
   thalweg sql -c \"SELECT carrier, avg(delay) FROM 'flights/*.parquet' GROUP BY carrier\"
   thalweg sql -c \"SELECT count(*) FROM 's3://bucket/logs/*.ndjson.gz'\"
 A directory is one table; year=2026/month=01/ in its paths become columns.
+s3:// takes AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for another server than
+Amazon's, AWS_ENDPOINT from the environment; a public bucket needs AWS_SKIP_SIGNATURE=true.
+https:// reads single files, from servers that answer range requests.
 
 Several statements, results as CSV, in a file:
   thalweg sql -f report.sql --format csv -o report.csv
@@ -169,6 +172,10 @@ pub struct Run {
     /// With --start-fresh: does not ask
     #[arg(long, requires = "start_fresh")]
     pub yes: bool,
+    /// Writes what every query has done in an epoch, a JSON object a line, to a file or to
+    /// stdout (-)
+    #[arg(long, value_name = "FILE")]
+    pub progress: Option<PathBuf>,
     /// Reads bounded sources to their end, closes all windows, exits
     #[arg(long)]
     pub until_end: bool,

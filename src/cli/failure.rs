@@ -8,7 +8,7 @@ use datafusion::common::Diagnostic;
 use datafusion::error::DataFusionError;
 
 use crate::error::Error;
-use crate::plan::files::STORED_AS;
+use crate::plan::files::{self, STORED_AS};
 
 /// How a command ends when it does not succeed.
 #[derive(Debug)]
@@ -84,13 +84,27 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
 /// A panic is our fault and says so, in one line, wherever it happens.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
+        if is_caught(panic) {
+            return;
+        }
         let at = panic.location().map(|l| format!(" ({}:{})", l.file(), l.line()));
         eprintln!("error: internal error, please report{}", at.unwrap_or_default());
         if std::env::var_os("THALWEG_BACKTRACE").is_some() {
             eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
         }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "after a panic nothing can be trusted to end"
+        )]
         std::process::exit(1);
     }));
+}
+
+/// The panic of object_store where an upload that failed at its end, as on a full disk, is aborted.
+/// deltalake expects and catches it, and hands on why the upload failed.
+fn is_caught(panic: &std::panic::PanicHookInfo<'_>) -> bool {
+    let in_store = panic.location().is_some_and(|l| l.file().contains("object_store"));
+    in_store && panic.payload_as_str() == Some("Already shut down")
 }
 
 fn is_broken_pipe(error: &Error) -> bool {
@@ -128,6 +142,9 @@ pub fn describe(error: &Error) -> Told {
 }
 
 fn describe_datafusion(error: &DataFusionError) -> Told {
+    if let Some(of_store) = files::of_store(error) {
+        return Told::plain(files::told(of_store));
+    }
     match error {
         DataFusionError::Diagnostic(diagnostic, inner) => with_diagnostic(diagnostic, inner),
         DataFusionError::Context(_, inner) => describe_datafusion(inner),
@@ -145,6 +162,11 @@ fn describe_datafusion(error: &DataFusionError) -> Told {
                 None => Told::plain(strip_prefixes(&inner.to_string())),
             },
         },
+        // The writer keeps the cause to itself.
+        DataFusionError::Internal(text) if text.starts_with("Error encountered while ") => {
+            let causes = "a full disk, no right to write there or, in S3, no such bucket";
+            Told::plain(format!("the output could not be written in full: {causes}"))
+        }
         DataFusionError::Internal(text) => {
             Told::plain(format!("internal error, please report: {}", first_part(text)))
         }
@@ -218,9 +240,34 @@ fn strip_prefixes(text: &str) -> String {
     if let Some(form) = rest.strip_prefix("Unable to find factory for ") {
         return format!("STORED AS {form}: there are {}, DELTA", STORED_AS.join(", "));
     }
+    if let Some(told) = no_signature(rest).or_else(|| unquoted_file(rest)) {
+        return told;
+    }
     // The catalog and schema that names have when nobody says otherwise.
     let rest = rest.trim_end().replace("'datafusion.public.", "'");
     rest.replace("Error during planning: ", "")
+}
+
+/// `Function 'sum' failed to match any signature, errors: Function 'sum' requires Decimal, but
+/// received String (DataType: Utf8).,..`: the types once each.
+fn no_signature(text: &str) -> Option<String> {
+    let (function, errors) = text.split_once(" failed to match any signature, errors: ")?;
+    let between = |part: &str, from: &str, to: &str| {
+        let (_, rest) = part.split_once(from)?;
+        rest.split_once(to).map(|(found, _)| found.to_string())
+    };
+    let received = between(errors, "(DataType: ", ")")?;
+    let parts = errors.split(" requires ").skip(1);
+    let taken: Vec<&str> = parts.filter_map(|part| Some(part.split_once(", but")?.0)).collect();
+    Some(format!("{function} takes no {received}; it takes {}", taken.join(", ")))
+}
+
+/// `table 'datafusion.a.csv' not found`: a file's name without its quotes.
+fn unquoted_file(text: &str) -> Option<String> {
+    const ENDINGS: [&str; 6] = [".parquet", ".csv", ".tsv", ".json", ".ndjson", ".arrow"];
+    let name = text.strip_prefix("table 'datafusion.")?.strip_suffix("' not found")?;
+    let is_file = ENDINGS.iter().any(|ending| name.ends_with(ending));
+    is_file.then(|| format!("table '{name}' not found\n  hint: a file goes in quotes: '{name}'"))
 }
 
 /// Takes a leading `line 1, column 8: ` out of a message.
@@ -269,6 +316,18 @@ mod tests {
     fn layers_are_dropped_however_many() {
         let text = "External error: Arrow error: Parser error: bad number '1x'";
         assert_eq!(strip_prefixes(text), "bad number '1x'");
+    }
+
+    #[test]
+    fn types_that_a_function_takes_are_listed_once() {
+        let text = "Function 'sum' failed to match any signature, errors: Function 'sum' requires \
+                    Decimal, but received String (DataType: Utf8).,Function 'sum' requires Int64, \
+                    but received String (DataType: Utf8)..";
+        assert_eq!(strip_prefixes(text), "Function 'sum' takes no Utf8; it takes Decimal, Int64");
+        let told = strip_prefixes("table 'datafusion.a.csv' not found");
+        assert_eq!(told, "table 'a.csv' not found\n  hint: a file goes in quotes: 'a.csv'");
+        let told = strip_prefixes("table 'datafusion.public.a' not found");
+        assert_eq!(told, "table 'a' not found");
     }
 
     #[test]

@@ -1,16 +1,29 @@
-//! `thalweg run`: hands a pipeline to `stream` and writes what its plain queries answer.
+//! `thalweg run`: hands a pipeline to `job`, writes what its queries answer, shows how it goes.
+
+use std::fs::File;
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use clap::CommandFactory;
 use datafusion::execution::SendableRecordBatchStream;
+use indicatif::{ProgressBar, ProgressStyle};
+use parking_lot::Mutex;
 
-use super::args::Run;
+use super::args::{Arguments, Run};
 use super::failure::Outcome;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::job::{Results, RunOptions};
+use crate::stream::progress::{Observer, Progress};
 
 /// Runs until the pipeline's end or a signal; either way it drains and commits first.
 pub async fn run(arguments: Run) -> Outcome {
+    if arguments.start_fresh && !arguments.yes && !sure()? {
+        return Ok(());
+    }
+    let shown = Shown::new(arguments.progress.as_deref())?;
     let options = RunOptions {
         options: arguments.device.options(),
         pipeline: arguments.pipeline,
@@ -18,10 +31,82 @@ pub async fn run(arguments: Run) -> Outcome {
         start_fresh: arguments.start_fresh,
         until_end: arguments.until_end,
         metrics: arguments.metrics,
+        observer: shown.map(|shown| Observer(Arc::new(move |progress| shown.show(progress)))),
     };
     let mut results = Printed(Output::open(arguments.format, None)?);
     crate::job::run(options, &mut results).await?;
     results.0.finish()
+}
+
+/// Asks before state is forgotten.
+fn sure() -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        let message = "--start-fresh asks before it forgets the state of earlier runs: say --yes";
+        Arguments::command().error(clap::error::ErrorKind::MissingRequiredArgument, message).exit();
+    }
+    eprint!("Forget offsets and open windows of earlier runs? Results stay. [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Where progress goes: JSON lines, and a line on a terminal.
+struct Shown {
+    lines: Option<Mutex<Box<dyn Write + Send>>>,
+    bar: Option<ProgressBar>,
+}
+
+impl Shown {
+    /// `None` where nobody looks.
+    fn new(path: Option<&Path>) -> Result<Option<Self>> {
+        let lines: Option<Box<dyn Write + Send>> = match path {
+            None => None,
+            Some(path) if path == Path::new("-") => Some(Box::new(std::io::stdout())),
+            Some(path) => {
+                let wrong = |error| Error::User(format!("--progress {}: {error}", path.display()));
+                Some(Box::new(File::create(path).map_err(wrong)?))
+            }
+        };
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let style = ProgressStyle::with_template("{spinner} {msg}");
+            let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+            ProgressBar::new_spinner().with_style(style)
+        });
+        if lines.is_none() && bar.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(Self { lines: lines.map(Mutex::new), bar }))
+    }
+
+    fn show(&self, progress: &Progress) {
+        if let Some(lines) = &self.lines
+            && let Ok(mut line) = serde_json::to_vec(progress)
+        {
+            line.push(b'\n');
+            let mut lines = lines.lock();
+            // Progress that nobody can take must not end the pipeline.
+            if let Err(error) = lines.write_all(&line).and_then(|()| lines.flush()) {
+                tracing::debug!("--progress: {error}");
+            }
+        }
+        let Some(bar) = &self.bar else { return };
+        let rows = progress.input_rows_per_second;
+        let state = progress.state_operators.iter().map(|state| state.num_rows_total).sum::<u64>();
+        let watermark = progress.event_time.watermark.as_deref().unwrap_or("none");
+        bar.set_message(format!(
+            "{}: epoch {}, {rows:.0} rows/s, watermark {watermark}, {state} rows of state",
+            progress.name, progress.batch_id
+        ));
+        bar.tick();
+    }
+}
+
+impl Drop for Shown {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
 }
 
 struct Printed(Output);

@@ -1,7 +1,7 @@
-//! Planted faults, for tests: the n-th allocation fails, the n-th submit loses the device.
+//! Planted faults, for tests: the n-th allocation fails, the n-th submit loses or hangs the device.
 //!
-//! By environment, `THALWEG_FAULT=oom:3`, `squeeze:1`, `lose:2` or several with commas (numbers
-//! count from 1, on the first context that the process opens); or by `Gpu::inject`.
+//! By environment, `THALWEG_FAULT=oom:3`, `squeeze:1`, `lose:2`, `hang:1` or several with commas
+//! (numbers count from 1, on the first context that the process opens); or by `Gpu::inject`.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -14,6 +14,8 @@ pub enum Fault {
     Squeeze { nth: u64 },
     /// The device goes away at the n-th submit.
     Lose { nth: u64 },
+    /// From the n-th wait for a submit on, none ends.
+    Hang { nth: u64 },
 }
 
 /// Countdowns to the planted faults; zero: none.
@@ -22,6 +24,8 @@ pub(super) struct Faults {
     requests: AtomicU64,
     allocations: AtomicU64,
     submits: AtomicU64,
+    waits: AtomicU64,
+    hung: AtomicBool,
 }
 
 impl Faults {
@@ -36,7 +40,9 @@ impl Faults {
         for part in text.split(',') {
             match parse(part) {
                 Some(fault) => self.plant(fault),
-                None => tracing::warn!(part, "THALWEG_FAULT takes oom:N, squeeze:N, lose:N"),
+                None => {
+                    tracing::warn!(part, "THALWEG_FAULT takes oom:N, squeeze:N, lose:N, hang:N")
+                }
             }
         }
     }
@@ -46,6 +52,7 @@ impl Faults {
             Fault::OutOfMemory { nth } => self.requests.store(nth, Ordering::Relaxed),
             Fault::Squeeze { nth } => self.allocations.store(nth, Ordering::Relaxed),
             Fault::Lose { nth } => self.submits.store(nth, Ordering::Relaxed),
+            Fault::Hang { nth } => self.waits.store(nth, Ordering::Relaxed),
         }
     }
 
@@ -63,6 +70,14 @@ impl Faults {
     pub fn loses_device(&self) -> bool {
         strikes(&self.submits)
     }
+
+    /// To be asked once per wait: shall it end with nothing done, as all that follow?
+    pub fn hangs(&self) -> bool {
+        if strikes(&self.waits) {
+            self.hung.store(true, Ordering::Relaxed);
+        }
+        self.hung.load(Ordering::Relaxed)
+    }
 }
 
 fn parse(part: &str) -> Option<Fault> {
@@ -72,6 +87,7 @@ fn parse(part: &str) -> Option<Fault> {
         "oom" => Some(Fault::OutOfMemory { nth }),
         "squeeze" => Some(Fault::Squeeze { nth }),
         "lose" => Some(Fault::Lose { nth }),
+        "hang" => Some(Fault::Hang { nth }),
         _ => None,
     }
 }

@@ -29,7 +29,9 @@ pub struct Gpu {
 }
 
 /// The players of this process by adapter and tier.
-static OPENED: Mutex<Option<HashMap<(String, Tier), Arc<Gpu>>>> = Mutex::new(None);
+static OPENED: Mutex<Option<Opened>> = Mutex::new(None);
+
+type Opened = HashMap<(String, Tier), Arc<Gpu>>;
 
 /// The player for the adapter that `options` name, else the preferred one: discrete before
 /// integrated before software. Opened once per process and again after a loss.

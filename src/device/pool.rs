@@ -191,7 +191,7 @@ mod tests {
     fn classes_hold_the_request_and_waste_little() {
         for bytes in (0..100_000).chain([1 << 30, (1 << 30) + 1, 3_000_000_001]) {
             let class = class_of(bytes);
-            assert!(class >= bytes && class % 4 == 0, "{bytes} -> {class}");
+            assert!(class >= bytes && class.is_multiple_of(4), "{bytes} -> {class}");
             assert!(bytes < 1024 || class - bytes <= class / 4, "{bytes} -> {class}");
             assert_eq!(class_of(class), class, "a class is its own");
         }

@@ -1,6 +1,8 @@
 //! Asks an adapter whether its float operations are those of IEEE 754, by doing some thousands of
 //! each in one submit and comparing every bit with the host's: rounding, subnormals, infinities,
-//! and `a * b + c` rounded twice (WGSL cannot forbid the contraction to one rounding).
+//! and `a * b + c` rounded twice. WGSL cannot forbid the contraction to one rounding, nor that
+//! constants are folded as if there were no signs of zero: here and in our kernels an operand is
+//! hidden from the compiler.
 //!
 //! A sample proves nothing, yet the known ways to be inexact (reciprocal division, flushed
 //! subnormals, fused multiply-add) each fail on a good part of it.
@@ -17,22 +19,18 @@ const RESULTS: usize = 7;
 const DIV: usize = 5;
 const SQRT: usize = 6;
 
-/// Two files, not one with holes: the type is all that differs, but each is WGSL as it stands.
-const KERNELS: [&str; 2] = [
-    include_str!("../../shaders/probe/float32.wgsl"),
-    include_str!("../../shaders/probe/float64.wgsl"),
-];
+/// One text for both types.
+const KERNEL: &str = include_str!("../../shaders/probe/float.wgsl");
 
 /// What the player computes exactly, in one submit.
 pub(super) async fn probe(player: &dyn Player, tier: Tier) -> Result<FloatExactness, DeviceError> {
     let (singles, doubles) = (samples::<f32>(), samples::<f64>());
     let mut commands = Vec::new();
-    let mut downloads = vec![
-        ask(player, KERNELS[0], "float32", bytemuck::cast_slice(&singles), &mut commands).await?,
-    ];
+    let mut downloads =
+        vec![ask(player, ["f32", "u32"], bytemuck::cast_slice(&singles), &mut commands).await?];
     if tier >= Tier::T4 {
         let words = bytemuck::cast_slice(&doubles);
-        downloads.push(ask(player, KERNELS[1], "float64", words, &mut commands).await?);
+        downloads.push(ask(player, ["f64", "u64"], words, &mut commands).await?);
     }
     commands.append(&mut downloads);
     let recording = Recording { label: "float probe".into(), commands };
@@ -54,22 +52,26 @@ pub(super) async fn probe(player: &dyn Player, tier: Tier) -> Result<FloatExactn
 /// Adds upload and dispatch to `commands`; returns the download, to be put behind all dispatches.
 async fn ask(
     player: &dyn Player,
-    wgsl: &str,
-    name: &str,
+    [float, bits]: [&str; 2],
     operands: &[u32],
     commands: &mut Vec<Command>,
 ) -> Result<Command, DeviceError> {
-    let bytes = operands.len() as u64 * 4;
-    let result_bytes = bytes / 3 * RESULTS as u64;
+    let result_bytes = operands.len() as u64 * 4 / 3 * RESULTS as u64;
+    // The words of a zero come last.
+    let bytes = operands.len() as u64 * 4 + 8;
     let given = player.buffer(bytes, "probe operands")?;
     let results = player.buffer(result_bytes, "probe results")?;
     let mut from = player.staging(bytes).await?;
-    from.words().copy_from_slice(operands);
+    from.words()[..operands.len()].copy_from_slice(operands);
+    from.words()[operands.len()..].fill(0);
     commands.push(Command::Upload { from, bytes, to: given.clone(), at: 0 });
     let program = Program {
-        label: name.into(),
-        wgsl: wgsl.into(),
-        parts: vec![(1, format!("probe/{name}"))],
+        label: float.into(),
+        wgsl: format!(
+            "alias Float = {float}; alias Bits = {bits}; const ZERO_AT = {}u;\n{KERNEL}",
+            3 * SAMPLES
+        ),
+        parts: vec![(1, "<types>".into()), (2, "probe/float".into())],
         bindings: vec![Access::Read, Access::ReadWrite],
         twin: std::sync::Arc::new(|_| {
             Err(DeviceError::Validation("the CPU player is not probed".into()))

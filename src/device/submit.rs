@@ -31,6 +31,10 @@ const FLIGHTS_WAITING: usize = 1;
 /// (`Device::maintain` compares an index it read before with what has ended since).
 const WAIT: Duration = Duration::from_secs(30);
 
+/// Waits of a submit until its device is taken for hung and given up: five minutes, when the
+/// kernels of a slot take seconds even in software. Nothing waits for ever.
+const WAITS_MAX: u32 = 10;
+
 type Answer = oneshot::Sender<Result<Completed, DeviceError>>;
 
 struct Job {
@@ -237,15 +241,14 @@ impl Crew {
         index: &wgpu::SubmissionIndex,
         mapped: Option<&mpsc::Receiver<Result<(), wgpu::BufferAsyncError>>>,
     ) -> Result<(), DeviceError> {
-        loop {
-            let poll =
-                wgpu::PollType::Wait { submission_index: Some(index.clone()), timeout: Some(WAIT) };
-            let progress = self.context.poll(poll)?;
-            self.context.health.check()?;
-            if progress == Progress::Reached {
-                break;
+        let mut waits = 1;
+        while self.wait_once(index)? == Progress::Waiting {
+            tracing::warn!(waits, seconds = WAIT.as_secs(), "a submit is still running");
+            if waits == WAITS_MAX {
+                let text = format!("it hangs: no end of a submit in {waits} x {WAIT:?}");
+                return Err(self.context.fail(DeviceError::Lost(text)));
             }
-            tracing::warn!(seconds = WAIT.as_secs(), "a submit is still running on the device");
+            waits += 1;
         }
         let Some(mapped) = mapped else { return Ok(()) };
         // Another thread's poll may have taken the callback and be about to call it.
@@ -258,6 +261,19 @@ impl Crew {
                     .fail(DeviceError::Lost("a readback buffer stayed unmapped".into())))
             }
         }
+    }
+
+    fn wait_once(&self, index: &wgpu::SubmissionIndex) -> Result<Progress, DeviceError> {
+        // What failed meanwhile is not waited for.
+        self.context.health.check()?;
+        if self.context.faults.hangs() {
+            return Ok(Progress::Waiting);
+        }
+        let submission_index = Some(index.clone());
+        let poll = wgpu::PollType::Wait { submission_index, timeout: Some(WAIT) };
+        let progress = self.context.poll(poll)?;
+        self.context.health.check()?;
+        Ok(progress)
     }
 
     fn collect(&self, outcome: Outcome) -> Result<Completed, DeviceError> {

@@ -316,6 +316,16 @@ async fn loss_fails_what_is_pending_and_all_later() {
 }
 
 #[tokio::test]
+async fn a_device_that_hangs_is_lost() {
+    let Some(player) = alone() else { return };
+    player.inject(Fault::Hang { nth: 2 });
+    assert!(add_one_to(&*player, 10).await.is_ok());
+    let error = add_one_to(&*player, 10).await.unwrap_err();
+    assert!(matches!(&error, DeviceError::Lost(text) if text.contains("hangs")), "{error}");
+    assert!(matches!(player.buffer(64, "after"), Err(DeviceError::Lost(_))));
+}
+
+#[tokio::test]
 async fn open_after_a_loss_makes_a_new_context() {
     let Some(_) = shared(None) else { return };
     // Of a tier that no other test opens while this one loses it: T1.

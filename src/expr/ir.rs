@@ -67,10 +67,12 @@ pub struct Prim {
     pub result: Rep,
     /// The twin of the WGSL function. Unused high bits of arguments and result are zero.
     pub eval: fn(&[u128]) -> u128,
-    /// Name of a WGSL function `(args) -> bool` that is true where the row raises, its twin, and
-    /// what it raises.
-    pub fails: Option<(&'static str, fn(&[u128]) -> bool, Fault)>,
+    pub fails: Option<Fails>,
 }
+
+/// Name of a WGSL function `(args) -> bool` that is true where the row raises, its twin, and what
+/// it raises.
+pub type Fails = (&'static str, fn(&[u128]) -> bool, Fault);
 
 impl std::fmt::Debug for Prim {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -133,11 +135,6 @@ impl Expr {
         Self { kind: Kind::IsNull(Arc::new(self)), rep: Rep::B1, nullable: false }
     }
 
-    pub fn not(self) -> Self {
-        let nullable = self.nullable;
-        Self { kind: Kind::Not(Arc::new(self)), rep: Rep::B1, nullable }
-    }
-
     pub fn and(self, right: Expr) -> Self {
         let nullable = self.nullable || right.nullable;
         Self { kind: Kind::And(Arc::new(self), Arc::new(right)), rep: Rep::B1, nullable }
@@ -171,5 +168,14 @@ impl Expr {
                 }
             }
         }
+    }
+}
+
+impl std::ops::Not for Expr {
+    type Output = Self;
+
+    fn not(self) -> Self {
+        let nullable = self.nullable;
+        Self { kind: Kind::Not(Arc::new(self)), rep: Rep::B1, nullable }
     }
 }

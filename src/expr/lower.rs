@@ -14,6 +14,7 @@ mod logic;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Not;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};

@@ -24,6 +24,8 @@ pub const H_HEADS: usize = 2;
 /// Slot: capacity of the output in tuples. Table: offset of the chain links.
 pub const H_CAPACITY: usize = 3;
 pub const H_NEXT: usize = 3;
+/// Slot: always 0, which the shader's compiler does not know (`zeros()` in `lib/slot`).
+pub const H_ZEROS: [usize; 2] = [6, 7];
 
 /// Where everything lies, in words from the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
+use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::logical_expr::LogicalPlan;
 use tokio::sync::watch;
 
 use crate::config::Options;
@@ -15,8 +18,10 @@ use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
 use crate::stream::epoch::{Runner, Tuning};
-use crate::stream::graph::Graph;
+use crate::stream::graph::{Graph, streams};
+use crate::stream::progress::Observer;
 use crate::stream::query::Query;
+use crate::stream::reconcile::Subject;
 use crate::stream::sink::Writer;
 
 /// What `thalweg run` was asked for.
@@ -32,6 +37,8 @@ pub struct RunOptions {
     pub until_end: bool,
     /// Where to serve metrics.
     pub metrics: Option<SocketAddr>,
+    /// Who is told of every epoch.
+    pub observer: Option<Observer>,
     pub options: Options,
 }
 
@@ -66,11 +73,13 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
         state: options.state,
         passing: None,
         start_fresh: options.start_fresh,
+        observer: options.observer,
         until_end: options.until_end,
         stop: stop_signal()?,
         runner: None,
         queries: Vec::new(),
         inserts: BTreeMap::new(),
+        plans: BTreeMap::new(),
         read: BTreeSet::new(),
     };
     for statement in statements {
@@ -124,6 +133,7 @@ struct Pipeline {
     /// The state folder of this run, where nothing outlasts it.
     passing: Option<PathBuf>,
     start_fresh: bool,
+    observer: Option<Observer>,
     until_end: bool,
     stop: watch::Receiver<bool>,
     /// From the first reading on.
@@ -132,6 +142,8 @@ struct Pipeline {
     queries: Vec<Query>,
     /// INSERTs so far, by sink.
     inserts: BTreeMap<String, usize>,
+    /// What they insert.
+    plans: BTreeMap<String, Vec<LogicalPlan>>,
     /// Streams whose log has been read in this run.
     read: BTreeSet<String>,
 }
@@ -151,7 +163,7 @@ impl Pipeline {
         }
         let defines = match &statement.kind {
             Kind::CreateStream(_) | Kind::CreateSink(_) | Kind::Show(_) => true,
-            Kind::Drop { .. } => false,
+            Kind::Drop { .. } | Kind::Check { .. } => false,
             Kind::Sql(statement) => is_setting(statement),
         };
         // Every other statement may look at what the INSERTs before it have written.
@@ -160,6 +172,12 @@ impl Pipeline {
             if *self.stop.borrow() {
                 return Ok(());
             }
+        }
+        if let Kind::Check { result, since, audit } = &statement.kind {
+            let rows = self.check(result, since.as_deref(), *audit).await?;
+            return results
+                .write(self.engine.context.read_batch(rows)?.execute_stream().await?)
+                .await;
         }
         match self.engine.execute(statement).await? {
             Outcome::Done => Ok(()),
@@ -186,8 +204,48 @@ impl Pipeline {
         let inserts = self.inserts.entry(sink.name.clone()).or_default();
         let writer = Writer { pipeline, sink: sink.name.clone(), insert: *inserts, keys: None };
         *inserts += 1;
+        self.plans.entry(sink.name.clone()).or_default().push(plan);
         self.queries.push(Query::open(graph, sink.connector.as_ref(), writer).await?);
         Ok(true)
+    }
+
+    /// Compares what an INSERT has given to a sink with the batch over history, or corrects it.
+    async fn check(&self, result: &str, since: Option<&str>, audit: bool) -> Result<RecordBatch> {
+        let word = if audit { "AUDIT" } else { "RECONCILE" };
+        let (Some(plans), Some(sink)) = (self.plans.get(result), self.engine.sink(result)) else {
+            return Err(Error::User(format!(
+                "{word} {result}: no INSERT above gives the results of a stream to a sink of that \
+                 name"
+            )));
+        };
+        let ([plan], Some(path), Some(runner)) =
+            (plans.as_slice(), sink.connector.table(), &self.runner)
+        else {
+            return Err(Error::User(format!(
+                "{word} {result}: the sink has to be a Delta table that one INSERT writes, read in \
+                 this run (--until-end)"
+            )));
+        };
+        let since_us = since.map(|text| {
+            let parsed = string_to_timestamp_nanos(text);
+            parsed
+                .map(|ns| ns.div_euclid(1_000))
+                .map_err(|_| Error::User(format!("{word} {result} SINCE '{text}': no timestamp")))
+        });
+        let writer =
+            Writer { pipeline: self.name(), sink: result.to_string(), insert: 0, keys: None };
+        let subject = Subject {
+            name: result,
+            path,
+            application: writer.application(),
+            plan,
+            watermark_us: runner.watermark(&streams(plan)?),
+            since_us: since_us.transpose()?,
+        };
+        match audit {
+            true => subject.audit(&self.engine.context).await,
+            false => subject.reconcile(&self.engine.context).await,
+        }
     }
 
     /// Errors: a stream without an end in a run to the end.
@@ -237,6 +295,7 @@ impl Pipeline {
                 if self.start_fresh {
                     runner.start_fresh()?;
                 }
+                runner.observer = self.observer.clone();
                 none.insert(runner)
             }
         };

@@ -17,7 +17,7 @@ pub const KERNEL: Kernel = Kernel {
         "lib/hash",
         "lib/slot",
         "lib/acc_wide",
-        "lib/acc_tab",
+        "lib/acc",
         "lib/float_sum",
         "lib/float_bins",
     ],

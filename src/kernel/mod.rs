@@ -45,6 +45,9 @@ pub const KERNELS: &[&Kernel] = &[
     &build::KERNEL,
 ];
 
+/// The part that is linked once for each table that a kernel declares: `tab`, `loc`.
+const ACC: &str = "lib/acc";
+
 /// Shader parts by name.
 const PARTS: &[(&str, &str)] = &[
     ("lib/grid", include_str!("../../shaders/lib/grid.wgsl")),
@@ -52,8 +55,7 @@ const PARTS: &[(&str, &str)] = &[
     ("lib/slot", include_str!("../../shaders/lib/slot.wgsl")),
     ("lib/scan", include_str!("../../shaders/lib/scan.wgsl")),
     ("lib/acc_wide", include_str!("../../shaders/lib/acc_wide.wgsl")),
-    ("lib/acc_tab", include_str!("../../shaders/lib/acc_tab.wgsl")),
-    ("lib/acc_loc", include_str!("../../shaders/lib/acc_loc.wgsl")),
+    (ACC, include_str!("../../shaders/lib/acc.wgsl")),
     ("lib/float_sum", include_str!("../../shaders/lib/float_sum.wgsl")),
     ("lib/float_bins", include_str!("../../shaders/lib/float_bins.wgsl")),
 ];
@@ -118,6 +120,15 @@ impl Linker {
         for (name, text) in PARTS.iter().filter(|(name, _)| kernel.parts.contains(name)) {
             match &self.hash {
                 Some(hash) if *name == "lib/hash" => texts.push((name, hash.clone().into())),
+                _ if *name == ACC => {
+                    let text = link::part(name, text);
+                    if kernel.wgsl.contains("> loc:") {
+                        texts.push((name, for_loc(&text).into()));
+                    }
+                    if kernel.wgsl.contains("> tab:") {
+                        texts.push((name, text));
+                    }
+                }
                 _ => texts.push((name, link::part(name, text))),
             }
         }
@@ -127,6 +138,11 @@ impl Linker {
             texts.iter().map(|(name, text)| (*name, text.as_ref())).collect();
         link::link(&all)
     }
+}
+
+/// `lib/acc` for the workgroup's own table.
+fn for_loc(acc: &str) -> String {
+    acc.replace("tab_", "loc_").replace("tab[", "loc[")
 }
 
 /// What the programs of one pipeline have in common.
@@ -211,9 +227,9 @@ impl Shape {
 
 /// Splits a fused kernel's buffers: the arenas, the status words, the kernel's `own` ones. What
 /// `work` finds raised goes to the status.
-pub fn with_arenas<'a>(
+pub fn with_arenas(
     job: &TwinPipeline,
-    bound: &'a mut Bound<'_>,
+    bound: &mut Bound<'_>,
     own: usize,
     work: impl FnOnce(&mut Arenas<'_>, Vec<&mut [u32]>),
 ) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Kernel, Shape, with_arenas};
 use crate::agg::Acc;
+use crate::config::WORKGROUP;
 use crate::fragment::fold;
 use crate::fragment::spec::Aggregation;
 use crate::record::Program;
@@ -16,14 +17,14 @@ pub const KERNEL: Kernel = Kernel {
         "lib/hash",
         "lib/slot",
         "lib/acc_wide",
-        "lib/acc_loc",
+        "lib/acc",
         "lib/float_sum",
         "lib/float_bins",
     ],
     faults: &[
         ("row < rows; row += stride", "row + 1u < rows; row += stride"),
         ("row += stride", "row += 2u * stride"),
-        ("group * 256u + lane", "group * 255u + lane"),
+        ("group * WORKGROUP + lane", "group * 255u + lane"),
     ],
 };
 
@@ -48,7 +49,7 @@ pub fn program(shape: &Shape, aggregation: &Arc<Aggregation>) -> Arc<Program> {
             let groups = arenas.slot[1] as usize;
             own[0][..groups * words].fill(0);
             for row in 0..rows {
-                let group = (row as usize / 256) % groups;
+                let group = (row / WORKGROUP) as usize % groups;
                 let state = &mut own[0][group * words..(group + 1) * words];
                 job.process(arenas, row, &mut |found| found.update(&folded, state));
             }

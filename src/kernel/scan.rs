@@ -8,10 +8,10 @@ use crate::record::{Access, Bound, Program};
 pub const KERNEL: Kernel = Kernel {
     name: "scan",
     wgsl: include_str!("../../shaders/scan.wgsl"),
-    parts: &["lib/scan"],
+    parts: &["lib/grid", "lib/scan"],
     faults: &[
         ("carry += sum.y", "carry += sum.x"),
-        ("start < n", "start + 256u < n"),
+        ("start < n", "start + WORKGROUP < n"),
         ("carry + sum.x", "sum.x"),
     ],
 };

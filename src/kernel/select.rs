@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::{Kernel, Shape, with_arenas};
+use crate::config::WORKGROUP;
 use crate::expr::ir::{Expr, Rep};
 use crate::fragment::text::words;
 use crate::record::{Bound, Program};
@@ -20,7 +21,7 @@ pub const KERNEL: Kernel = Kernel {
 };
 
 /// Rows of one tile.
-pub const TILE: u32 = 1024;
+pub const TILE: u32 = 4 * WORKGROUP;
 /// Words before the tile counts: tiles, total, two spare.
 pub const COUNTS_HEADER: usize = 4;
 

@@ -10,7 +10,7 @@ use crate::record::{Access, Bound, Program};
 pub const KERNEL: Kernel = Kernel {
     name: "settle",
     wgsl: include_str!("../../shaders/settle.wgsl"),
-    parts: &["lib/grid", "lib/slot", "lib/acc_wide", "lib/acc_tab"],
+    parts: &["lib/grid", "lib/slot", "lib/acc_wide", "lib/acc"],
     faults: &[("settle(entry + LIMBS);", ""), ("i < entries;", "i + 1u < entries;")],
 };
 

@@ -7,6 +7,7 @@
 //! before the commit that names it.
 
 mod factory;
+mod pinned;
 pub mod travel;
 mod types;
 mod upsert;
@@ -34,6 +35,7 @@ use url::Url;
 use crate::error::{Error, Result};
 
 pub use factory::register;
+pub use pinned::Pinned;
 
 /// A Delta table that is appended to.
 pub struct Table {

@@ -14,3 +14,15 @@ pub use exec::{CpuExec, DeviceExec};
 pub use options::SqlOptions;
 pub use place::{Decision, Side};
 pub use session::{session, session_with};
+
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
+
+/// What was decided about the parts of a plan.
+pub fn decisions(plan: &Arc<dyn ExecutionPlan>) -> Vec<Decision> {
+    let own = plan.downcast_ref::<DeviceExec>().map(DeviceExec::decision);
+    let own = own.or_else(|| plan.downcast_ref::<CpuExec>().map(CpuExec::decision));
+    let below = plan.children().into_iter().flat_map(decisions);
+    own.cloned().into_iter().chain(below).collect()
+}

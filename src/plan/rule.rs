@@ -140,10 +140,10 @@ impl Pass {
         if plan.boundedness().is_unbounded() {
             return Err(Declined::new("an input without end runs in epochs").into());
         }
-        // Whatever the probe of the adapter says: a driver may still fold a constant operand, as
-        // Mesa does with `x * 0.0`, which loses the sign of zero and NaN. Floats are computed by
-        // integers until the native forms hide their constants.
-        let floats = FloatExactness::default();
+        let floats = match self.player()? {
+            Ok(player) => player.capabilities().floats,
+            Err(_) => FloatExactness::default(),
+        };
         let lowered = lower::fragment(plan, floats)?;
         let player = self.player()?;
         if let Ok(player) = &player {

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use super::pipeline::{Joins, Sink, Slot, Verdict, check_status, download_status};
 use super::{Runner, Sender, Stats, column};
 use crate::agg::States;
+use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::expr::ir::Rep;
 use crate::fragment::arena;
@@ -373,7 +374,7 @@ impl Sink for GroupSink<'_> {
                 Step::Entries(program) => Command::Dispatch {
                     program: program.clone(),
                     bindings: vec![slot.buffer.clone(), slot.status.clone(), own[0].clone()],
-                    groups: table.entries.div_ceil(256).clamp(1, 1024),
+                    groups: table.entries.div_ceil(WORKGROUP).clamp(1, 1024),
                 },
             });
         }

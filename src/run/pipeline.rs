@@ -14,6 +14,7 @@ use super::chunk::{self, Chunk, Encoded};
 use super::lookup::Lookups;
 use super::table::{self, TableState};
 use super::{Runner, Sender, group, output, reduce, select};
+use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::expr::ir::Fault;
 use crate::fragment::arena::{self, HEADER};
@@ -85,7 +86,7 @@ impl Joins {
 /// Workgroups for kernels that stride over the rows: enough to fill any GPU, few enough that each
 /// invocation folds several rows before it merges.
 pub fn stride_groups(rows: u32) -> u32 {
-    rows.div_ceil(256 * 8).clamp(1, 1024)
+    rows.div_ceil(WORKGROUP * 8).clamp(1, 1024)
 }
 
 /// The download of a slot's status.

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::lookup::Lookups;
 use super::{Runner, Stats, chunk};
+use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::fragment::arena::{self, HEADER, Layout};
 use crate::fragment::spec::{Pipeline, Probe, Sink, Table};
@@ -131,7 +132,7 @@ impl Runner {
         .await?;
         Stats::add(&self.stats.bytes_up, data);
         let program = build::program(&self.linker, table, nulls_equal);
-        let groups = (rows as u32).div_ceil(256).clamp(1, 4096);
+        let groups = (rows as u32).div_ceil(WORKGROUP).clamp(1, 4096);
         let commands = vec![
             Command::Clear { buffer: buffer.clone(), range: data..bytes },
             Command::Upload { from: staging, bytes: data, to: buffer.clone(), at: 0 },

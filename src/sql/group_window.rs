@@ -333,11 +333,8 @@ fn from(
 }
 
 fn query(text: &str) -> Result<Box<Query>> {
-    Ok(DFParserBuilder::new(text)
-        .build()?
-        .parser
-        .parse_query()
-        .map_err(|error| Error::Bug(format!("{text}: {error}")))?)
+    let query = DFParserBuilder::new(text).build()?.parser.parse_query();
+    query.map_err(|error| Error::Bug(format!("{text}: {error}")))
 }
 
 fn relation(query: &mut Query) -> Option<&mut TableFactor> {

@@ -56,6 +56,12 @@ pub enum Kind {
         if_exists: bool,
     },
     Show(Object),
+    /// `AUDIT` or `RECONCILE` of a result.
+    Check {
+        result: String,
+        since: Option<String>,
+        audit: bool,
+    },
 }
 
 /// What a statement answers.
@@ -122,6 +128,10 @@ impl Engine {
             Kind::CreateStream(create) => self.create_stream(*create).await,
             Kind::CreateSink(create) => self.create_sink(create),
             Kind::Drop { object, name, if_exists } => self.drop_object(object, &name, if_exists),
+            Kind::Check { result, .. } => Err(Error::User(format!(
+                "{result}: AUDIT and RECONCILE stand in a pipeline file, behind the INSERT whose \
+                 results they look at (thalweg run)"
+            ))),
             Kind::Show(Object::Stream) => self.show_streams().await,
             Kind::Show(Object::Sink) => self.show_sinks().await,
         }
@@ -130,6 +140,11 @@ impl Engine {
     /// The streams there are, by name.
     pub fn streams(&self) -> Vec<Arc<Stream>> {
         self.streams.read().values().cloned().collect()
+    }
+
+    /// A sink by its name.
+    pub fn sink(&self, name: &str) -> Option<Arc<SinkDefinition>> {
+        self.sinks.read().get(name).cloned()
     }
 
     /// Whether a stream or a sink so far keeps anything beyond a run.

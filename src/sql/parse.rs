@@ -83,6 +83,14 @@ fn kind(parser: &mut DFParser<'_>) -> Result<Kind, DataFusionError> {
         () if word(nth, "SINK") || word(nth, "SINKS") => Some(Object::Sink),
         () => None,
     };
+    let against_batch = match () {
+        () if word(0, "RECONCILE") => Some(false),
+        () if word(0, "AUDIT") => Some(true),
+        () => None,
+    };
+    if let Some(audit) = against_batch {
+        return check(parser, audit);
+    }
     match object(1) {
         Some(object) if word(0, "CREATE") => return create(parser, object),
         Some(object) if word(0, "DROP") => return drop(parser, object),
@@ -94,6 +102,20 @@ fn kind(parser: &mut DFParser<'_>) -> Result<Kind, DataFusionError> {
         _ => {}
     }
     Ok(Kind::Sql(Box::new(parser.parse_statement()?)))
+}
+
+/// `AUDIT result [SINCE '..']`, `RECONCILE result [SINCE '..']`.
+fn check(parser: &mut DFParser<'_>, audit: bool) -> Result<Kind, DataFusionError> {
+    let parser = &mut parser.parser;
+    parser.next_token();
+    let result = normalized(parser.parse_identifier()?);
+    let mut since = None;
+    if is_word(&parser.peek_token().token, "SINCE") {
+        parser.next_token();
+        let _ = parser.parse_keyword(Keyword::TIMESTAMP);
+        since = Some(parser.parse_literal_string()?);
+    }
+    Ok(Kind::Check { result, since, audit })
 }
 
 fn create(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionError> {

@@ -22,7 +22,8 @@ use super::feed::{Feed, Reading};
 use super::graph::{Input, Times};
 use super::journal::{EpochRecord, Journal, Span};
 use super::log::LogRows;
-use super::query::Query;
+use super::progress::{EventTimes, Observer, SourceProgress, Steps, time};
+use super::query::{Done, Query};
 use super::store::Store;
 use super::watermark::BEFORE_ALL;
 use super::{definitions, now_us, recovery, snapshot};
@@ -60,6 +61,11 @@ pub struct Runner {
     ready: Arc<Notify>,
     saved: Instant,
     saved_epoch: u64,
+    /// Who is told of epochs, and when it was last.
+    pub observer: Option<Observer>,
+    observed: Instant,
+    /// Names this run.
+    run: String,
 }
 
 /// Rows that are processed together.
@@ -78,6 +84,11 @@ struct Epoch {
     count: usize,
     time_us: i64,
     begun: Option<Instant>,
+    /// Rows of each stream.
+    counts: BTreeMap<String, u64>,
+    /// Versions of the tables beside the streams.
+    tables: BTreeMap<String, i64>,
+    steps: Steps,
 }
 
 impl Runner {
@@ -105,6 +116,9 @@ impl Runner {
             ready: Arc::new(Notify::new()),
             saved: Instant::now(),
             saved_epoch,
+            observer: None,
+            observed: Instant::now(),
+            run: format!("{:x}-{:x}", now_us(), std::process::id()),
         })
     }
 
@@ -121,6 +135,11 @@ impl Runner {
     /// Whether anything would be forgotten by `start_fresh`.
     pub fn has_state(&self) -> bool {
         !self.journal.records().is_empty()
+    }
+
+    /// The least watermark over the partitions of streams, as it is recorded.
+    pub fn watermark(&self, streams: &[Arc<Stream>]) -> i64 {
+        super::replay::times(&self.journal, self.journal.last(), streams).event_us
     }
 
     /// Adds streams and queries, brings them to where the others are, then reads: to the end, or
@@ -180,7 +199,9 @@ impl Runner {
         let mut epoch = Epoch::default();
         loop {
             let left = self.tuning.rows.saturating_sub(epoch.count);
+            let asked = Instant::now();
             let batch = self.gather(left, epoch.begun, stop).await?;
+            epoch.steps.read += asked.elapsed();
             if batch.count > 0 {
                 self.process(&mut epoch, batch).await?;
             }
@@ -262,8 +283,14 @@ impl Runner {
         if epoch.begun.is_none() {
             epoch.begun = Some(Instant::now());
             epoch.time_us = self.time_us();
+            epoch.tables = self.read_tables().await?;
         }
+        let begun = Instant::now();
         epoch.count += batch.count;
+        for (name, rows) in &batch.rows {
+            let count = rows.iter().map(|rows| rows.len() as u64).sum::<u64>();
+            *epoch.counts.entry(name.clone()).or_default() += count;
+        }
         let mut all: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
         for (name, rows) in batch.rows {
             let stream = &self.streams[&name];
@@ -281,7 +308,20 @@ impl Runner {
                 epoch.rows.entry(name).or_default().extend(rows);
             }
         }
+        epoch.steps.process += begun.elapsed();
         Ok(())
+    }
+
+    /// Reads the tables beside the streams as they are now; answers their versions.
+    async fn read_tables(&mut self) -> Result<BTreeMap<String, i64>> {
+        let mut versions = BTreeMap::new();
+        for query in &self.queries {
+            versions.extend(query.graph.newest().await?);
+        }
+        for query in &mut self.queries {
+            query.graph.read_tables(&versions).await?;
+        }
+        Ok(versions)
     }
 
     /// When an epoch is processed that begins now: later than the one before.
@@ -290,7 +330,7 @@ impl Runner {
     }
 
     /// Records an epoch, stores its rows and gives out its results.
-    async fn commit(&mut self, epoch: Epoch) -> Result<()> {
+    async fn commit(&mut self, mut epoch: Epoch) -> Result<()> {
         let mut streams: BTreeMap<String, Vec<Span>> = BTreeMap::new();
         for feed in &mut self.feeds {
             if let Some(span) = feed.cut() {
@@ -305,34 +345,33 @@ impl Runner {
             Some(_) => epoch.time_us,
             None => self.time_us(),
         };
-        self.journal.append(EpochRecord {
-            epoch: number,
-            time_us,
-            streams,
-            tables: BTreeMap::new(),
-        })?;
+        let begun = Instant::now();
+        let tables = epoch.tables.clone();
+        self.journal.append(EpochRecord { epoch: number, time_us, streams, tables })?;
+        epoch.steps.record = begun.elapsed();
         crate::fault::point("recorded");
-        self.effects(number, epoch.rows).await
+        self.effects(number, epoch).await
     }
 
     /// Brings an epoch that is recorded to stores and sinks.
-    async fn effects(
-        &mut self,
-        number: u64,
-        mut rows: BTreeMap<String, Vec<RecordBatch>>,
-    ) -> Result<()> {
+    async fn effects(&mut self, number: u64, mut epoch: Epoch) -> Result<()> {
+        let begun = Instant::now();
         for (name, store) in &mut self.stores {
             let record = self.journal.record(number);
             let spans = record.and_then(|record| record.streams.get(name));
             let spans = spans.map(Vec::as_slice).unwrap_or_default();
-            let rows = rows.remove(name).unwrap_or_default();
+            let rows = epoch.rows.remove(name).unwrap_or_default();
             store.append(number, &rows, spans).await?;
             crate::fault::point("stored");
         }
+        epoch.steps.store = begun.elapsed();
+        let begun = Instant::now();
         for query in &mut self.queries {
             query.commit(number).await?;
             crate::fault::point("sunk");
         }
+        epoch.steps.sink = begun.elapsed();
+        self.observe(number, &epoch);
         if self.saved.elapsed() >= self.tuning.snapshot {
             self.save()?;
         }
@@ -397,19 +436,18 @@ impl Runner {
         }
         let number = self.journal.last() + 1;
         let time_us = self.time_us().max(over.unwrap_or(i64::MIN));
-        self.journal.append(EpochRecord {
-            epoch: number,
-            time_us,
-            streams,
-            tables: BTreeMap::new(),
-        })?;
+        let tables = self.read_tables().await?;
+        self.journal.append(EpochRecord { epoch: number, time_us, streams, tables })?;
         crate::fault::point("recorded");
+        let begun = Instant::now();
         let rows = BTreeMap::new();
         for query in &mut self.queries {
             let times = times(&self.feeds, query, time_us);
             query.advance(number, &Input { rows: &rows, times, late: false }).await?;
         }
-        self.effects(number, rows).await
+        let mut epoch = Epoch { time_us, ..Epoch::default() };
+        epoch.steps.process = begun.elapsed();
+        self.effects(number, epoch).await
     }
 
     /// Closes all windows: the watermarks go to the end of the last.
@@ -431,6 +469,53 @@ impl Runner {
             self.forced().await?;
         }
         Err(Error::Bug("windows do not close at the end".to_string()))
+    }
+
+    /// Tells of an epoch that is done.
+    fn observe(&mut self, number: u64, epoch: &Epoch) {
+        let Some(Observer(observer)) = self.observer.clone() else { return };
+        let since = std::mem::replace(&mut self.observed, Instant::now()).elapsed();
+        for query in &self.queries {
+            let feeds: Vec<&Feed> = self.feeds.iter().filter(|feed| reads(query, feed)).collect();
+            let streams = query.graph.streams.iter();
+            let rows = streams.filter_map(|stream| epoch.counts.get(&stream.name)).sum::<u64>();
+            let record = self.journal.record(number);
+            let sources = query.graph.streams.iter().map(|stream| {
+                let feeds: Vec<&&Feed> =
+                    feeds.iter().filter(|feed| feed.stream.name == stream.name).collect();
+                let spans = record.and_then(|record| record.streams.get(&stream.name));
+                let spans = spans.map(Vec::as_slice).unwrap_or_default();
+                let by = |value: fn(&Span) -> i64| {
+                    spans.iter().map(|span| (span.partition, value(span))).collect()
+                };
+                let shown = |feed: &&&Feed| Some((feed.partition, time(feed.watermark())?));
+                SourceProgress {
+                    description: stream.name.clone(),
+                    start_offset: by(|span| span.from),
+                    end_offset: by(|span| span.to),
+                    watermark: feeds.iter().filter_map(shown).collect(),
+                    rejected_rows: feeds.iter().map(|feed| feed.rejected).sum(),
+                    bounded_rows: feeds.iter().map(|feed| feed.bounded()).sum(),
+                    store_version: self.stores.get(&stream.name).map(Store::version),
+                }
+            });
+            let sources = sources.collect();
+            let timed = feeds.iter().filter(|feed| feed.stream.watermark.is_some());
+            let least = timed.min_by_key(|feed| feed.watermark());
+            observer(&query.progress(Done {
+                epoch: number,
+                run: &self.run,
+                time_us: epoch.time_us,
+                rows,
+                since,
+                steps: epoch.steps,
+                event_time: EventTimes {
+                    watermark: least.and_then(|feed| time(feed.watermark())),
+                    held_back_by: least.map(|f| format!("{}/{}", f.stream.name, f.partition)),
+                },
+                sources,
+            }));
+        }
     }
 
     /// Tells batch queries over the streams what is recorded of their logs.
@@ -466,12 +551,13 @@ const LOOK: Duration = Duration::from_millis(50);
 /// More closings one after another are a loop.
 const MOST_CLOSINGS: usize = 1000;
 
+fn reads(query: &Query, feed: &Feed) -> bool {
+    query.graph.streams.iter().any(|stream| stream.name == feed.stream.name)
+}
+
 /// The clocks behind what a query's partitions have given.
 fn times(feeds: &[Feed], query: &Query, processing_us: i64) -> Times {
-    let of = |feed: &&Feed| {
-        let same = |stream: &Arc<Stream>| stream.name == feed.stream.name;
-        feed.stream.watermark.is_some() && query.graph.streams.iter().any(same)
-    };
+    let of = |feed: &&Feed| feed.stream.watermark.is_some() && reads(query, feed);
     let event_us = feeds.iter().filter(of).map(Feed::watermark).min().unwrap_or(BEFORE_ALL);
     Times { event_us, processing_us }
 }

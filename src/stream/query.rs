@@ -1,10 +1,14 @@
 //! A continuous query with its sink: epochs go in, results come out once.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 
 use super::graph::{Graph, Input, Saved, Size};
+use super::progress::{
+    self, EventTimes, Fragment, Progress, SinkProgress, SourceProgress, StateOperator, Steps,
+};
 use super::sink::{Sink, SinkConnector, Writer};
 use crate::error::{Error, Result};
 
@@ -22,10 +26,25 @@ pub struct Query {
     written: u64,
     /// Last epoch whose rows its state holds.
     pub done: u64,
+    /// The epoch that is under way.
+    advanced: u64,
     /// Results of the running epoch that wait for its commit.
     results: Vec<RecordBatch>,
-    /// Rows given out.
+    /// Rows given out in the epoch.
+    epoch_rows: u64,
+}
+
+/// An epoch that is done, for a query's progress.
+pub struct Done<'a> {
+    pub epoch: u64,
+    pub run: &'a str,
+    pub time_us: i64,
     pub rows: u64,
+    /// Since the epoch before.
+    pub since: Duration,
+    pub steps: Steps,
+    pub event_time: EventTimes,
+    pub sources: Vec<SourceProgress>,
 }
 
 impl Query {
@@ -52,8 +71,9 @@ impl Query {
             reached,
             written: reached,
             done: 0,
+            advanced: 0,
             results: Vec::new(),
-            rows: 0,
+            epoch_rows: 0,
         })
     }
 
@@ -65,11 +85,6 @@ impl Query {
     /// Last epoch that had results.
     pub fn written(&self) -> u64 {
         self.written
-    }
-
-    /// Version of the table behind the sink.
-    pub fn version(&self) -> Option<i64> {
-        self.sink.version()
     }
 
     pub fn exactly_once(&self) -> bool {
@@ -85,6 +100,9 @@ impl Query {
 
     /// Takes rows of an epoch.
     pub async fn advance(&mut self, epoch: u64, input: &Input<'_>) -> Result<()> {
+        if epoch != self.advanced {
+            (self.advanced, self.epoch_rows) = (epoch, 0);
+        }
         let rows = self.graph.advance(input).await?;
         if epoch <= self.reached {
             return Ok(()); // an earlier run has given these out
@@ -111,12 +129,50 @@ impl Query {
     async fn give(&mut self, rows: &[RecordBatch], epoch: u64) -> Result<()> {
         self.sink.append(rows, Some(epoch)).await?;
         self.written = epoch;
-        self.rows += rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        self.epoch_rows += rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
         Ok(())
     }
 
-    pub fn size(&self) -> Size {
-        self.graph.size()
+    /// What it has done in an epoch.
+    pub fn progress(&self, done: Done<'_>) -> Progress {
+        let size: Size = self.graph.size();
+        let decisions = self.graph.plans();
+        let decisions = decisions.iter().flat_map(crate::plan::decisions);
+        let fragments = decisions.map(|decision| Fragment {
+            node: decision.node,
+            side: decision.side.to_string(),
+            reason: decision.reason,
+        });
+        let time_us = if done.time_us == 0 { super::now_us() } else { done.time_us };
+        let work = done.steps.work();
+        Progress {
+            id: self.application.clone(),
+            run_id: done.run.to_string(),
+            name: self.name.clone(),
+            batch_id: done.epoch,
+            timestamp: progress::time(time_us).unwrap_or_default(),
+            num_input_rows: done.rows,
+            input_rows_per_second: progress::rate(done.rows, done.since),
+            processed_rows_per_second: progress::rate(done.rows, work),
+            duration_ms: done.steps.by_name(),
+            event_time: done.event_time,
+            state_operators: vec![StateOperator {
+                num_rows_total: size.rows as u64,
+                memory_used_bytes: size.bytes as u64,
+                num_rows_dropped_by_watermark: self.graph.late,
+            }],
+            sources: done.sources,
+            sink: SinkProgress {
+                description: self.name.clone(),
+                guarantee: match self.sink.exactly_once() {
+                    true => "exactly once",
+                    false => "at least once",
+                },
+                num_output_rows: self.epoch_rows,
+                commit_version: self.sink.version(),
+            },
+            fragments: fragments.collect(),
+        }
     }
 
     /// Its state.

@@ -190,6 +190,8 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
         }
         for query in queries.iter_mut().filter(|query| query.done < end) {
             let times = times(&runner.journal, end, &query.graph.streams);
+            let tables = records.last().map(|record| record.tables.clone()).unwrap_or_default();
+            query.graph.read_tables(&tables).await?;
             query.advance(end, &Input { rows: &rows, times, late: true }).await?;
             query.commit(end).await?;
         }
@@ -245,6 +247,10 @@ fn group_end(runner: &Runner, queries: &[Query], at: u64) -> u64 {
     let mut count = 0;
     for epoch in at + 1..=end {
         let Some(record) = runner.journal.record(epoch) else { return end };
+        let next = runner.journal.record(epoch + 1);
+        if next.is_some_and(|next| next.tables != record.tables) {
+            return epoch; // tables beside the streams are read at other versions from there on
+        }
         count += record.streams.values().flatten().map(|span| span.to - span.from).sum::<i64>();
         if count > REPLAY_RECORDS {
             return epoch;

@@ -137,6 +137,9 @@ fn per_second(unit: TimeUnit) -> i64 {
     }
 }
 
+/// Start and end of a row's window, and where the row is kept.
+type Placed = (i64, i64, (usize, usize));
+
 /// The rows of the sessions that are not final yet.
 pub struct Sessions {
     spec: Spec,
@@ -295,7 +298,7 @@ impl Sessions {
             let places: Vec<_> = chunk.iter().map(|(.., place)| *place).collect();
             let taken = self.gather(&places)?;
             let mut columns = taken.columns().to_vec();
-            let mut add = |of: fn(&(i64, i64, (usize, usize)), i64) -> i64| -> Result<()> {
+            let mut add = |of: fn(&Placed, i64) -> i64| -> Result<()> {
                 let ticks = Int64Array::from_iter_values(chunk.iter().map(|row| of(row, last)));
                 columns.push(cast(&ticks, self.spec.window())?);
                 Ok(())

@@ -130,7 +130,7 @@ impl Call {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => (at, expr),
                 FunctionArg::Named { name, arg: FunctionArgExpr::Expr(expr), .. } => {
                     let same = |known: &&str| name.value.eq_ignore_ascii_case(known);
-                    let Some(at) = names.iter().position(|known| same(&known)) else {
+                    let Some(at) = names.iter().position(same) else {
                         return plan_err!(
                             "{function} has no argument {name}: {}",
                             names.join(", ")

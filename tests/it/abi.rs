@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use thalweg::config::WORKGROUP;
-use thalweg::fragment::twin;
+use thalweg::fragment::{arena, twin};
 use thalweg::kernel::{KERNELS, group_hash, select};
 
 /// The value of `const NAME: u32 = …;` in a shader.
@@ -35,8 +35,15 @@ fn constants_are_equal_on_both_sides() {
     for (stem, name, host) in equal {
         assert_eq!(constant(shader(stem), name), Some(host), "{stem}.wgsl: {name}");
     }
+    let grid = std::fs::read_to_string("shaders/lib/grid.wgsl").unwrap();
+    assert_eq!(constant(&grid, "WORKGROUP"), Some(WORKGROUP));
+    // As `lib/scan` splits it.
+    assert_eq!(WORKGROUP, 8 * 32);
     let slot = std::fs::read_to_string("shaders/lib/slot.wgsl").unwrap();
     assert_eq!(constant(&slot, "NIL"), Some(twin::NIL));
+    let [x, y] = arena::H_ZEROS;
+    let zeros = format!("return vec2<u32>(slot[{x}], slot[{y}]);");
+    assert!(slot.contains(&zeros), "zeros() in lib/slot");
     assert_ne!(constant("const TAB: u32 = 5u;", "TAB"), Some(header), "the reading itself");
 }
 
@@ -44,9 +51,12 @@ fn constants_are_equal_on_both_sides() {
 fn every_kernel_has_one_entry_point_and_the_workgroup_of_the_host() {
     for kernel in KERNELS {
         let name = kernel.name;
-        let entry = format!("@compute @workgroup_size({WORKGROUP})");
+        let entry = "@compute @workgroup_size(WORKGROUP)";
         assert_eq!(kernel.wgsl.matches("@compute").count(), 1, "{name}: entry points");
-        assert!(kernel.wgsl.contains(&entry), "{name}: no {entry}");
+        assert!(kernel.wgsl.contains(entry), "{name}: no {entry}");
+        assert!(kernel.parts.contains(&"lib/grid"), "{name}: nothing says what WORKGROUP is");
+        // The number itself stands in one shader only.
+        assert!(!kernel.wgsl.contains(&WORKGROUP.to_string()), "{name}: {WORKGROUP}");
         assert!(kernel.wgsl.contains("fn main("), "{name}: its entry point is not main");
     }
 }

@@ -17,6 +17,8 @@ mod laws;
 mod parity;
 /// Real files, the same on both sides.
 mod real;
+/// Tables behind HTTP and S3.
+mod remote;
 /// SQL logic tests under every placement.
 mod sql;
 /// Streams, as a batch and as pipelines.

@@ -228,7 +228,7 @@ impl Lowering<'_> {
         let floats = Floats { exact: self.scope.floats() };
         match (from.is_floating(), to.is_floating()) {
             (_, true) => match decimal(from) {
-                Some(from) => floats.from_decimal(value, from, *to == DataType::Float32),
+                Some(from) => floats.of_decimal(value, from, *to == DataType::Float32),
                 None => float::to_float(value, from, to),
             },
             (true, false) => {

@@ -69,7 +69,7 @@ impl Floats {
     }
 
     /// A decimal as a float: its integer, divided by the power of ten in binary64.
-    pub fn from_decimal(&self, value: Expr, from: Decimal, narrow: bool) -> Option<Expr> {
+    pub fn of_decimal(&self, value: Expr, from: Decimal, narrow: bool) -> Option<Expr> {
         let whole = call1(&prim::F64_FROM_I128, from.wide(value));
         let power = float(10_f64.powi(i32::from(from.scale)), Rep::F64);
         let value = self.divide(whole, power)?;

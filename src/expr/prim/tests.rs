@@ -115,7 +115,12 @@ fn argument(index: usize, rep: Rep) -> String {
 
 /// Kernel text that writes, for each primitive and case, the result's words and whether it fails.
 fn body(prims: &[&Prim]) -> String {
-    let mut text = String::from(
+    let end = prims.len() * CASES * WORDS_IN;
+    let mut text = format!(
+        "fn zeros() -> vec2<u32> {{ return vec2<u32>(inputs[{end}], inputs[{}]); }}\n",
+        end + 1
+    );
+    text.push_str(
         "@group(0) @binding(0) var<storage, read> inputs: array<u32>;
 @group(0) @binding(1) var<storage, read_write> outputs: array<u32>;
 @compute @workgroup_size(64)
@@ -163,7 +168,7 @@ async fn outputs(
     prims: &[&Prim],
     cases: &[Vec<u128>],
 ) -> Result<Vec<u32>, DeviceError> {
-    let mut words = vec![0_u32; cases.len() * WORDS_IN];
+    let mut words = vec![0_u32; cases.len() * WORDS_IN + 2];
     for (case, args) in cases.iter().enumerate() {
         for (index, value) in args.iter().enumerate() {
             for word in 0..4 {

@@ -24,6 +24,7 @@ const FRAME: &str = "
 @group(0) @binding(2) var<storage, read_write> outputs: array<u32>;
 var<private> faults: u32;
 fn raise(code: u32) { faults |= 1u << code; }
+fn zeros() -> vec2<u32> { return vec2<u32>(entries[320], entries[321]); }
 fn lookup_word(table: u32, code: u32, word: u32) -> u32 {
     return entries[(table * 16u + code) * 5u + word];
 }
@@ -104,9 +105,9 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 }
 
 /// The words of the rows' inputs and of the lookup tables: 16 codes for each of up to 4 tables,
-/// five words each.
+/// five words each; then `zeros()`.
 fn words(expr: &Expr, inputs: &[(usize, Rep)], rows: &[Row<'_>]) -> (Vec<u32>, Vec<u32>) {
-    let (mut words, mut entries) = (Vec::new(), vec![0_u32; 4 * 16 * 5]);
+    let (mut words, mut entries) = (Vec::new(), vec![0_u32; 4 * 16 * 5 + 2]);
     let mut lookups = Vec::new();
     expr.walk(&mut |node| {
         if let Kind::Lookup { table, code } = &node.kind {

@@ -2,6 +2,7 @@
 //! parts of files, and count lines from the start of the part. So the files of the failed plan are
 //! gone through once more, one by one, until one fails.
 
+use std::error::Error;
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::sync::Arc;
 
@@ -24,8 +25,8 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::data;
 use super::find::{Files, shown};
+use super::{data, stores};
 
 /// The rows of a plan; an error of reading files names the file and, in text, the line.
 pub fn blame(
@@ -64,6 +65,9 @@ pub async fn blame_plan(
 
 /// The innermost message of an error.
 pub fn cause(error: &DataFusionError) -> String {
+    if let Some(inner) = of_store(error) {
+        return stores::told(inner);
+    }
     match error.find_root() {
         DataFusionError::ArrowError(inner, _) => arrow_cause(inner),
         DataFusionError::ParquetError(inner) => {
@@ -75,6 +79,27 @@ pub fn cause(error: &DataFusionError) -> String {
             text.split_once("error: ").map_or(text.clone(), |(_, rest)| rest.to_string())
         }
     }
+}
+
+/// The store's error that is at the bottom of this one.
+pub fn of_store(error: &DataFusionError) -> Option<&object_store::Error> {
+    let root = error.find_root();
+    if let DataFusionError::ObjectStore(inner) = root {
+        return Some(inner);
+    }
+    let mut inner: Option<&(dyn Error + 'static)> = Some(root);
+    while let Some(error) = inner {
+        if let Some(of_store) = error.downcast_ref::<object_store::Error>() {
+            return Some(of_store);
+        }
+        // What a writer passes on as an error of input and output.
+        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if let Some(of_store) = io.and_then(|error| error.downcast_ref()) {
+            return Some(of_store);
+        }
+        inner = error.source();
+    }
+    None
 }
 
 fn arrow_cause(error: &ArrowError) -> String {
@@ -142,7 +167,7 @@ async fn first_failure(scan: &FileScanConfig, task: &TaskContext) -> Result<Opti
     paths.sort();
     paths.dedup();
     for path in paths {
-        let name = shown(url.scheme(), url.host_str(), &path);
+        let name = shown(url, &path);
         let found = failure(scan, &store, &path).await?;
         if let Some(found) = found {
             return Ok(Some(format!("file '{name}'{found}")));

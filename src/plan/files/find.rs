@@ -19,7 +19,7 @@ use datafusion::execution::SessionState;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
-use url::Url;
+use url::{Position, Url};
 
 use super::{data, user};
 
@@ -92,7 +92,7 @@ pub async fn find(state: &SessionState, name: &str, form: Option<Form>) -> Resul
         Ok(url) if url.scheme().len() > 1 => match remote(state, &url).await {
             Ok(Some(found)) => found,
             Ok(None) => return Ok(Found::Delta(url)),
-            Err(error) => return Err(unreachable_url(&url, &error)),
+            Err(error) => return Err(unreachable(name, error)),
         },
         _ => match local(name)? {
             Local::Nothing => return Ok(Found::Nothing),
@@ -103,14 +103,14 @@ pub async fn find(state: &SessionState, name: &str, form: Option<Form>) -> Resul
     let store = state.runtime_env().object_store(ListingTableUrl::try_new(base.clone(), None)?)?;
     let heads = futures::stream::iter(paths).map(|path| {
         let store = Arc::clone(&store);
-        async move { store.head(&path).await }
+        async move { store.head(&path).await.map_err(|error| (path, error)) }
     });
     let objects: Result<Vec<ObjectMeta>, _> =
         heads.buffered(CONCURRENT_REQUESTS).try_collect().await;
     let objects = match objects {
         Ok(objects) => objects,
-        Err(error) if base.scheme() == "file" => return Err(error.into()),
-        Err(error) => return Err(unreachable_url(&base, &error.into())),
+        Err((_, error)) if base.scheme() == "file" => return Err(error.into()),
+        Err((path, error)) => return Err(unreachable(&shown(&base, &path), error.into())),
     };
     let (form, compression, objects) = one_form(name, objects, form)?;
     let partitions = partitions(&base, &objects)?;
@@ -257,19 +257,15 @@ async fn remote(state: &SessionState, url: &Url) -> Result<Option<(Url, Vec<Path
     Ok(Some((base, paths)))
 }
 
-/// The store's error with what a user can do about it.
-fn unreachable_url(url: &Url, error: &DataFusionError) -> DataFusionError {
-    let cause = super::blame::cause(error);
-    let hint = match url.scheme() {
-        "s3" | "s3a" => {
-            "; the region and the keys come from AWS_REGION, AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY, a public bucket needs AWS_SKIP_SIGNATURE=true"
-        }
-        _ => "",
-    };
+/// An error of asking a store, with the name it was asked for.
+fn unreachable(name: &str, error: DataFusionError) -> DataFusionError {
     match error.find_root() {
-        DataFusionError::External(ours) if ours.is::<crate::error::Error>() => user(cause),
-        _ => data(format!("'{url}': {cause}{hint}")),
+        DataFusionError::External(ours) if ours.is::<crate::error::Error>() => error,
+        _ => match super::blame::cause(&error) {
+            // A URL of http:// is the request itself.
+            cause if cause.starts_with(name) => data(cause),
+            cause => data(format!("'{name}': {cause}")),
+        },
     }
 }
 
@@ -277,7 +273,7 @@ fn percent_free(path: &str) -> String {
     Path::from_url_path(path).map_or_else(
         |_| path.to_string(),
         |clean| {
-            let slash = if path.ends_with('/') { "/" } else { "" };
+            let slash = if path.ends_with('/') && !clean.is_root() { "/" } else { "" };
             format!("/{clean}{slash}")
         },
     )
@@ -467,14 +463,14 @@ impl Files {
 
     /// A file as its user would name it.
     pub fn shown(&self, object: &ObjectMeta) -> String {
-        shown(self.base.scheme(), self.base.host_str(), &object.location)
+        shown(&self.base, &object.location)
     }
 }
 
 /// A location as its user would name it: below the working directory by the relative path.
-pub fn shown(scheme: &str, host: Option<&str>, location: &Path) -> String {
-    if scheme != "file" {
-        return format!("{scheme}://{}/{location}", host.unwrap_or_default());
+pub fn shown(store: &Url, location: &Path) -> String {
+    if store.scheme() != "file" {
+        return format!("{}/{location}", &store[..Position::BeforePath]);
     }
     let absolute = PathBuf::from(format!("/{location}"));
     let here = std::env::current_dir().unwrap_or_default();

@@ -35,12 +35,14 @@ use crate::error::Error;
 use crate::lake::travel;
 use find::{Files, Found};
 
-pub use blame::{blame, blame_plan};
+pub use blame::{blame, blame_plan, of_store};
 pub use external::STORED_AS;
+pub use stores::told;
 
 /// The runtime of a session: object stores are opened when a URL names them, and directories are
 /// listed anew by each query (a cached listing would hide files that came later).
 pub fn runtime() -> Result<Arc<RuntimeEnv>> {
+    stores::register_delta();
     RuntimeEnvBuilder::new()
         .with_object_store_registry(Arc::new(stores::Stores::default()))
         .with_object_list_cache_limit(0)

@@ -81,6 +81,7 @@ pub async fn unreadable(
     let name = files.shown(object);
     let cause = super::blame::cause(&error);
     match files.form {
+        _ if super::blame::of_store(&error).is_some() => data(format!("file '{name}': {cause}")),
         Form::Parquet => data(format!(
             "file '{name}' is no complete Parquet file ({} bytes): {cause}",
             object.size

@@ -15,6 +15,7 @@ use super::held::{Held, Key};
 use super::join::{IntervalJoin, ROWS, Side, numbered};
 use super::plan::{Planner, late_rows};
 use super::states::Aggregate;
+use super::tables::{TableRows, Tables, pin};
 use super::{Graph, Hold, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
 use crate::stream::definition::Stream;
@@ -50,14 +51,27 @@ impl Graph {
             Emit::Close { .. } => None,
             Emit::Update | Emit::Periodic { .. } => Some(upsert_keys(&plan)?),
         };
+        let mut tables = Tables::new();
+        let plan = pin(plan, &mut tables)?;
         let planner = Planner::new(context.state());
-        let builder = Builder { context, planner };
+        let builder = Builder { planner };
         let piece = builder.piece(&plan, Some(emit)).await?;
         let region = builder.region(piece).await?;
         let schema = region.schema.clone();
         let root = Node { regions: vec![region], work: Work::Pass };
         let task: Arc<TaskContext> = context.task_ctx();
-        Ok(Some(Self { root, streams, schema, fingerprint, upsert_keys, late: 0, task }))
+        let context = context.clone();
+        Ok(Some(Self {
+            root,
+            streams,
+            schema,
+            fingerprint,
+            upsert_keys,
+            late: 0,
+            tables,
+            context,
+            task,
+        }))
     }
 }
 
@@ -80,12 +94,11 @@ fn missing(what: impl std::fmt::Display, instead: &str) -> Error {
     Error::User(format!("{what} cannot run continuously: {instead}"))
 }
 
-struct Builder<'a> {
-    context: &'a SessionContext,
+struct Builder {
     planner: Planner,
 }
 
-impl Builder<'_> {
+impl Builder {
     /// Cuts a subtree. `emit` is the query's where no cut lies above.
     fn piece<'a>(
         &'a self,
@@ -103,7 +116,7 @@ impl Builder<'_> {
                         let plan = LogicalPlan::TableScan(scan);
                         Ok(Piece { plan, inputs: vec![(slot, source)] })
                     }
-                    None => self.table(plan).await,
+                    None => self.table(plan),
                 },
                 LogicalPlan::Filter(node) => match node.input.as_ref() {
                     LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
@@ -133,7 +146,7 @@ impl Builder<'_> {
                 LogicalPlan::Extension(_) if SessionNode::of(plan).is_some() => {
                     self.sessions(plan, emit).await
                 }
-                LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan).await,
+                LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan),
                 LogicalPlan::Sort(_) => Err(missing(
                     "ORDER BY",
                     "results come by their windows; for the first of each window use ROW_NUMBER() \
@@ -161,12 +174,12 @@ impl Builder<'_> {
         Ok(Piece { plan, inputs })
     }
 
-    /// A subtree without streams: its rows are read once.
-    async fn table(&self, plan: &LogicalPlan) -> Result<Piece> {
+    /// A subtree without streams.
+    fn table(&self, plan: &LogicalPlan) -> Result<Piece> {
         let slot = Slot::default();
-        let rows = self.context.execute_logical_plan(plan.clone()).await?.collect().await?;
+        let rows = Source::Table(Box::new(TableRows::new(plan.clone())?));
         let plan = SlotNode::leaf(&slot, "a table", plan.schema());
-        Ok(Piece { plan, inputs: vec![(slot, Source::Table(rows))] })
+        Ok(Piece { plan, inputs: vec![(slot, rows)] })
     }
 
     async fn region(&self, piece: Piece) -> Result<Region> {
@@ -194,7 +207,7 @@ impl Builder<'_> {
         emit: Option<Emit>,
     ) -> Result<Piece> {
         if !reads_stream(plan)? {
-            return self.table(plan).await;
+            return self.table(plan);
         }
         let grouping = |expr: &Expr| matches!(expr, Expr::GroupingSet(_));
         if groups.iter().any(grouping) {
@@ -252,7 +265,7 @@ impl Builder<'_> {
     async fn window(&self, node: &Window, emit: Option<Emit>) -> Result<Piece> {
         let plan = LogicalPlan::Window(node.clone());
         if !reads_stream(&plan)? {
-            return self.table(&plan).await;
+            return self.table(&plan);
         }
         final_only(emit, "OVER")?;
         let Some((column, bound)) = bound::partition_key(node) else {
@@ -278,7 +291,7 @@ impl Builder<'_> {
     async fn sessions(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
         let Some(node) = SessionNode::of(plan).filter(|_| reads_stream(plan).unwrap_or(true))
         else {
-            return self.table(plan).await;
+            return self.table(plan);
         };
         final_only(emit, "rows of SESSION")?;
         let end = Column::from_name(COLUMNS[1]);
@@ -314,7 +327,7 @@ impl Builder<'_> {
     async fn join(&self, join: &Join, emit: Option<Emit>) -> Result<Piece> {
         let plan = LogicalPlan::Join(join.clone());
         match (reads_stream(&join.left)?, reads_stream(&join.right)?) {
-            (false, false) => self.table(&plan).await,
+            (false, false) => self.table(&plan),
             (true, true) => {
                 final_only(emit, "a join of streams")?;
                 if let Some(keys) = bound::window_keys(join) {
@@ -509,9 +522,20 @@ fn never_final(plan: &LogicalPlan, input: &LogicalPlan) -> Error {
     }
 }
 
-/// The columns of the result that tell the groups of the topmost aggregate apart.
+/// The columns of the result that tell the groups of the topmost aggregate apart, where rows
+/// change.
 fn upsert_keys(plan: &LogicalPlan) -> Result<Vec<String>> {
-    let (groups, places) = group_columns(plan)?;
+    let (groups, places) = group_columns(plan, false)?;
+    keys(plan, groups, &places)
+}
+
+/// The same where each row is final.
+pub fn group_keys(plan: &LogicalPlan) -> Result<Vec<String>> {
+    let (groups, places) = group_columns(plan, true)?;
+    keys(plan, groups, &places)
+}
+
+fn keys(plan: &LogicalPlan, groups: usize, places: &[Option<usize>]) -> Result<Vec<String>> {
     let schema = plan.schema();
     let place = |group: usize| places.iter().position(|place| *place == Some(group));
     let keys = (0..groups).map(|group| Some(schema.field(place(group)?).name().clone()));
@@ -525,7 +549,7 @@ fn upsert_keys(plan: &LogicalPlan) -> Result<Vec<String>> {
 }
 
 /// How many groups the topmost aggregate has, and which of them each column is.
-fn group_columns(plan: &LogicalPlan) -> Result<(usize, Vec<Option<usize>>)> {
+fn group_columns(plan: &LogicalPlan, is_final: bool) -> Result<(usize, Vec<Option<usize>>)> {
     match plan {
         LogicalPlan::Aggregate(node) => {
             let groups = node.group_expr.len();
@@ -536,9 +560,9 @@ fn group_columns(plan: &LogicalPlan) -> Result<(usize, Vec<Option<usize>>)> {
             let groups = input.schema().fields().len();
             Ok((groups, (0..groups).map(Some).collect()))
         }
-        LogicalPlan::SubqueryAlias(node) => group_columns(&node.input),
+        LogicalPlan::SubqueryAlias(node) => group_columns(&node.input, is_final),
         LogicalPlan::Projection(node) => {
-            let (groups, below) = group_columns(&node.input)?;
+            let (groups, below) = group_columns(&node.input, is_final)?;
             let place = |expr: &Expr| match expr.clone().unalias() {
                 Expr::Column(column) => {
                     below[node.input.schema().maybe_index_of_column(&column)?]
@@ -547,6 +571,7 @@ fn group_columns(plan: &LogicalPlan) -> Result<(usize, Vec<Option<usize>>)> {
             };
             Ok((groups, node.expr.iter().map(place).collect()))
         }
+        LogicalPlan::Filter(node) if is_final => group_columns(&node.input, is_final),
         LogicalPlan::Filter(_) => Err(missing(
             "HAVING with EMIT ON UPDATE",
             "a group that no longer passes would need a retraction; filter when reading",

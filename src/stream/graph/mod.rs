@@ -20,8 +20,9 @@ pub mod interval;
 mod join;
 mod plan;
 mod states;
+mod tables;
 
-pub use build::streams;
+pub use build::{group_keys, streams};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::TaskContext;
+use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 
 use super::definition::Stream;
@@ -40,6 +42,7 @@ use bound::Clock;
 use held::{Held, Key};
 use join::IntervalJoin;
 use states::Aggregate;
+use tables::{TableRows, Tables};
 
 /// The clocks behind the rows of an epoch, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,9 @@ pub struct Graph {
     pub upsert_keys: Option<Vec<String>>,
     /// Rows that came after a window of theirs was over (in several windows, each counts).
     pub late: u64,
+    /// Delta tables that it reads beside the streams.
+    tables: Tables,
+    context: SessionContext,
     task: Arc<TaskContext>,
 }
 
@@ -112,8 +118,8 @@ enum Source {
     Stream(String),
     /// What a cut hands on.
     Node(Box<Node>),
-    /// The rows of tables, read once.
-    Table(Vec<RecordBatch>),
+    /// The rows of tables.
+    Table(Box<TableRows>),
 }
 
 enum Work {
@@ -158,6 +164,25 @@ impl Graph {
             Ok(())
         })?;
         rows
+    }
+
+    /// The newest versions of the tables beside the streams.
+    pub async fn newest(&self) -> Result<BTreeMap<String, i64>> {
+        let mut versions = BTreeMap::new();
+        for (name, table) in &self.tables {
+            versions.insert(name.clone(), table.newest().await?);
+        }
+        Ok(versions)
+    }
+
+    /// Reads the tables beside the streams at these versions, where they are of others.
+    pub async fn read_tables(&mut self, versions: &BTreeMap<String, i64>) -> Result<()> {
+        for (name, table) in &self.tables {
+            if let Some(version) = versions.get(name) {
+                table.set(*version);
+            }
+        }
+        self.root.read_tables(&self.context).await
     }
 
     /// When the last of what is waiting is final by the watermark; `None` where nothing waits.
@@ -249,6 +274,19 @@ impl Node {
         })
     }
 
+    fn read_tables<'a>(&'a mut self, context: &'a SessionContext) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            for (_, source) in self.regions.iter_mut().flat_map(|region| &mut region.inputs) {
+                match source {
+                    Source::Node(node) => node.read_tables(context).await?,
+                    Source::Table(table) => table.refresh(context).await?,
+                    Source::Stream(_) => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
     fn visit(&self, f: &mut dyn FnMut(&Work)) {
         for (_, source) in self.regions.iter().flat_map(|region| &region.inputs) {
             if let Source::Node(node) = source {
@@ -286,8 +324,8 @@ impl Region {
             let rows = match source {
                 Source::Stream(name) => pass.input.rows.get(name).cloned().unwrap_or_default(),
                 Source::Node(node) => node.advance(pass).await?,
-                Source::Table(rows) => {
-                    slot.put(rows.clone());
+                Source::Table(table) => {
+                    slot.put(table.rows.clone());
                     continue;
                 }
             };

@@ -103,9 +103,9 @@ impl ExecutionPlan for SessionExec {
         }
     }
 
-    /// Rows are in the order of the log, which another partitioning would lose.
+    /// Not where the order of the rows matters and nothing but their place tells it.
     fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![self.spec.offset.is_some()]
+        vec![self.spec.offset.is_some() || self.spec.watermark.is_none()]
     }
 
     fn apply_expressions(

@@ -27,6 +27,10 @@ impl SinkConnector for Delta {
         "delta"
     }
 
+    fn table(&self) -> Option<&str> {
+        Some(&self.path)
+    }
+
     /// By MERGE.
     fn updates(&self) -> bool {
         true

@@ -52,6 +52,11 @@ pub trait SinkConnector: Debug + Send + Sync {
     /// As in `connector = '...'`.
     fn name(&self) -> &'static str;
 
+    /// The path of the Delta table that it writes, if it does.
+    fn table(&self) -> Option<&str> {
+        None
+    }
+
     /// Whether what is written there stays.
     fn keeps(&self) -> bool {
         true

@@ -63,13 +63,11 @@ pub fn random_array(
     let mut nulls = NullBufferBuilder::new(rows);
     let mut bits = Vec::with_capacity(rows);
     for _ in 0..rows {
-        nulls.append(rng.next_u32() % 5 != 0);
+        nulls.append(!rng.next_u32().is_multiple_of(5));
         bits.push(random_bits(rng, data_type, range));
     }
     let values = match data_type.primitive_width() {
-        None => {
-            Buffer::from(BooleanBuffer::from_iter(bits.iter().map(|b| b & 1 == 1)).into_inner())
-        }
+        None => BooleanBuffer::from_iter(bits.iter().map(|b| b & 1 == 1)).into_inner(),
         Some(1) => Buffer::from_vec(bits.iter().map(|&b| b as u8).collect()),
         Some(2) => Buffer::from_vec(bits.iter().map(|&b| b as u16).collect()),
         Some(4) => Buffer::from_vec(bits.iter().map(|&b| b as u32).collect()),

@@ -40,7 +40,7 @@ fn floats(rng: &mut ChaCha8Rng, batches: &[usize]) -> (MemTable, Vec<Option<f64>
             .map(|_| {
                 let scale = 2f64.powi((rng.next_u32() % 160) as i32 - 80);
                 let value = (rng.next_u64() as i64) as f64 * scale;
-                (rng.next_u32() % 7 != 0).then_some(value)
+                (!rng.next_u32().is_multiple_of(7)).then_some(value)
             })
             .collect();
         all.extend(x.iter());

@@ -1,4 +1,5 @@
-// Atomic updates of accumulators in the group table in device memory.
+// Atomic updates of accumulators in a table. Written for `tab`, the group table in device memory;
+// for `loc`, the workgroup's own, the linker puts `loc` for `tab`: WGSL has no argument for either.
 
 fn tab_get(at: u32) -> u32 {
     return atomicLoad(&tab[at]);
@@ -35,18 +36,5 @@ fn tab_max(at: u32, value: u32) {
 fn tab_or(at: u32, value: u32) {
     if ((atomicLoad(&tab[at]) & value) != value) {
         atomicOr(&tab[at], value);
-    }
-}
-
-// Three bins of 64 bits: bin i takes what bin i - d held, the first d become zero.
-fn tab_shift_bins(bins: u32, d: u32) {
-    for (var bin = 3u; bin > 0u; bin--) {
-        let to = bins + 2u * (bin - 1u);
-        let keep = bin - 1u >= d;
-        let from_at = select(to, to - 2u * d, keep);
-        let low = tab_get(from_at);
-        let high = tab_get(from_at + 1u);
-        atomicStore(&tab[to], select(0u, low, keep));
-        atomicStore(&tab[to + 1u], select(0u, high, keep));
     }
 }
