@@ -26,6 +26,7 @@ use crate::error::{Error, Result};
 use crate::plan::{SqlOptions, files};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
+use crate::stream::graph::interval::with_late_rule;
 use crate::stream::proctime;
 use crate::stream::session::SessionPlanner;
 use crate::stream::sink::{SinkDefinition, Writer};
@@ -177,7 +178,7 @@ impl Engine {
         };
         let query = ast::Statement::Query(query.clone());
         let query = DfStatement::Statement(Box::new(query));
-        let plan = self.context.state().statement_to_plan(query).await?;
+        let plan = self.plan(query).await?;
         Ok(Some(Insert { sink, plan }))
     }
 
@@ -207,8 +208,14 @@ impl Engine {
         Ok(Outcome::Done)
     }
 
-    async fn execute_sql(&self, statement: DfStatement) -> Result<Outcome> {
+    /// A statement's plan, with what streams mean in it: times of processing, late rows of joins.
+    async fn plan(&self, statement: DfStatement) -> Result<LogicalPlan> {
         let plan = self.context.state().statement_to_plan(statement).await?;
+        Ok(with_late_rule(proctime::resolve(plan)?)?)
+    }
+
+    async fn execute_sql(&self, statement: DfStatement) -> Result<Outcome> {
+        let plan = self.plan(statement).await?;
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
         let inner = match &plan {

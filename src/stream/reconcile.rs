@@ -19,10 +19,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::prelude::SessionContext;
 
 use super::graph::bound::{self, Clock};
+use super::graph::group_keys;
 use super::graph::held::micros;
-use super::graph::{group_keys, interval};
 use super::log::WATERMARK;
-use super::proctime;
 use crate::error::{Error, Result};
 use crate::lake::Table;
 
@@ -165,7 +164,7 @@ impl Subject<'_> {
         late_rule: bool,
     ) -> Result<RecordBatch> {
         let plan = match late_rule {
-            true => interval::with_late_rule(proctime::resolve(self.plan.clone())?)?,
+            true => self.plan.clone(),
             false => without_late_rule(self.plan.clone())?,
         };
         let rows = context.execute_logical_plan(plan).await?.collect().await?;

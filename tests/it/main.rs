@@ -12,6 +12,7 @@ mod aggregates;
 /// The command line by its real binary.
 mod cli;
 /// The laws of the repository.
+mod exact;
 mod laws;
 /// Every kernel against its twin, and its planted faults.
 mod parity;

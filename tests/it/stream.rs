@@ -47,13 +47,13 @@ fn csv(batches: &[RecordBatch]) -> String {
     String::from_utf8(out).unwrap()
 }
 
-fn write(folder: &Path, name: &str, text: &str) {
+pub fn write(folder: &Path, name: &str, text: &str) {
     std::fs::create_dir_all(folder).unwrap();
     std::fs::write(folder.join(name), text).unwrap();
 }
 
 /// Seconds past midnight as a timestamp.
-fn at(seconds: u64) -> String {
+pub fn at(seconds: u64) -> String {
     format!("2026-01-01T00:{:02}:{:02}", seconds / 60, seconds % 60)
 }
 
@@ -338,7 +338,7 @@ async fn pipeline(folder: &Path, text: &str) -> Result<Vec<String>> {
     pipeline_on(DeviceChoice::Cpu, folder, text).await
 }
 
-async fn pipeline_on(device: DeviceChoice, folder: &Path, text: &str) -> Result<Vec<String>> {
+pub async fn pipeline_on(device: DeviceChoice, folder: &Path, text: &str) -> Result<Vec<String>> {
     let path = folder.join("pipe.sql");
     std::fs::write(&path, text).unwrap();
     let options = RunOptions {

@@ -69,16 +69,16 @@ pub fn column(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
             projected(node, node.schema.maybe_index_of_column(wanted)?)
         }
         LogicalPlan::Filter(node) => {
-            // The late rule of a single row: what it keeps is after the watermark.
-            if conjuncts(&node.predicate).any(|expr| keeps_after_watermark(expr, wanted)) {
-                return Some(Bound::event(origin(node)));
-            }
-            match node.input.as_ref() {
+            let below = match node.input.as_ref() {
                 LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
                     joined(&interval::filtered(join, node), wanted)
                 }
                 input => column(input, wanted),
-            }
+            };
+            // The late rule of a single row: what it keeps is after the watermark.
+            let mut rules = conjuncts(&node.predicate);
+            let kept = rules.any(|expr| keeps_after_watermark(expr, wanted));
+            below.or(kept.then(|| Bound::event(origin(node))))
         }
         LogicalPlan::SubqueryAlias(node) => {
             let at = node.schema.maybe_index_of_column(wanted)?;

@@ -20,7 +20,6 @@ use super::{Graph, Hold, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
-use crate::stream::proctime;
 use crate::stream::session::{SessionNode, Sessions};
 use crate::stream::slot::{Slot, SlotNode};
 use crate::stream::table::StreamTable;
@@ -46,13 +45,12 @@ impl Graph {
             return Ok(None);
         }
         let fingerprint = format!("{}\n{emit:?}", plan.display_indent());
-        let plan = interval::with_late_rule(proctime::resolve(plan.clone())?)?;
         let upsert_keys = match emit {
             Emit::Close { .. } => None,
-            Emit::Update | Emit::Periodic { .. } => Some(upsert_keys(&plan)?),
+            Emit::Update | Emit::Periodic { .. } => Some(upsert_keys(plan)?),
         };
         let mut tables = Tables::new();
-        let plan = pin(plan, &mut tables)?;
+        let plan = pin(plan.clone(), &mut tables)?;
         let planner = Planner::new(context.state());
         let builder = Builder { planner };
         let piece = builder.piece(&plan, Some(emit)).await?;

@@ -1,0 +1,279 @@
+//! Streams against the batch over their own stored history: the same rows, whatever the epochs, the
+//! side, and however often the run was stopped or killed.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use tempfile::TempDir;
+use thalweg::config::DeviceChoice;
+
+use crate::stream::{at, pipeline_on, write};
+use crate::support;
+
+const TUMBLE: &str = "TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))";
+
+type Named = Vec<(&'static str, String)>;
+
+/// Queries by name; `bids` and `asks` are streams, `names` is a table.
+fn queries() -> Named {
+    windows().into_iter().chain(joins()).collect()
+}
+
+fn windows() -> Named {
+    let group = "GROUP BY window_start, window_end";
+    let counted =
+        format!("SELECT window_start, window_end, k, count(*) AS n FROM {TUMBLE} {group}, k");
+    vec![
+        (
+            "tumble",
+            format!(
+                "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s, avg(f) AS a,
+                 count(DISTINCT v) AS d FROM {TUMBLE} {group}, k HAVING count(*) > 1"
+            ),
+        ),
+        (
+            "hop",
+            format!(
+                "SELECT window_start, window_end, sum(f) AS s FROM TABLE(HOP(TABLE bids,
+                 DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '10' SECOND)) {group}"
+            ),
+        ),
+        (
+            "cumulate",
+            format!(
+                "SELECT window_start, window_end, max(v) AS m FROM TABLE(CUMULATE(TABLE bids,
+                 DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND)) {group}"
+            ),
+        ),
+        (
+            "session",
+            format!(
+                "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s FROM
+                 TABLE(SESSION(TABLE bids PARTITION BY k, DESCRIPTOR(ts), INTERVAL '3' SECOND))
+                 {group}, k"
+            ),
+        ),
+        (
+            "nested",
+            format!(
+                "SELECT window_end, max(n) AS m FROM TABLE(TUMBLE(DATA => (SELECT window_time AS
+                 t, n FROM (SELECT window_time, k, count(*) AS n FROM {TUMBLE} {group},
+                 window_time, k)), TIMECOL => DESCRIPTOR(t), SIZE => INTERVAL '30' SECOND)) GROUP
+                 BY window_end"
+            ),
+        ),
+        (
+            "top",
+            format!(
+                "SELECT * FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY window_start,
+                 window_end ORDER BY n DESC, k) AS r FROM ({counted})) WHERE r <= 2"
+            ),
+        ),
+        (
+            "dedup",
+            format!(
+                "SELECT k, v, ts FROM (SELECT k, v, ts, ROW_NUMBER() OVER (PARTITION BY
+                 window_start, window_end, k ORDER BY ts, v, f) AS r FROM {TUMBLE}) WHERE r = 1"
+            ),
+        ),
+        ("distinct", format!("SELECT DISTINCT window_end, k FROM {TUMBLE}")),
+    ]
+}
+
+fn joins() -> Named {
+    let group = "GROUP BY window_start, window_end";
+    let counted =
+        format!("SELECT window_start, window_end, k, count(*) AS n FROM {TUMBLE} {group}, k");
+    let asks = "TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND))";
+    let near =
+        "b.k = a.k AND b.ts BETWEEN a.ts - INTERVAL '5' SECOND AND a.ts + INTERVAL '8' SECOND";
+    let columns = "b.k AS bk, b.v AS bv, b.ts AS bts, a.v AS av, a.ts AS ats";
+    let windows = |join: &str| {
+        format!(
+            "SELECT b.window_end AS bw, b.k AS bk, b.n AS bn, a.window_end AS aw, a.n AS an
+             FROM ({counted}) b {join} JOIN
+               (SELECT window_start, window_end, k, sum(v) AS n FROM {asks} {group}, k) a
+             ON b.window_start = a.window_start AND b.window_end = a.window_end AND b.k = a.k"
+        )
+    };
+    let interval =
+        |join: &str| format!("SELECT {columns} FROM bids b {join} JOIN asks a ON {near}");
+    vec![
+        ("inner", interval("")),
+        ("left", interval("LEFT")),
+        ("full", interval("FULL")),
+        ("semi", format!("SELECT b.k, b.v, b.ts FROM bids b LEFT SEMI JOIN asks a ON {near}")),
+        ("anti", format!("SELECT b.k, b.v, b.ts FROM bids b LEFT ANTI JOIN asks a ON {near}")),
+        ("comma", format!("SELECT {columns} FROM bids b, asks a WHERE {near} AND b.v > a.v")),
+        ("windows", windows("")),
+        ("windows_full", windows("FULL")),
+        (
+            "after_join",
+            format!(
+                "SELECT window_end, count(*) AS n FROM TABLE(TUMBLE(DATA => (SELECT a.ts AS t
+                 FROM bids b JOIN asks a ON {near}), TIMECOL => DESCRIPTOR(t), SIZE => INTERVAL
+                 '10' SECOND)) GROUP BY window_end"
+            ),
+        ),
+        (
+            "lookup",
+            "SELECT b.k, b.v, n.name FROM bids b LEFT JOIN names n ON b.k = n.id".to_string(),
+        ),
+        (
+            "both",
+            "SELECT k, v, ts FROM bids WHERE v > 50 UNION ALL SELECT k, v, ts FROM asks"
+                .to_string(),
+        ),
+        (
+            "processed",
+            "SELECT k, count(*) AS n FROM TABLE(TUMBLE(DATA => (SELECT k, PROCTIME() AS p
+                 FROM bids), TIMECOL => DESCRIPTOR(p), SIZE => INTERVAL '1' HOUR)) GROUP BY
+                 window_start, window_end, k"
+                .to_string(),
+        ),
+    ]
+}
+
+/// Rows whose times scatter by more than the watermark's delay.
+fn rows(seed: u64, from: u64, count: u64) -> String {
+    let mut text = String::from("k,v,f,ts\n");
+    let mut x = seed;
+    for row in from..from + count {
+        x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let second = (row / 3 + (x >> 33) % 9).min(3_599);
+        let (k, v, f) = ((x >> 40) % 4, (x >> 50) % 100, (x >> 20) % 1_000_003);
+        writeln!(text, "{k},{v},{},{}", f as f64 / 7.0, at(second)).unwrap();
+    }
+    text
+}
+
+fn arrive(folder: &Path, part: u64, count: u64) {
+    let name = format!("{part}.csv");
+    write(&folder.join("bids"), &name, &rows(7 + part, part * count, count));
+    write(&folder.join("asks"), &name, &rows(70 + part, part * count, count / 2));
+}
+
+/// The pipeline: every query into a Delta table of its own, then both sides as SELECTs.
+fn script(folder: &Path, set: &str) -> String {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let mut text = format!("{set}\n");
+    writeln!(
+        text,
+        "CREATE TABLE names AS SELECT column1 AS id, column2 AS name
+         FROM (VALUES (0, 'zero'), (1, 'one'), (2, 'two'));"
+    )
+    .unwrap();
+    for stream in ["bids", "asks"] {
+        writeln!(
+            text,
+            "CREATE STREAM {stream} (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
+               WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)
+             WITH (connector = 'file', path = '{}', format = 'csv', store = '{}');",
+            path(stream),
+            path(&format!("lake/{stream}"))
+        )
+        .unwrap();
+    }
+    for (name, query) in queries() {
+        let path = path(&format!("lake/{name}"));
+        writeln!(
+            text,
+            "CREATE SINK {name}_out WITH (connector = 'delta', path = '{path}');
+             INSERT INTO {name}_out {query};"
+        )
+        .unwrap();
+    }
+    for (name, query) in queries() {
+        let path = path(&format!("lake/{name}"));
+        writeln!(
+            text,
+            "CREATE EXTERNAL TABLE {name}_result STORED AS DELTA LOCATION '{path}';
+             SELECT * FROM {name}_result; {query};"
+        )
+        .unwrap();
+    }
+    text
+}
+
+fn sorted(rows: &str) -> Vec<&str> {
+    let mut lines: Vec<&str> = rows.lines().collect();
+    lines.sort_unstable();
+    lines
+}
+
+/// Runs it to the end; every result is that of the batch. Answers the results.
+async fn check(device: DeviceChoice, folder: &Path, set: &str) -> Vec<String> {
+    let text = script(folder, set);
+    let answers = pipeline_on(device, folder, &text).await.unwrap();
+    let queries = queries();
+    assert_eq!(answers.len(), 2 * queries.len());
+    for ((name, query), pair) in queries.iter().zip(answers.chunks(2)) {
+        let (got, want) = (sorted(&pair[0]), sorted(&pair[1]));
+        assert!(got.len() > 1, "{name}: {} rows\n{query}", got.len());
+        assert_eq!(got, want, "{name}, {set}\n{query}");
+    }
+    answers.chunks(2).map(|pair| sorted(&pair[0]).join("\n")).collect()
+}
+
+#[tokio::test]
+async fn every_query_equals_its_batch_at_any_epoch() {
+    let mut before: Option<Vec<String>> = None;
+    for (batch_rows, epoch_ms) in [(1, 200), (7, 0), (512, 1000), (65_536, 1000)] {
+        let folder = TempDir::new().unwrap();
+        arrive(folder.path(), 0, 240);
+        let set = format!(
+            "SET thalweg.batch_rows = {batch_rows}; SET thalweg.epoch_ms = {epoch_ms};
+             SET thalweg.snapshot_ms = 100;"
+        );
+        let mut got = check(DeviceChoice::Cpu, folder.path(), &set).await;
+        got.pop(); // the last is by the time of the run
+        assert_eq!(*before.get_or_insert_with(|| got.clone()), got, "{set}");
+    }
+}
+
+/// Files arrive between runs, each of which closes its windows: what comes later is late, in the
+/// stream as in the batch.
+#[tokio::test]
+async fn every_query_goes_on_where_it_was() {
+    let folder = TempDir::new().unwrap();
+    for part in 0..3 {
+        arrive(folder.path(), part, 150);
+        let set = format!("SET thalweg.epoch_rows = {};", 40 + part);
+        let got = check(DeviceChoice::Cpu, folder.path(), &set).await;
+        assert_eq!(check(DeviceChoice::Cpu, folder.path(), &set).await, got, "again");
+    }
+}
+
+#[tokio::test]
+async fn a_device_gives_what_the_batch_gives() {
+    if support::engine_on(DeviceChoice::Gpu).is_none() {
+        return;
+    }
+    let folder = TempDir::new().unwrap();
+    arrive(folder.path(), 0, 200);
+    check(DeviceChoice::Gpu, folder.path(), "SET thalweg.epoch_rows = 128;").await;
+}
+
+/// Killed at every point of an epoch, then run again.
+#[tokio::test]
+async fn a_killed_run_loses_and_repeats_nothing() {
+    let set = "SET thalweg.epoch_rows = 60; SET thalweg.epoch_ms = 0; SET thalweg.snapshot_ms = 0;";
+    for point in ["recorded:2", "stored:3", "sunk:9", "saved:2", "sunk:25"] {
+        let folder = TempDir::new().unwrap();
+        arrive(folder.path(), 0, 150);
+        let path = folder.path().join("pipe.sql");
+        std::fs::write(&path, script(folder.path(), set)).unwrap();
+        let killed = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+            .args(["run", "--until-end", "--device", "cpu", "--state"])
+            .arg(folder.path().join("state"))
+            .arg(&path)
+            .env("THALWEG_KILL_AT", point)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&killed.stderr);
+        let epochs = std::fs::read_to_string(folder.path().join("state/epochs.jsonl"));
+        assert!(killed.status.code().is_none(), "{point}: not killed\n{told}\n{epochs:?}");
+        check(DeviceChoice::Cpu, folder.path(), set).await;
+    }
+}
