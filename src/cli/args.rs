@@ -77,6 +77,11 @@ pub enum Command {
     Devices(Devices),
     /// Measures this machine; `--device auto` goes by what is found
     Calibrate,
+    /// Runs known benchmarks on this machine
+    Bench {
+        #[command(subcommand)]
+        bench: Bench,
+    },
     /// Writes test data: the tables of a benchmark
     #[command(after_help = GEN_EXAMPLES)]
     Gen {
@@ -207,6 +212,32 @@ pub enum Dataset {
     Ssb(Target),
     /// The group-by and join tables of the H2O.ai benchmark (not available yet)
     H2o(Target),
+}
+
+/// Benchmarks that can be run.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// NEXMark's queries over its generator, with and without a store; results are dropped
+    Nexmark(NexmarkBench),
+}
+
+#[derive(Debug, Args)]
+pub struct NexmarkBench {
+    /// Millions of events
+    #[arg(long, default_value_t = 1.0, value_parser = parse_scale)]
+    pub scale: f64,
+    /// How many events instead
+    #[arg(long, conflicts_with = "scale", value_parser = clap::value_parser!(u64).range(1..))]
+    pub events: Option<u64>,
+    /// Only these, such as q5,q7
+    #[arg(long, value_delimiter = ',')]
+    pub queries: Vec<String>,
+    /// Sides to compare: cpu, gpu, auto
+    #[arg(long, value_delimiter = ',', default_value = "cpu", value_parser = device_parser())]
+    pub device: Vec<DeviceChoice>,
+    /// Also writes the table there, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// Where generated data goes.

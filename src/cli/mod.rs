@@ -4,6 +4,7 @@
 //! is wrong. 130: interrupted. Never decides anything about plans or devices.
 
 mod args;
+mod bench;
 mod complete;
 mod devices;
 mod encode;
@@ -94,6 +95,7 @@ async fn dispatch(command: Command) -> Outcome {
     match command {
         Command::Sql(arguments) => script::run(arguments).await,
         Command::Run(arguments) => pipeline::run(arguments).await,
+        Command::Bench { bench } => bench::run(bench).await,
         Command::Devices(arguments) => devices::list(arguments.json).await,
         Command::Calibrate => devices::calibrate().await,
         Command::Gen { dataset } => generate::run(dataset).await,

@@ -136,7 +136,7 @@ impl Table {
             )),
             other => failed(&self.name, other),
         })?;
-        self.checkpoint();
+        self.refresh().await?;
         let Some(folder) = &self.folder else { return Ok(()) };
         let log = folder.join("_delta_log");
         let version = self.table.version().unwrap_or_default();
@@ -182,6 +182,18 @@ impl Table {
             .with_application_transactions(reached.collect())
             .with_create_checkpoint(false)
             .with_cleanup_expired_logs(Some(false))
+    }
+
+    /// Now and then begins with a fresh snapshot: each commit makes the one that is held slower.
+    async fn refresh(&mut self) -> Result<()> {
+        self.checkpoint();
+        let version = self.table.version().unwrap_or_default();
+        if version % FRESH_COMMITS == 0 {
+            let failed = |error| failed(&self.name, error);
+            let (url, _) = location(&self.name, false)?;
+            self.table = DeltaTable::try_from_url(url).await.map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Now and then writes the log's checkpoint, beside the work: readers need not read all
@@ -251,6 +263,9 @@ impl Table {
 
 /// Commits between two checkpoints of a table's log.
 const CHECKPOINT_COMMITS: u64 = 100;
+
+/// Commits between two fresh snapshots.
+const FRESH_COMMITS: u64 = 64;
 
 /// Folder beside the data for what is ours.
 const ASIDE: &str = "_thalweg";

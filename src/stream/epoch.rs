@@ -154,6 +154,8 @@ impl Runner {
         self.tuning = tuning;
         recovery::join(self, streams, queries).await?;
         self.open_feeds().await?;
+        // Where a log begins is known before anything of it is read.
+        self.commit(Epoch::default()).await?;
         let ended = self.read(stop).await?;
         if ended && self.tuning.until_end {
             self.close_all().await?;
@@ -538,7 +540,8 @@ impl Runner {
             if late > 0 {
                 let names: Vec<_> = query.graph.streams.iter().map(|s| s.name.as_str()).collect();
                 let (names, name) = (names.join(", "), &query.name);
-                let what = "rows came after their window was over and are not in the result";
+                let what = "rows came after their window was over and are not in the result (a row \
+                            counts once for each window)";
                 tracing::warn!("stream {names}, sink {name}: {late} {what}");
             }
         }

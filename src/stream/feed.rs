@@ -57,6 +57,8 @@ pub struct Feed {
     chunks: mpsc::Receiver<Result<Chunk>>,
     /// What the running epoch has of it.
     span: Span,
+    /// Whether where it begins is still to be recorded.
+    begins: bool,
     pub ended: bool,
     pub rejected: u64,
     /// When rows came last.
@@ -92,7 +94,17 @@ impl Feed {
         let stamper = Stamper::new(stream, partition, start);
         let span = Span::at(partition, from, stamper.clock.clone());
         let (stream, active) = (stream.clone(), Instant::now());
-        Ok(Self { stream, partition, stamper, chunks, span, ended: false, rejected: 0, active })
+        Ok(Self {
+            stream,
+            partition,
+            stamper,
+            chunks,
+            span,
+            begins: false,
+            ended: false,
+            rejected: 0,
+            active,
+        })
     }
 
     /// The next rows that have been read; `None` while there are none.
@@ -120,6 +132,7 @@ impl Feed {
     /// Records segments that lie before the first row which is read.
     pub fn adopt(&mut self, segments: Vec<Segment>) {
         self.span.segments = segments;
+        self.begins = self.span.from > 0;
     }
 
     /// Lets the watermark go to a time, from the next row on.
@@ -143,7 +156,8 @@ impl Feed {
         let clock = self.stamper.clock.clone();
         let next = Span::at(self.partition, self.span.to, clock.clone());
         let span = Span { clock, ..std::mem::replace(&mut self.span, next) };
-        (span.to > span.from || !span.forced.is_empty()).then_some(span)
+        let begins = std::mem::take(&mut self.begins);
+        (begins || span.to > span.from || !span.forced.is_empty()).then_some(span)
     }
 }
 

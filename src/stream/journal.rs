@@ -96,15 +96,16 @@ impl Journal {
         let wrong = |error: std::io::Error| failed(&path, &error);
         let options = OpenOptions::new().read(true).append(true).create(true).clone();
         let mut file = options.open(&path).map_err(wrong)?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(wrong)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(wrong)?;
         // A line that was cut off while it was written was followed by no effect.
-        let whole = text.rfind('\n').map_or(0, |end| end + 1);
-        if whole < text.len() {
+        let whole = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        if whole < bytes.len() {
             file.set_len(whole as u64).map_err(wrong)?;
             file.sync_all().map_err(wrong)?;
         }
-        let mut lines = text[..whole].lines().enumerate();
+        let text = String::from_utf8_lossy(&bytes[..whole]);
+        let mut lines = text.lines().enumerate();
         let base = match lines.next() {
             None => {
                 let header = Header { thalweg: FORMAT, pipeline: pipeline.to_string(), base: 0 };
@@ -322,7 +323,7 @@ mod tests {
         drop(journal);
         let path = folder.path().join("epochs.jsonl");
         let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-        file.write_all(b"{\"epoch\":3,\"time").unwrap();
+        file.write_all(b"{\"epoch\":3,\"ti\xc3").unwrap();
         let journal = Journal::open(folder.path(), "p").unwrap();
         assert_eq!(journal.records(), [record(1, 0, 10), record(2, 10, 12)]);
         assert_eq!(journal.place("s", 0).place.offset, 12);

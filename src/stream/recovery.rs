@@ -185,6 +185,7 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
             {
                 let spans = record.streams.get(name).map(Vec::as_slice).unwrap_or_default();
                 store.append(record.epoch, &read, spans).await?;
+                crate::fault::point("restored");
             }
             rows.insert(name.clone(), read);
         }
@@ -194,6 +195,7 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
             query.graph.read_tables(&tables).await?;
             query.advance(end, &Input { rows: &rows, times, late: true }).await?;
             query.commit(end).await?;
+            crate::fault::point("repeated");
         }
         at = end;
     }

@@ -71,6 +71,7 @@ pub fn write(folder: &Path, epoch: u64, queries: &[Query]) -> Result<()> {
     };
     written().map_err(|error| match error {
         Error::Io(error) => Error::User(format!("{}: {error}", target.display())),
+        Error::Arrow(error) => Error::User(format!("{}: {error}", target.display())),
         other => other,
     })?;
     let old = list(&all);

@@ -6,6 +6,7 @@
 //! is in no row (the order of files, forced advances) is written beside the data before the commit
 //! that it belongs to; of an epoch that was not committed it does not count.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -33,10 +34,14 @@ struct Owner {
     partitions: usize,
 }
 
-/// What an epoch adds to what is known of the log.
+/// What an epoch adds to what is known of the log. A commit names the newest, each the one before:
+/// what no commit has named does not count, whoever wrote it.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct News {
     epoch: u64,
+    /// Number of the news before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    previous: Option<i64>,
     #[serde(default)]
     segments: Vec<(usize, Segment)>,
     #[serde(default)]
@@ -55,6 +60,8 @@ pub struct Store {
     epoch: u64,
     /// Each partition's offset of the first record that is not stored.
     next: Vec<i64>,
+    /// Number of the newest news.
+    news: Option<i64>,
 }
 
 impl Store {
@@ -86,7 +93,8 @@ impl Store {
             }
         }
         let (epoch, next) = places(&table, &owner).await?;
-        Ok(Some(Self { table, owner, schema, epoch, next }))
+        let news = table.reached(&news_application(&owner)).await?;
+        Ok(Some(Self { table, owner, schema, epoch, next, news }))
     }
 
     /// Last epoch that is stored; 0 before the first.
@@ -109,7 +117,7 @@ impl Store {
         if epoch <= self.epoch {
             return Ok(());
         }
-        let mut news = News { epoch, ..News::default() };
+        let mut news = News { epoch, previous: self.news, ..News::default() };
         let mut next = self.next.clone();
         for span in spans {
             let partition = span.partition;
@@ -123,9 +131,13 @@ impl Store {
             self.epoch = epoch; // an epoch of other streams: this table stays where it is
             return Ok(());
         }
+        let mut newest = self.news;
         if !(news.segments.is_empty() && news.forced.is_empty()) {
             let json = serde_json::to_vec(&news).map_err(std::io::Error::from)?;
-            self.table.put_aside(&format!("{epoch:020}.json"), json).await?;
+            // Of no other run, and later than those before.
+            let number = super::now_us() * 1000 + i64::from(std::process::id() % 1000);
+            self.table.put_aside(&news_name(number), json).await?;
+            newest = Some(number);
         }
         let rows: Vec<RecordBatch> = rows
             .iter()
@@ -135,8 +147,9 @@ impl Store {
         let mut reached = vec![(application(&self.owner), epoch as i64)];
         let offsets = next.iter().enumerate();
         reached.extend(offsets.map(|(p, next)| (partition_application(&self.owner, p), *next)));
+        reached.extend(newest.map(|number| (news_application(&self.owner), number)));
         self.table.append(&rows, &reached).await?;
-        (self.epoch, self.next) = (epoch, next);
+        (self.epoch, self.next, self.news) = (epoch, next, newest);
         Ok(())
     }
 
@@ -195,6 +208,34 @@ fn partition_application(owner: &Owner, partition: usize) -> String {
     format!("thalweg/{}/{}/{partition}", owner.pipeline, owner.stream)
 }
 
+fn news_application(owner: &Owner) -> String {
+    format!("thalweg/{}/{}/news", owner.pipeline, owner.stream)
+}
+
+fn news_name(number: i64) -> String {
+    format!("{number:020}.json")
+}
+
+/// The news that commits have named, in order.
+async fn known_news(table: &Table, owner: &Owner, path: &str) -> Result<Vec<News>> {
+    let wrong = |what: &str| Error::Data(format!("the store '{path}': {what}"));
+    let mut files: BTreeMap<String, Vec<u8>> = table.aside("").await?.into_iter().collect();
+    let mut known = Vec::new();
+    let mut at = table.reached(&news_application(owner)).await?;
+    while let Some(number) = at {
+        let name = news_name(number);
+        let json = files.remove(&name).ok_or_else(|| {
+            wrong(&format!("the file _thalweg/{name} is gone, and with it the order of its log"))
+        })?;
+        let news: News = serde_json::from_slice(&json)
+            .map_err(|error| wrong(&format!("the file _thalweg/{name}: {error}")))?;
+        at = news.previous;
+        known.push(news);
+    }
+    known.reverse();
+    Ok(known)
+}
+
 async fn known_owner(table: &Table) -> Result<Option<Owner>> {
     // By name it comes after every epoch's file.
     let last = table.aside("9").await?.into_iter().find(|(name, _)| name == OWNER);
@@ -232,7 +273,7 @@ impl History {
                 stream.name
             )));
         };
-        let (epoch, next) = places(&table, &owner).await?;
+        let (_, next) = places(&table, &owner).await?;
         let mut rest: Vec<Start> = next
             .into_iter()
             .map(|offset| Start {
@@ -240,15 +281,7 @@ impl History {
                 ..Start::default()
             })
             .collect();
-        for (name, json) in table.aside("").await? {
-            if name == OWNER {
-                continue;
-            }
-            let news: News = serde_json::from_slice(&json)
-                .map_err(|error| Error::Data(format!("{name} of the store '{path}': {error}")))?;
-            if news.epoch > epoch {
-                continue;
-            }
+        for news in known_news(&table, &owner, path).await? {
             for (partition, segment) in news.segments {
                 if let Some(start) = rest.get_mut(partition) {
                     start.place.segments.push(segment);

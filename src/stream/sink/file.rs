@@ -47,14 +47,28 @@ impl SinkConnector for File {
             0 => format!("{pipeline}-{sink}-"),
             nth => format!("{pipeline}-{sink}.{nth}-"),
         };
+        let lock = lock(&self.path.join(format!(".{stem}lock")), &pipeline)?;
         let (folder, extension) = (self.path.clone(), self.extension);
-        let schema = schema.clone();
-        Ok(Box::new(Open { folder, stem, extension, encoding: self.encoding, schema }))
+        let (schema, encoding) = (schema.clone(), self.encoding);
+        Ok(Box::new(Open { folder, stem, extension, encoding, schema, _lock: lock }))
     }
 }
 
 fn at(path: &Path, error: impl std::fmt::Display) -> Error {
     Error::User(format!("{}: {error}", path.display()))
+}
+
+/// Keeps every other run of the pipeline from the files.
+fn lock(path: &Path, pipeline: &str) -> Result<std::fs::File> {
+    let file = std::fs::File::create(path).map_err(|error| at(path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::User(format!(
+            "{}: another run of the pipeline {pipeline} writes here: only one may",
+            path.display()
+        ))),
+        Err(std::fs::TryLockError::Error(error)) => Err(at(path, error)),
+    }
 }
 
 struct Open {
@@ -63,6 +77,7 @@ struct Open {
     extension: &'static str,
     encoding: Encoding,
     schema: SchemaRef,
+    _lock: std::fs::File,
 }
 
 impl Open {

@@ -3,6 +3,7 @@
 //! A sink takes results epoch by epoch. One that keeps the number of the last epoch with its rows
 //! is exactly once: what it has is not given to it again.
 
+mod blackhole;
 mod console;
 mod delta;
 mod file;
@@ -32,12 +33,13 @@ impl SinkDefinition {
     pub fn new(name: String, options: BTreeMap<String, String>) -> Result<Self> {
         let mut settings = Settings::new(format!("sink {name}"), options);
         let connector: Arc<dyn SinkConnector> = match settings.required("connector")?.as_str() {
+            "blackhole" => Arc::new(blackhole::Blackhole),
             "console" => Arc::new(console::Console::new(&mut settings)?),
             "delta" => Arc::new(delta::Delta::new(&mut settings)?),
             "file" => Arc::new(file::File::new(&mut settings)?),
             other => {
                 return Err(settings.error(format!(
-                    "there is no connector '{other}'; there are console, delta, file"
+                    "there is no connector '{other}'; there are blackhole, console, delta, file"
                 )));
             }
         };
