@@ -12,6 +12,7 @@
 //! let bids = nexmark.rows(Kind::Bid, 500..1_000);     // one table, by row number
 //! ```
 
+use std::iter::StepBy;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
@@ -58,6 +59,9 @@ const BID_BYTES: usize = 100;
 
 /// Rows of the batches that files are written from.
 const BATCH_ROWS: u64 = 8192;
+
+/// Row numbers of one table.
+type Rows = StepBy<Range<u64>>;
 
 /// The three tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,10 +148,15 @@ impl Nexmark {
 
     /// The rows of one table with these row numbers (from 0, not event numbers).
     pub fn rows(&self, kind: Kind, range: Range<u64>) -> RecordBatch {
+        self.rows_by(kind, range.step_by(1))
+    }
+
+    /// Every so many-th row of one table.
+    pub fn rows_by(&self, kind: Kind, rows: Rows) -> RecordBatch {
         match kind {
-            Kind::Person => self.persons(range),
-            Kind::Auction => self.auctions(range),
-            Kind::Bid => self.bids(range),
+            Kind::Person => self.persons(rows),
+            Kind::Auction => self.auctions(rows),
+            Kind::Bid => self.bids(rows),
         }
     }
 
@@ -179,12 +188,12 @@ impl Nexmark {
         Draw::new(self.seed, event)
     }
 
-    fn times(&self, kind: Kind, rows: Range<u64>) -> ArrayRef {
+    fn times(&self, kind: Kind, rows: Rows) -> ArrayRef {
         let times = rows.map(|row| self.time_us(kind.event(row)));
         Arc::new(TimestampMicrosecondArray::from_iter_values(times))
     }
 
-    fn persons(&self, rows: Range<u64>) -> RecordBatch {
+    fn persons(&self, rows: Rows) -> RecordBatch {
         let mut text: [StringBuilder; 6] = Default::default();
         let mut buffer = String::new();
         for row in rows.clone() {
@@ -219,7 +228,7 @@ impl Nexmark {
         batch(Kind::Person, columns)
     }
 
-    fn auctions(&self, rows: Range<u64>) -> RecordBatch {
+    fn auctions(&self, rows: Rows) -> RecordBatch {
         let mut names: [StringBuilder; 3] = Default::default();
         let mut numbers: [Int64Builder; 4] = Default::default();
         let mut expires = Vec::new();
@@ -269,8 +278,8 @@ impl Nexmark {
         now + 1 + draw.below((2 * horizon).max(1) as u64) as i64
     }
 
-    fn bids(&self, rows: Range<u64>) -> RecordBatch {
-        let count = (rows.end - rows.start) as usize;
+    fn bids(&self, rows: Rows) -> RecordBatch {
+        let count = rows.size_hint().0;
         let mut auctions = Vec::with_capacity(count);
         let mut bidders = Vec::with_capacity(count);
         let mut prices = Vec::with_capacity(count);

@@ -311,9 +311,17 @@ impl Engine {
 
     async fn show_sinks(&self) -> Result<Outcome> {
         let sinks: Vec<_> = self.sinks.read().values().cloned().collect();
+        let modes = |sink: &Arc<SinkDefinition>| {
+            let modes: Vec<_> = sink.connector.modes().iter().map(|mode| mode.name()).collect();
+            Some(modes.join(", "))
+        };
+        let guarantee =
+            |sink: &Arc<SinkDefinition>| Some(sink.connector.guarantee().name().to_string());
         self.table(&[
             ("sink_name", sinks.iter().map(|sink| Some(sink.name.clone())).collect()),
             ("connector", sinks.iter().map(|s| Some(s.connector.name().to_string())).collect()),
+            ("modes", sinks.iter().map(modes).collect()),
+            ("guarantee", sinks.iter().map(guarantee).collect()),
         ])
         .await
     }

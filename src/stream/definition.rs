@@ -46,6 +46,8 @@ pub struct Stream {
     pub idle_timeout: Option<Duration>,
     /// What the pipeline knows of each partition's log, as a reading from its first row needs it.
     recorded: RwLock<Vec<Start>>,
+    /// Its folder in a pipeline's state folder, from when the pipeline reads it.
+    state: RwLock<Option<PathBuf>>,
 }
 
 /// The option `start`.
@@ -94,7 +96,7 @@ impl Stream {
         let max_advance_us = length("max_advance")?;
         let idle_timeout =
             length("idle_timeout")?.map(|us| Duration::from_micros(us.unsigned_abs()));
-        let begin = begin(&mut settings)?;
+        let begin = begin(&mut settings, connector.as_ref())?;
         settings.finish()?;
         let watermark = match (watermark, max_advance_us) {
             (None, Some(_)) => {
@@ -133,7 +135,17 @@ impl Stream {
             begin,
             idle_timeout,
             recorded,
+            state: RwLock::default(),
         })
+    }
+
+    /// Its folder in the state folder of the pipeline that reads it.
+    pub fn state(&self) -> Option<PathBuf> {
+        self.state.read().clone()
+    }
+
+    pub fn set_state(&self, folder: PathBuf) {
+        *self.state.write() = Some(folder);
     }
 
     /// What a reading of every partition from its first row is to know.
@@ -158,10 +170,14 @@ fn is_time(stream: &str, field: &Field) -> Result<()> {
     }
 }
 
-fn begin(settings: &mut Settings) -> Result<Begin> {
+fn begin(settings: &mut Settings, connector: &dyn Connector) -> Result<Begin> {
     let Some(text) = settings.text("start") else { return Ok(Begin::Earliest) };
     match text.to_ascii_lowercase().as_str() {
         "earliest" | "history" => Ok(Begin::Earliest),
+        _ if connector.received() => {
+            let name = connector.name();
+            Err(settings.error(format!("start = '{text}': {name} begins with what it receives")))
+        }
         "latest" => Ok(Begin::Latest),
         _ => match string_to_timestamp_nanos(&text) {
             Ok(ns) => Ok(Begin::At(ns.div_euclid(1_000))),

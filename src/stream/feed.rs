@@ -123,7 +123,12 @@ impl Feed {
         };
         let rows = self.stamper.stamp(rows);
         self.span.to = to;
-        self.span.segments.extend(segments);
+        for segment in segments {
+            match self.span.segments.iter_mut().find(|known| known.same(&segment)) {
+                Some(known) => *known = segment,
+                None => self.span.segments.push(segment),
+            }
+        }
         self.rejected = rejected;
         self.active = Instant::now();
         Ok(Some(rows))

@@ -44,7 +44,7 @@ pub struct Span {
     pub from: i64,
     /// Offset after the last.
     pub to: i64,
-    /// Segments that begin in it.
+    /// Segments that begin in it, or were read to their end.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<Segment>,
     /// Advances in or behind it.

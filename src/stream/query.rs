@@ -9,8 +9,8 @@ use super::graph::{Graph, Input, Saved, Size};
 use super::progress::{
     self, EventTimes, Fragment, Progress, SinkProgress, SourceProgress, StateOperator, Steps,
 };
-use super::sink::{Sink, SinkConnector, Writer};
-use crate::error::{Error, Result};
+use super::sink::{Guarantee, Mode, Sink, SinkConnector, Writer};
+use crate::error::Result;
 
 /// A continuous query with its sink.
 pub struct Query {
@@ -20,6 +20,8 @@ pub struct Query {
     pub application: String,
     pub graph: Graph,
     sink: Box<dyn Sink>,
+    /// The sink keeps epochs: rows wait for the commit of theirs. Else they are given out at once.
+    exactly_once: bool,
     /// Last epoch whose results are out.
     reached: u64,
     /// Last epoch that had results.
@@ -54,13 +56,9 @@ impl Query {
     pub async fn open(graph: Graph, sink: &dyn SinkConnector, writer: Writer) -> Result<Self> {
         let (name, application) = (writer.sink.clone(), writer.application());
         let writer = Writer { keys: graph.upsert_keys.clone(), ..writer };
-        if writer.keys.is_some() && !sink.updates() {
-            return Err(Error::User(format!(
-                "sink {name}: EMIT ON UPDATE gives rows that replace earlier ones, and the \
-                 connector {} only adds: use delta or console, or EMIT AFTER WINDOW CLOSE",
-                sink.name()
-            )));
-        }
+        let mode = if writer.keys.is_some() { Mode::Update } else { Mode::Append };
+        sink.check(&name, mode)?;
+        let exactly_once = sink.guarantee() == Guarantee::ExactlyOnce;
         let mut sink = sink.open(writer, &graph.schema).await?;
         let reached = sink.reached().await?.unwrap_or(0);
         Ok(Self {
@@ -68,6 +66,7 @@ impl Query {
             application,
             graph,
             sink,
+            exactly_once,
             reached,
             written: reached,
             done: 0,
@@ -88,12 +87,12 @@ impl Query {
     }
 
     pub fn exactly_once(&self) -> bool {
-        self.sink.exactly_once()
+        self.exactly_once
     }
 
     /// Results up to an epoch are out, as far as a sink that keeps none can know.
     pub fn assume_reached(&mut self, epoch: u64) {
-        if !self.sink.exactly_once() {
+        if !self.exactly_once {
             self.reached = self.reached.max(epoch);
         }
     }
@@ -107,7 +106,7 @@ impl Query {
         if epoch <= self.reached {
             return Ok(()); // an earlier run has given these out
         }
-        if self.sink.exactly_once() {
+        if self.exactly_once {
             self.results.extend(rows);
         } else if !rows.is_empty() {
             self.give(&rows, epoch).await?;
@@ -164,9 +163,9 @@ impl Query {
             sources: done.sources,
             sink: SinkProgress {
                 description: self.name.clone(),
-                guarantee: match self.sink.exactly_once() {
-                    true => "exactly once",
-                    false => "at least once",
+                guarantee: match self.exactly_once {
+                    true => Guarantee::ExactlyOnce.name(),
+                    false => Guarantee::AtLeastOnce.name(),
                 },
                 num_output_rows: self.epoch_rows,
                 commit_version: self.sink.version(),

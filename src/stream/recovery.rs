@@ -34,6 +34,7 @@ pub async fn join(
     mut queries: Vec<Query>,
 ) -> Result<()> {
     let folder = runner.journal.folder().to_path_buf();
+    streams.iter().for_each(|stream| stream.set_state(folder.join(&stream.name)));
     let mut definitions = Definitions::read(&folder)?;
     definitions.streams(&streams, &folder)?;
     for stream in streams {

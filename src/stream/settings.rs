@@ -12,7 +12,7 @@ pub struct Settings {
     /// Whose options they are, such as `stream bids`.
     owner: String,
     values: BTreeMap<String, String>,
-    known: Vec<&'static str>,
+    known: Vec<String>,
 }
 
 impl Settings {
@@ -21,8 +21,17 @@ impl Settings {
     }
 
     pub fn text(&mut self, name: &'static str) -> Option<String> {
-        self.known.push(name);
+        self.known.push(name.to_string());
         self.values.remove(name)
+    }
+
+    /// The option `fields.<column>.<name>`.
+    pub fn field(&mut self, column: &str, name: &'static str) -> Option<String> {
+        let sample = format!("fields.<column>.{name}");
+        if !self.known.contains(&sample) {
+            self.known.push(sample);
+        }
+        self.values.remove(&format!("fields.{}.{name}", column.to_ascii_lowercase()))
     }
 
     pub fn required(&mut self, name: &'static str) -> Result<String> {
@@ -53,6 +62,17 @@ impl Settings {
         self.known.sort_unstable();
         let known = self.known.join(", ");
         Err(self.error(format!("there is no option '{unknown}' here; there are {known}")))
+    }
+
+    /// Errors of a connector that is not there.
+    pub fn no_connector(&self, name: &str, known: &[&str], later: &[&str]) -> Error {
+        let known = known.join(", ");
+        match later.iter().find(|later| later.eq_ignore_ascii_case(name)) {
+            Some(later) => self.error(format!(
+                "the connector '{later}' comes in a later version; there are {known} now"
+            )),
+            None => self.error(format!("there is no connector '{name}'; there are {known}")),
+        }
     }
 
     pub fn error(&self, message: impl Display) -> Error {

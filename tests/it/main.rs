@@ -26,6 +26,10 @@ mod sql;
 mod stream;
 /// The queries of the NEXMark suite.
 mod nexmark;
+/// What comes only once, across restarts.
+mod received;
+/// Sources by themselves.
+mod sources;
 /// Windows in all their spellings, tables as they were.
 mod windows;
 /// TPC-H at scale 1 against known answers.

@@ -169,3 +169,125 @@ fn every_file_is_known_and_parses() {
     }
     assert_eq!(files, QUERIES.len() + NOT_COMPARED.len());
 }
+
+/// What the queries go by, of so many events: kinds in order, ids, and shares in thousandths.
+#[derive(Debug, Default)]
+struct Profile {
+    kinds: String,
+    ids: Vec<i64>,
+    times_ms: Vec<i64>,
+    /// Bids on the first auction of a hundred, by the second person; auctions of the first person.
+    hot: [usize; 3],
+    /// Bids below 1,000 and 100,000.
+    cheap: [usize; 2],
+    extra: usize,
+    categories: std::collections::BTreeSet<i64>,
+}
+
+impl Profile {
+    fn person(&mut self, id: i64, time_ms: i64) {
+        self.kinds.push('p');
+        self.ids.push(id);
+        self.times_ms.push(time_ms);
+    }
+
+    fn auction(&mut self, id: i64, time_ms: i64, seller: i64, category: i64) {
+        self.kinds.push('a');
+        self.ids.push(id);
+        self.times_ms.push(time_ms);
+        self.hot[2] += usize::from((seller - 1000) % 100 == 0);
+        self.categories.insert(category);
+    }
+
+    fn bid(&mut self, ids: [i64; 2], price: i64, time_ms: i64, extra: usize) {
+        self.kinds.push('b');
+        self.times_ms.push(time_ms);
+        self.hot[0] += usize::from((ids[0] - 1000) % 100 == 0);
+        self.hot[1] += usize::from((ids[1] - 1000) % 100 == 1);
+        self.cheap[0] += usize::from(price < 1_000);
+        self.cheap[1] += usize::from(price < 100_000);
+        self.extra += extra;
+    }
+}
+
+const PROFILED: u64 = 50_000;
+
+/// As the `nexmark` crate makes them, which follows the Java generator of Beam and Flink.
+fn published() -> Profile {
+    use nexmark::event::Event;
+    let config = nexmark::config::NexmarkConfig { base_time: 0, ..Default::default() };
+    let mut profile = Profile::default();
+    for event in nexmark::EventGenerator::new(config).take(PROFILED as usize) {
+        match event {
+            Event::Person(p) => profile.person(p.id as i64, p.date_time as i64),
+            Event::Auction(a) => {
+                let (id, seller) = (a.id as i64, a.seller as i64);
+                profile.auction(id, a.date_time as i64, seller, a.category as i64);
+            }
+            Event::Bid(b) => {
+                let ids = [b.auction as i64, b.bidder as i64];
+                profile.bid(ids, b.price as i64, b.date_time as i64, b.extra.len());
+            }
+        }
+    }
+    profile
+}
+
+fn ours() -> Profile {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+    use thalweg::generate::nexmark::{Kind, Nexmark};
+    let made = Nexmark { start_us: 0, ..Nexmark::default() };
+    let mut profile = Profile::default();
+    for event in 0..PROFILED {
+        for kind in Kind::ALL {
+            let row = kind.rows_before(event);
+            if kind.rows_before(event + 1) == row {
+                continue;
+            }
+            let rows = made.rows(kind, row..row + 1);
+            let number = |name: &str| {
+                rows.column_by_name(name).unwrap().as_primitive::<Int64Type>().value(0)
+            };
+            let time = rows.column_by_name("date_time").unwrap();
+            let time_ms = time.as_primitive::<TimestampMicrosecondType>().value(0) / 1_000;
+            match kind {
+                Kind::Person => profile.person(number("id"), time_ms),
+                Kind::Auction => {
+                    profile.auction(number("id"), time_ms, number("seller"), number("category"));
+                }
+                Kind::Bid => {
+                    let extra = rows.column_by_name("extra").unwrap();
+                    let extra = extra.as_string::<i32>().value(0).len();
+                    let ids = [number("auction"), number("bidder")];
+                    profile.bid(ids, number("price"), time_ms, extra);
+                }
+            }
+        }
+    }
+    profile
+}
+
+/// The draws are others (the crate's are not columnar), what queries go by is the same.
+#[test]
+fn a_prefix_is_as_the_nexmark_crate_has_it() {
+    let (theirs, ours) = (published(), ours());
+    assert_eq!(ours.kinds, theirs.kinds);
+    assert_eq!(ours.ids, theirs.ids);
+    assert_eq!(ours.categories, theirs.categories);
+    let apart = ours.times_ms.iter().zip(&theirs.times_ms);
+    // The crate computes times in 32-bit floats.
+    assert!(apart.clone().all(|(ours, theirs)| (ours - theirs).abs() <= 1), "times");
+    let near = |what: &str, ours: usize, theirs: usize, of: usize| {
+        let thousandths = (ours as i64 - theirs as i64).unsigned_abs() as usize * 1_000 / of;
+        assert!(thousandths <= 12, "{what}: {ours} and {theirs} of {of}");
+    };
+    let (bids, auctions) = (46_000, 3_000);
+    near("hot auctions", ours.hot[0], theirs.hot[0], bids);
+    near("hot bidders", ours.hot[1], theirs.hot[1], bids);
+    // Of 3,000 draws a share is known to a hundredth: three times that.
+    near("hot sellers", ours.hot[2], theirs.hot[2], auctions * 3);
+    near("prices below 1,000", ours.cheap[0], theirs.cheap[0], bids);
+    near("prices below 100,000", ours.cheap[1], theirs.cheap[1], bids);
+    near("bytes", ours.extra, theirs.extra, theirs.extra);
+}

@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
-use super::{Sink, SinkConnector, Writer};
+use super::{Guarantee, Mode, Sink, SinkConnector, Writer};
 use crate::error::Result;
 
 /// The connector, which has no options.
@@ -21,8 +21,12 @@ impl SinkConnector for Blackhole {
         false
     }
 
-    fn updates(&self) -> bool {
-        true
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append, Mode::Update]
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::AtLeastOnce
     }
 
     async fn open(&self, _: Writer, _: &SchemaRef) -> Result<Box<dyn Sink>> {
@@ -32,10 +36,6 @@ impl SinkConnector for Blackhole {
 
 #[async_trait]
 impl Sink for Blackhole {
-    fn exactly_once(&self) -> bool {
-        false
-    }
-
     async fn append(&mut self, _: &[RecordBatch], _: Option<u64>) -> Result<()> {
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! The `console` sink: rows on stdout. At least once: a second run prints them again.
+//! The `console` and `stdout` sinks: rows on stdout, for people and for programs. At least once: a
+//! second run prints them again.
 
 use std::io::Write;
 
@@ -7,27 +8,34 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
 
-use super::{Encoding, Sink, SinkConnector, Writer};
+use super::{Encoding, Guarantee, Mode, Sink, SinkConnector, Writer};
 use crate::error::Result;
 use crate::stream::settings::Settings;
 
 /// The connector with its options.
 #[derive(Debug)]
 pub struct Console {
+    name: &'static str,
     /// `csv` (one header), `json` (an object a line) or `table` (one for each result).
     format: &'static str,
 }
 
 impl Console {
     pub fn new(settings: &mut Settings) -> Result<Self> {
-        Ok(Self { format: settings.choice("format", &["csv", "json", "table"])? })
+        let format = settings.choice("format", &["csv", "json", "table"])?;
+        Ok(Self { name: "console", format })
+    }
+
+    /// Lines of JSON unless CSV is asked for.
+    pub fn stdout(settings: &mut Settings) -> Result<Self> {
+        Ok(Self { name: "stdout", format: settings.choice("format", &["json", "csv"])? })
     }
 }
 
 #[async_trait]
 impl SinkConnector for Console {
     fn name(&self) -> &'static str {
-        "console"
+        self.name
     }
 
     fn keeps(&self) -> bool {
@@ -35,8 +43,12 @@ impl SinkConnector for Console {
     }
 
     /// Every change is a line.
-    fn updates(&self) -> bool {
-        true
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append, Mode::Update]
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::AtLeastOnce
     }
 
     async fn open(&self, _: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
@@ -52,10 +64,6 @@ struct Open {
 
 #[async_trait]
 impl Sink for Open {
-    fn exactly_once(&self) -> bool {
-        false
-    }
-
     async fn append(&mut self, rows: &[RecordBatch], _: Option<u64>) -> Result<()> {
         let mut text = Vec::new();
         match self.format {

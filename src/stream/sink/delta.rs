@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
-use super::{Sink, SinkConnector, Writer};
+use super::{Mode, Sink, SinkConnector, Writer};
 use crate::error::Result;
 use crate::lake::Table;
 use crate::stream::settings::Settings;
@@ -32,8 +32,8 @@ impl SinkConnector for Delta {
     }
 
     /// By MERGE.
-    fn updates(&self) -> bool {
-        true
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append, Mode::Update]
     }
 
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {

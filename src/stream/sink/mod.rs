@@ -1,7 +1,8 @@
 //! Where results go: one list of connectors.
 //!
 //! A sink takes results epoch by epoch. One that keeps the number of the last epoch with its rows
-//! is exactly once: what it has is not given to it again.
+//! is exactly once: what it has is not given to it again. Each connector says which changes it can
+//! take and how often a row may come; a query that does not fit is refused when it is planned.
 
 mod blackhole;
 mod console;
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use datafusion::parquet::arrow::ArrowWriter;
 
 use super::settings::Settings;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What `CREATE SINK` says.
 #[derive(Debug)]
@@ -32,19 +33,64 @@ impl SinkDefinition {
     /// Errors: unknown connectors and options, with those there are.
     pub fn new(name: String, options: BTreeMap<String, String>) -> Result<Self> {
         let mut settings = Settings::new(format!("sink {name}"), options);
-        let connector: Arc<dyn SinkConnector> = match settings.required("connector")?.as_str() {
-            "blackhole" => Arc::new(blackhole::Blackhole),
-            "console" => Arc::new(console::Console::new(&mut settings)?),
-            "delta" => Arc::new(delta::Delta::new(&mut settings)?),
-            "file" => Arc::new(file::File::new(&mut settings)?),
-            other => {
-                return Err(settings.error(format!(
-                    "there is no connector '{other}'; there are blackhole, console, delta, file"
-                )));
-            }
+        let wanted = settings.required("connector")?;
+        let known = SINKS.iter().find(|(name, _)| name.eq_ignore_ascii_case(&wanted));
+        let Some((_, make)) = known else {
+            let names = SINKS.map(|(name, _)| name);
+            return Err(settings.no_connector(&wanted, &names, &LATER));
         };
+        let connector = make(&mut settings)?;
         settings.finish()?;
         Ok(Self { name, connector })
+    }
+}
+
+type Make = fn(&mut Settings) -> Result<Arc<dyn SinkConnector>>;
+
+/// Every connector: its name and how it reads its options.
+const SINKS: [(&str, Make); 5] = [
+    ("blackhole", |_| Ok(Arc::new(blackhole::Blackhole))),
+    ("console", |settings| Ok(Arc::new(console::Console::new(settings)?))),
+    ("delta", |settings| Ok(Arc::new(delta::Delta::new(settings)?))),
+    ("file", |settings| Ok(Arc::new(file::File::new(settings)?))),
+    ("stdout", |settings| Ok(Arc::new(console::Console::stdout(settings)?))),
+];
+
+/// Those that are to come.
+const LATER: [&str; 3] = ["kafka", "mqtt", "webhook"];
+
+/// How the rows of a query change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Each row is final.
+    Append,
+    /// A row may take the place of an earlier one.
+    Update,
+}
+
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Update => "update",
+        }
+    }
+}
+
+/// How often a row comes where a run was cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarantee {
+    ExactlyOnce,
+    /// Perhaps again.
+    AtLeastOnce,
+}
+
+impl Guarantee {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ExactlyOnce => "exactly once",
+            Self::AtLeastOnce => "at least once",
+        }
     }
 }
 
@@ -64,9 +110,25 @@ pub trait SinkConnector: Debug + Send + Sync {
         true
     }
 
-    /// Whether it can hold rows that a later one takes the place of.
-    fn updates(&self) -> bool {
-        false
+    /// Changes that it can take.
+    fn modes(&self) -> &'static [Mode] {
+        &[Mode::Append]
+    }
+
+    fn guarantee(&self) -> Guarantee {
+        Guarantee::ExactlyOnce
+    }
+
+    /// Errors: rows that change in this way are not for it.
+    fn check(&self, sink: &str, mode: Mode) -> Result<()> {
+        if self.modes().contains(&mode) {
+            return Ok(());
+        }
+        Err(Error::User(format!(
+            "sink {sink}: EMIT ON UPDATE gives rows that replace earlier ones, and the connector \
+             {} only adds: use delta, stdout or console, or EMIT AFTER WINDOW CLOSE",
+            self.name()
+        )))
     }
 
     /// Opens it for the rows of one query.
@@ -102,12 +164,6 @@ pub trait Sink: Send + Sync {
     /// The last epoch whose rows it holds; `None` before the first, and where it keeps none.
     async fn reached(&mut self) -> Result<Option<u64>> {
         Ok(None)
-    }
-
-    /// Whether it keeps epochs. One that does not is given rows as soon as they are there, and
-    /// perhaps a second time after a crash.
-    fn exactly_once(&self) -> bool {
-        true
     }
 
     /// Takes the rows of an epoch, all or none. A batch query has no epoch.

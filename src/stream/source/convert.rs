@@ -1,7 +1,7 @@
 //! From the columns of a file to the declared ones. A value that does not fit makes its row
 //! malformed; nothing is rounded or cut in silence.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, new_null_array};
 use arrow::compute::{CastOptions, cast, cast_with_options, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, TimeUnit};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -67,6 +67,9 @@ fn column_typed(field: &Field, column: &ArrayRef, bad: &mut [Option<String>]) ->
     let (from, to) = (column.data_type(), field.data_type());
     if from == to {
         return Ok(column.clone());
+    }
+    if *from == DataType::Null {
+        return Ok(new_null_array(to, column.len())); // a column that is not there
     }
     let lossy = from.is_floating() && (to.is_integer() || matches!(to, DataType::Decimal128(..)));
     let wrong =
@@ -136,24 +139,12 @@ fn too_fine(text: &str) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Int64Array, StringArray, TimestampNanosecondArray};
-    use arrow::datatypes::Schema;
-
     use super::*;
-    use crate::stream::definition::OnError;
-    use crate::stream::source::Place;
+    use crate::stream::source::testing;
+    use arrow::array::{Int64Array, StringArray, TimestampNanosecondArray};
 
     fn opening(fields: Vec<Field>, event_time: Option<usize>) -> Opening {
-        Opening {
-            schema: Arc::new(Schema::new(fields)),
-            event_time,
-            follow: false,
-            on_error: OnError::Fail,
-            rejects: None,
-            partition: 0,
-            from: Place::default(),
-            state: None,
-        }
+        Opening { event_time, ..testing::opening(fields) }
     }
 
     fn reasons(opening: &Opening, column: ArrayRef) -> (usize, Vec<String>) {

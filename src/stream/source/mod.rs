@@ -4,11 +4,18 @@
 
 mod convert;
 mod csv;
+mod directory;
 mod file;
+mod generated;
+mod http;
 mod json;
 mod nexmark;
 mod parquet;
+mod random;
+mod received;
 mod rejects;
+mod stdin;
+mod text;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -33,6 +40,11 @@ pub trait Connector: Debug + Send + Sync {
     /// Whether a reading without `follow` comes to an end, and what to say where it does not.
     fn bounded(&self) -> Result<(), String>;
 
+    /// Whether rows come only once: the log is what a pipeline has received.
+    fn received(&self) -> bool {
+        false
+    }
+
     /// What tells this log from another: a reading goes on only where it is the same.
     fn identity(&self) -> String;
 
@@ -47,7 +59,8 @@ pub trait Connector: Debug + Send + Sync {
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>>;
 }
 
-/// A run of records in one file: how a log of files remembers its order.
+/// A run of records in one file: how a log of files remembers its order. One that is told of again
+/// (of the same path and first record) takes the place of what was known of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
     /// As it was opened.
@@ -57,8 +70,40 @@ pub struct Segment {
     /// Records of the file that earlier segments hold: a file that has grown comes again.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub skip: u64,
-    /// Bytes the file had when it was begun; one that is shorter now is not the same.
+    /// Bytes the file had when it was looked at last; one that is shorter now is not the same.
     pub size: u64,
+    /// Offset after its last record, when the end of the file was reached: the file may go then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<i64>,
+    /// Where reading goes on when the file has grown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+}
+
+/// A place in a file where a record begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// How many are before it.
+    pub records: u64,
+    pub lines: u64,
+    pub bytes: u64,
+}
+
+impl Segment {
+    /// A file from its first record on.
+    pub fn new(path: String, first: i64, size: u64) -> Self {
+        Self { path, first, skip: 0, size, end: None, mark: None }
+    }
+
+    /// Records of the file that this and earlier segments hold, as far as is known.
+    fn records(&self) -> u64 {
+        self.skip + self.end.map_or(0, |end| (end - self.first).max(0).unsigned_abs())
+    }
+
+    /// Whether both tell of one segment.
+    pub fn same(&self, other: &Self) -> bool {
+        self.path == other.path && self.first == other.first
+    }
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -106,7 +151,7 @@ impl Opening {
             rejects: Some(stream.rejects.clone()),
             partition: 0,
             from: Place::default(),
-            state: None,
+            state: stream.state(),
         }
     }
 }
@@ -115,13 +160,14 @@ impl Opening {
 pub trait Source: Send {
     /// The next rows in log order, of at most `limit` (more than none) records: malformed ones
     /// count, so that `offset` moves by `limit` at most and a range of offsets can be read again.
-    /// While records are left `Idle` and `End` are never answered.
+    /// While records are left `Idle` and `End` are never answered. `Idle` is answered where the
+    /// log is followed, or where a pipeline waits for what only comes once.
     fn next(&mut self, limit: usize) -> Result<Read>;
 
     /// Offset of the next record.
     fn offset(&self) -> i64;
 
-    /// The segments begun since this was last asked, those of `Opening::from` left out.
+    /// The segments begun, or read to their end, since this was last asked.
     fn segments(&mut self) -> Vec<Segment> {
         Vec::new()
     }
@@ -151,16 +197,54 @@ pub struct Rows {
     pub offsets: Int64Array,
 }
 
+type Make = fn(&mut Settings, &SchemaRef) -> Result<Arc<dyn Connector>>;
+
+/// Every connector: its name and how it reads its options.
+const SOURCES: [(&str, Make); 5] = [
+    ("file", |settings, _| Ok(Arc::new(file::File::new(settings)?))),
+    ("http", |settings, _| Ok(Arc::new(http::Http::new(settings)?))),
+    ("nexmark", |settings, schema| Ok(Arc::new(nexmark::Nexmark::new(settings, schema)?))),
+    ("random", |settings, schema| Ok(Arc::new(random::Random::new(settings, schema)?))),
+    ("stdin", |settings, _| Ok(Arc::new(stdin::Stdin::new(settings)?))),
+];
+
+/// Those that are to come.
+const LATER: [&str; 3] = ["kafka", "mqtt", "tcp"];
+
 /// The connector that `connector = '...'` names, with its options.
 ///
 /// Errors: an unknown one, with those there are.
 pub fn connector(settings: &mut Settings, schema: &SchemaRef) -> Result<Arc<dyn Connector>> {
-    let name = settings.required("connector")?;
-    match name.to_ascii_lowercase().as_str() {
-        "file" => Ok(Arc::new(file::File::new(settings)?)),
-        "nexmark" => Ok(Arc::new(nexmark::Nexmark::new(settings, schema)?)),
-        _ => {
-            Err(settings.error(format!("there is no connector '{name}'; there are file, nexmark")))
+    let wanted = settings.required("connector")?;
+    let known = SOURCES.iter().find(|(name, _)| name.eq_ignore_ascii_case(&wanted));
+    match known {
+        Some((_, make)) => make(settings, schema),
+        None => {
+            let names = SOURCES.map(|(name, _)| name);
+            Err(settings.no_connector(&wanted, &names, &LATER))
+        }
+    }
+}
+
+#[cfg(test)]
+pub mod testing {
+    use std::sync::Arc;
+
+    use arrow::datatypes::{Field, Schema};
+
+    use super::{OnError, Opening, Place};
+
+    /// A bounded reading of these columns from the first row.
+    pub fn opening(fields: Vec<Field>) -> Opening {
+        Opening {
+            schema: Arc::new(Schema::new(fields)),
+            event_time: None,
+            follow: false,
+            on_error: OnError::Fail,
+            rejects: None,
+            partition: 0,
+            from: Place::default(),
+            state: None,
         }
     }
 }

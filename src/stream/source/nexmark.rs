@@ -1,17 +1,15 @@
 //! The `nexmark` connector: one table of the NEXMark generator as an endless or bounded log.
 //!
 //! Which table is told by `table`, or by the declared columns where they fit one only. The event
-//! time may be declared as `ts`. Rows come as fast as they are read, but one that is followed
-//! without an end keeps to its rate, as live data does.
+//! time may be declared as `ts`.
 
-use std::time::Instant;
-
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::ArrayRef;
 use arrow::compute::cast;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
-use super::{Connector, Opening, Read, Rows, Source};
+use super::generated::{Generator as Rows, Log, Numbers, bounded, partitions};
+use super::{Connector, Opening, Source};
 use crate::error::Result;
 use crate::generate::nexmark::{Kind, Nexmark as Generator};
 use crate::stream::settings::Settings;
@@ -28,6 +26,7 @@ pub struct Nexmark {
     rows: Option<u64>,
     /// For each declared column, the generator's.
     columns: Vec<usize>,
+    partitions: usize,
 }
 
 impl Nexmark {
@@ -37,6 +36,7 @@ impl Nexmark {
         let rate: Option<u64> = settings.parsed("rate", "a whole number of events a second")?;
         let events: Option<u64> = settings.parsed("events", "a whole number")?;
         let table = settings.text("table");
+        let partitions = partitions(settings)?;
         if rate == Some(0) {
             return Err(settings.error("rate = '0': one event a second at least"));
         }
@@ -62,7 +62,7 @@ impl Nexmark {
             )));
         };
         let rows = events.map(|events| kind.rows_before(events));
-        Ok(Self { generator, kind, rows, columns })
+        Ok(Self { generator, kind, rows, columns, partitions })
     }
 }
 
@@ -81,10 +81,7 @@ impl Connector for Nexmark {
     }
 
     fn bounded(&self) -> Result<(), String> {
-        match self.rows {
-            Some(_) => Ok(()),
-            None => Err("a generator without an end: say how many with events = '..'".to_string()),
-        }
+        bounded(self)
     }
 
     fn identity(&self) -> String {
@@ -92,48 +89,32 @@ impl Connector for Nexmark {
         format!("{kind}, seed {}, rate {}", generator.seed, generator.rate)
     }
 
+    fn partitions(&self) -> usize {
+        self.partitions
+    }
+
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
-        let next = opening.from.offset.max(0).unsigned_abs();
-        let live = (opening.follow && self.rows.is_none()).then(|| (Instant::now(), next));
-        Ok(Box::new(Log { connector: self.clone(), opening, next, live }))
+        Ok(Box::new(Log::open(self.clone(), opening, self.partitions)))
     }
 }
 
-struct Log {
-    connector: Nexmark,
-    opening: Opening,
-    next: u64,
-    /// When the reading began and with which row, where the generator keeps to its rate.
-    live: Option<(Instant, u64)>,
-}
+impl Rows for Nexmark {
+    fn rows(&self) -> Option<u64> {
+        self.rows
+    }
 
-impl Source for Log {
-    fn next(&mut self, limit: usize) -> Result<Read> {
-        let Nexmark { generator, kind, rows, columns } = &self.connector;
-        let mut end = self.next.saturating_add(limit as u64).min(rows.unwrap_or(u64::MAX));
-        if self.next >= end {
-            return Ok(Read::End);
-        }
-        if let Some((start, first)) = self.live {
-            let events = start.elapsed().as_secs_f64() * generator.rate as f64;
-            end = end.min(kind.rows_before(kind.event(first) + events as u64));
-            if self.next >= end {
-                return Ok(Read::Idle);
-            }
-        }
-        let made = generator.rows(*kind, self.next..end);
-        let declared = self.opening.schema.fields().iter();
+    fn due(&self, first: u64, seconds: f64) -> u64 {
+        let events = seconds * self.generator.rate as f64;
+        self.kind.rows_before(self.kind.event(first) + events as u64)
+    }
+
+    fn make(&self, opening: &Opening, rows: Numbers) -> Result<RecordBatch> {
+        let made = self.generator.rows_by(self.kind, rows);
+        let declared = opening.schema.fields().iter();
         let typed = declared
-            .zip(columns)
+            .zip(&self.columns)
             .map(|(field, column)| Ok(cast(made.column(*column), field.data_type())?));
         let typed = typed.collect::<Result<Vec<ArrayRef>>>()?;
-        let offsets = Int64Array::from_iter_values(self.next as i64..end as i64);
-        self.next = end;
-        let batch = RecordBatch::try_new(self.opening.schema.clone(), typed)?;
-        Ok(Read::Rows(Rows { batch, offsets }))
-    }
-
-    fn offset(&self) -> i64 {
-        self.next as i64
+        Ok(RecordBatch::try_new(opening.schema.clone(), typed)?)
     }
 }

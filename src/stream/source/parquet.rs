@@ -1,8 +1,10 @@
 //! Parquet: columns by name, rows in the order of the file.
 
 use std::fs::File;
-use std::path::Path;
+use std::sync::Arc;
 
+use arrow::array::{ArrayRef, new_null_array};
+use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::arrow_reader::{
@@ -10,7 +12,8 @@ use datafusion::parquet::arrow::arrow_reader::{
 };
 
 use super::Opening;
-use super::file::{Format, Parsed, Position, Reject, pick};
+use super::file::{Missing, pick};
+use super::text::{Piece, Position, Records, piece};
 use crate::error::{Error, Result};
 
 /// Rows decoded at once; callers may ask for fewer at a time.
@@ -19,61 +22,75 @@ const ROWS: usize = 8192;
 pub struct Parquet {
     batches: ParquetRecordBatchReader,
     /// Decoded and not yet answered.
-    rest: Option<RecordBatch>,
-    /// For each declared column, its place in a batch.
-    fields: Vec<usize>,
+    ahead: Option<RecordBatch>,
+    /// For each declared column, its place in a batch; `None` is NULL.
+    fields: Vec<Option<usize>>,
+    /// Rows before `ahead`.
     read: u64,
+    opening: Arc<Opening>,
 }
 
 impl Parquet {
-    pub fn open(path: &Path, opening: &Opening) -> Result<Self> {
-        let wrong =
-            |error: &dyn std::fmt::Display| Error::Data(format!("{}: {error}", path.display()));
-        let file = File::open(path).map_err(|error| wrong(&error))?;
+    /// Opens a file behind its first `skip` rows.
+    pub fn open(file: File, opening: &Arc<Opening>, missing: Missing, skip: u64) -> Result<Self> {
+        let wrong = |error: &dyn std::fmt::Display| {
+            Error::Data(format!(
+                "{error} (a file that is still being written is no Parquet file yet: write it \
+                 elsewhere and rename it into place)"
+            ))
+        };
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| wrong(&e))?;
         let names: Vec<_> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let picked = pick(path, &opening.schema, &names)?;
-        let mask = ProjectionMask::roots(builder.parquet_schema(), picked.iter().copied());
-        let mut present = picked.clone();
+        let picked = pick(&opening.schema, &names, missing)?;
+        let mut present: Vec<usize> = picked.iter().flatten().copied().collect();
         present.sort_unstable();
         present.dedup();
-        let fields = picked.iter().map(|field| present.partition_point(|other| other < field));
-        let fields = fields.collect();
-        let batches = builder.with_projection(mask).with_batch_size(ROWS).build();
-        let batches = batches.map_err(|error| wrong(&error))?;
-        Ok(Self { batches, rest: None, fields, read: 0 })
+        let mask = ProjectionMask::roots(builder.parquet_schema(), present.iter().copied());
+        let place = |field: usize| present.partition_point(|other| *other < field);
+        let fields = picked.iter().map(|field| field.map(place)).collect();
+        let rows = builder.metadata().file_metadata().num_rows().max(0).unsigned_abs();
+        if rows < skip {
+            return Err(Error::Data(format!("{rows} rows, of which {skip} have been read before")));
+        }
+        let offset = usize::try_from(skip).unwrap_or(usize::MAX);
+        let batches = builder.with_projection(mask).with_batch_size(ROWS).with_offset(offset);
+        let batches = batches.build().map_err(|error| wrong(&error))?;
+        Ok(Self { batches, ahead: None, fields, read: skip, opening: opening.clone() })
+    }
+
+    fn look(&mut self) -> Result<()> {
+        if self.ahead.is_none() {
+            self.ahead = self.batches.next().transpose()?;
+        }
+        Ok(())
     }
 }
 
-impl Format for Parquet {
+impl Records for Parquet {
     fn unit(&self) -> &'static str {
         "row"
     }
 
-    fn read(&self) -> u64 {
-        self.read
+    fn next(&mut self) -> Result<Option<Piece>> {
+        self.look()?;
+        let Some(batch) = self.ahead.take() else { return Ok(None) };
+        let rows = batch.num_rows();
+        let places = (0..rows as u64).map(|ordinal| Position { ordinal, line: ordinal + 1 });
+        let column = |field: &Option<usize>| match field {
+            Some(at) => batch.column(*at).clone(),
+            None => new_null_array(&DataType::Null, rows),
+        };
+        let columns: Vec<ArrayRef> = self.fields.iter().map(column).collect();
+        let places: Vec<_> = places.collect();
+        let rows = rows as u64;
+        let piece = piece(&self.opening, &columns, &places, Vec::new(), rows, rows)?;
+        let lines_before = self.read;
+        self.read += rows;
+        Ok(Some(Piece { lines_before, ..piece }))
     }
 
-    fn next(&mut self, path: &Path, limit: usize, _reject: Reject<'_>) -> Result<Option<Parsed>> {
-        let batch = match self.rest.take() {
-            Some(batch) => batch,
-            None => match self.batches.next() {
-                Some(batch) => {
-                    batch.map_err(|error| Error::Data(format!("{}: {error}", path.display())))?
-                }
-                None => return Ok(None),
-            },
-        };
-        let rows = batch.num_rows().min(limit);
-        if rows < batch.num_rows() {
-            self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
-        }
-        let batch = batch.slice(0, rows);
-        let first = self.read;
-        self.read += rows as u64;
-        let place = |ordinal| Position { ordinal, line: ordinal + 1 };
-        let places = (first..self.read).map(place).collect();
-        let columns = self.fields.iter().map(|field| batch.column(*field).clone()).collect();
-        Ok(Some(Parsed { columns, places }))
+    fn ended(&mut self) -> Result<bool> {
+        self.look()?;
+        Ok(self.ahead.is_none())
     }
 }

@@ -1,0 +1,378 @@
+//! The log of what was received once and cannot be asked for again: on the disk before its sender
+//! is told so, and read from there.
+//!
+//! ```text
+//!  folder/
+//!    00000000000000000000.log    frames of rows, from this offset on
+//!    00000000000000081920.log
+//!  frame   bytes u32, rows u32, CRC-32 u32, an Arrow IPC stream of one batch
+//! ```
+//!
+//! What was cut off while it was written was promised to nobody, and is forgotten.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use arrow::array::Int64Array;
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use arrow::record_batch::RecordBatch;
+use parking_lot::Mutex;
+
+use super::Rows;
+use crate::error::{Error, Result};
+
+/// A file that is longer is followed by another.
+const FILE_BYTES: u64 = 64 << 20;
+
+const HEADER_BYTES: usize = 12;
+
+/// The log, for those who write to it.
+pub struct Received {
+    folder: PathBuf,
+    tail: Mutex<Tail>,
+    /// Held while the disk is waited for: those who wait meanwhile find their rows there.
+    syncing: Mutex<()>,
+    /// Offset after the last row that is on the disk.
+    synced: AtomicI64,
+    /// The disk has failed: nobody knows what it holds.
+    broken: AtomicBool,
+}
+
+struct Tail {
+    file: Arc<File>,
+    bytes: u64,
+    /// Of the next row.
+    offset: i64,
+}
+
+fn at(path: &Path, error: impl std::fmt::Display) -> Error {
+    Error::User(format!("{}: {error}", path.display()))
+}
+
+impl Received {
+    /// Opens the log in a folder, making it if it is not there.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let wrong = |error: std::io::Error| at(folder, error);
+        std::fs::create_dir_all(folder).map_err(wrong)?;
+        let (path, first) = files(folder)?.pop().unwrap_or_else(|| (named(folder, 0), 0));
+        let options = OpenOptions::new().read(true).append(true).create(true).clone();
+        let mut file = options.open(&path).map_err(wrong)?;
+        let (mut bytes, mut offset) = (0, first);
+        while let Some(frame) = Frame::read(&mut file).map_err(wrong)? {
+            bytes += (HEADER_BYTES + frame.bytes.len()) as u64;
+            offset += i64::from(frame.rows);
+        }
+        if file.metadata().map_err(wrong)?.len() > bytes {
+            file.set_len(bytes).map_err(wrong)?;
+        }
+        file.sync_all().map_err(wrong)?;
+        crate::lake::sync(folder)?;
+        Ok(Self {
+            folder: folder.to_path_buf(),
+            tail: Mutex::new(Tail { file: Arc::new(file), bytes, offset }),
+            syncing: Mutex::new(()),
+            synced: AtomicI64::new(offset),
+            broken: AtomicBool::new(false),
+        })
+    }
+
+    /// Writes rows behind the others, all or none; answers the offset after them. They count when
+    /// `sync` has returned.
+    pub fn append(&self, rows: &RecordBatch) -> Result<i64> {
+        let frame = Frame::of(rows)?;
+        let mut tail = self.tail.lock();
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(at(&self.folder, "the disk has failed before"));
+        }
+        if tail.bytes >= FILE_BYTES {
+            self.next_file(&mut tail)?;
+        }
+        let frame = frame.framed();
+        if let Err(error) = (&*tail.file).write_all(&frame) {
+            // Half a frame must not stay before the next one.
+            if tail.file.set_len(tail.bytes).is_err() {
+                self.broken.store(true, Ordering::SeqCst);
+            }
+            return Err(at(&self.folder, error));
+        }
+        tail.bytes += frame.len() as u64;
+        tail.offset += rows.num_rows() as i64;
+        Ok(tail.offset)
+    }
+
+    fn next_file(&self, tail: &mut Tail) -> Result<()> {
+        let path = named(&self.folder, tail.offset);
+        tail.file.sync_all().map_err(|error| at(&self.folder, error))?;
+        let options = OpenOptions::new().read(true).append(true).create(true).clone();
+        let file = options.open(&path).map_err(|error| at(&path, error))?;
+        crate::lake::sync(&self.folder)?;
+        (tail.file, tail.bytes) = (Arc::new(file), 0);
+        Ok(())
+    }
+
+    /// Returns when the rows before an offset are on the disk. Many who wait are served by one
+    /// turn of it.
+    pub fn sync(&self, to: i64) -> Result<()> {
+        let _turn = self.syncing.lock();
+        if self.synced.load(Ordering::SeqCst) >= to {
+            return Ok(());
+        }
+        let (file, offset) = {
+            let tail = self.tail.lock();
+            (tail.file.clone(), tail.offset)
+        };
+        if let Err(error) = file.sync_data() {
+            self.broken.store(true, Ordering::SeqCst);
+            return Err(at(&self.folder, error));
+        }
+        self.synced.store(offset, Ordering::SeqCst);
+        Ok(())
+    }
+
+    /// Offset after the last row that is on the disk.
+    pub fn synced(&self) -> i64 {
+        self.synced.load(Ordering::SeqCst)
+    }
+}
+
+fn named(folder: &Path, offset: i64) -> PathBuf {
+    folder.join(format!("{offset:020}.log"))
+}
+
+/// The files of a log with the offsets they begin at, in order.
+fn files(folder: &Path) -> Result<Vec<(PathBuf, i64)>> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(at(folder, error)),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|error| at(folder, error))?.path();
+        let stem = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log"));
+        if let Some(first) = stem.and_then(|stem| stem.parse().ok()) {
+            files.push((path, first));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Rows that were received together.
+struct Frame {
+    rows: u32,
+    bytes: Vec<u8>,
+}
+
+impl Frame {
+    fn of(rows: &RecordBatch) -> Result<Self> {
+        let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema())?;
+        writer.write(rows)?;
+        let (bytes, rows) = (writer.into_inner()?, rows.num_rows());
+        match (u32::try_from(rows), u32::try_from(bytes.len())) {
+            (Ok(rows), Ok(_)) => Ok(Self { rows, bytes }),
+            _ => Err(Error::Data(format!("{rows} rows at once are too many"))),
+        }
+    }
+
+    fn framed(&self) -> Vec<u8> {
+        let mut framed = Vec::with_capacity(HEADER_BYTES + self.bytes.len());
+        framed.extend((self.bytes.len() as u32).to_le_bytes());
+        framed.extend(self.rows.to_le_bytes());
+        framed.extend(self.sum().to_le_bytes());
+        framed.extend(&self.bytes);
+        framed
+    }
+
+    fn sum(&self) -> u32 {
+        let mut sum = crc32fast::Hasher::new();
+        sum.update(&self.rows.to_le_bytes());
+        sum.update(&self.bytes);
+        sum.finalize()
+    }
+
+    /// The next of a file; `None` where there is no whole one.
+    fn read(file: &mut File) -> std::io::Result<Option<Self>> {
+        let mut header = [0; HEADER_BYTES];
+        let word = |header: &[u8; HEADER_BYTES], at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let mut bytes = Vec::new();
+        if let Err(error) = file.read_exact(&mut header) {
+            return match error.kind() {
+                std::io::ErrorKind::UnexpectedEof => Ok(None),
+                _ => Err(error),
+            };
+        }
+        let length = word(&header, 0);
+        file.take(u64::from(length)).read_to_end(&mut bytes)?;
+        let frame = Self { rows: word(&header, 4), bytes };
+        let whole = frame.bytes.len() == length as usize && frame.sum() == word(&header, 8);
+        Ok(whole.then_some(frame))
+    }
+
+    fn decode(&self) -> Result<RecordBatch> {
+        let mut batches = StreamReader::try_new(self.bytes.as_slice(), None)?;
+        let batch = batches.next().transpose()?;
+        batch.ok_or_else(|| Error::Data("a frame without rows".to_string()))
+    }
+}
+
+/// Reads the log from an offset on.
+pub struct Reader {
+    folder: PathBuf,
+    schema: SchemaRef,
+    file: Option<File>,
+    /// Where the next frame of the file begins.
+    place: u64,
+    /// Of the rows that are decoded, or of the next frame.
+    offset: i64,
+    /// Decoded and not handed on.
+    rest: Option<RecordBatch>,
+    /// Rows before it are passed over.
+    from: i64,
+}
+
+impl Reader {
+    pub fn new(folder: &Path, schema: &SchemaRef, from: i64) -> Self {
+        Self {
+            folder: folder.to_path_buf(),
+            schema: schema.clone(),
+            file: None,
+            place: 0,
+            offset: 0,
+            rest: None,
+            from,
+        }
+    }
+
+    /// Offset of the next row.
+    pub fn offset(&self) -> i64 {
+        self.offset.max(self.from)
+    }
+
+    /// The next rows before an offset; `None` where there are none, for now.
+    pub fn next(&mut self, limit: usize, until: i64) -> Result<Option<Rows>> {
+        while self.offset < until {
+            let Some(batch) = self.rest.take() else {
+                if !self.load()? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            let skip = usize::try_from(self.from - self.offset).unwrap_or(0);
+            if skip >= batch.num_rows() {
+                self.offset += batch.num_rows() as i64;
+                continue;
+            }
+            let rows = limit.min(batch.num_rows() - skip);
+            let first = self.offset + skip as i64;
+            self.offset = first + rows as i64;
+            if skip + rows < batch.num_rows() {
+                self.rest = Some(batch.slice(skip + rows, batch.num_rows() - skip - rows));
+            }
+            let columns = batch.slice(skip, rows).columns().to_vec();
+            let batch = RecordBatch::try_new(self.schema.clone(), columns)?;
+            let offsets = Int64Array::from_iter_values(first..self.offset);
+            return Ok(Some(Rows { batch, offsets }));
+        }
+        Ok(None)
+    }
+
+    /// Decodes the next frame; false where there is none.
+    fn load(&mut self) -> Result<bool> {
+        if self.file.is_none() {
+            let from = self.from.max(self.offset);
+            let of = files(&self.folder)?;
+            let Some((path, first)) = of.into_iter().rfind(|(_, first)| *first <= from) else {
+                return Ok(false);
+            };
+            self.file = Some(File::open(&path).map_err(|error| at(&path, error))?);
+            (self.place, self.offset) = (0, first);
+        }
+        let Some(file) = &mut self.file else { return Ok(false) };
+        let wrong = |error: std::io::Error| at(&self.folder, error);
+        file.seek(SeekFrom::Start(self.place)).map_err(wrong)?;
+        if let Some(frame) = Frame::read(file).map_err(wrong)? {
+            self.place += (HEADER_BYTES + frame.bytes.len()) as u64;
+            self.rest = Some(frame.decode()?);
+            return Ok(true);
+        }
+        let next = named(&self.folder, self.offset);
+        if self.place > 0 && next.exists() {
+            (self.file, self.place) = (Some(File::open(&next).map_err(wrong)?), 0);
+            return self.load();
+        }
+        if files(&self.folder)?.last().is_some_and(|(_, first)| *first > self.offset) {
+            let (folder, offset) = (self.folder.display(), self.offset);
+            return Err(Error::Data(format!("{folder}: damaged behind offset {offset}")));
+        }
+        Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+
+    use super::*;
+
+    fn batch(numbers: std::ops::Range<i64>) -> RecordBatch {
+        let schema = Schema::new(vec![Field::new("n", DataType::Int64, false)]);
+        let numbers = Int64Array::from_iter_values(numbers);
+        RecordBatch::try_new(Arc::new(schema), vec![Arc::new(numbers)]).unwrap()
+    }
+
+    fn read(reader: &mut Reader, limit: usize, until: i64) -> Vec<i64> {
+        let mut rows = Vec::new();
+        while let Some(Rows { batch, offsets }) = reader.next(limit, until).unwrap() {
+            let numbers = batch.column(0).as_primitive::<Int64Type>();
+            assert_eq!(numbers.values(), offsets.values());
+            rows.extend(numbers.values());
+        }
+        rows
+    }
+
+    #[test]
+    fn what_is_synced_is_read_again_from_anywhere() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let schema = batch(0..1).schema();
+        let log = Received::open(folder.path()).unwrap();
+        log.append(&batch(0..5)).unwrap();
+        let mut live = Reader::new(folder.path(), &schema, 0);
+        assert!(read(&mut live, 9, log.synced()).is_empty());
+        let to = log.append(&batch(5..7)).unwrap();
+        log.sync(to).unwrap();
+        assert_eq!(read(&mut live, 2, log.synced()), [0, 1, 2, 3, 4, 5, 6]);
+        // A file of its own.
+        log.tail.lock().bytes = FILE_BYTES;
+        let to = log.append(&batch(7..10)).unwrap();
+        log.sync(to).unwrap();
+        assert_eq!(read(&mut live, 2, log.synced()), [7, 8, 9]);
+        drop(log);
+        // A frame that was cut off.
+        let path = named(folder.path(), 7);
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        file.write_all(&Frame::of(&batch(10..20)).unwrap().framed()[..50]).unwrap();
+        for from in 0..=10 {
+            let mut reader = Reader::new(folder.path(), &schema, from);
+            assert_eq!(read(&mut reader, 3, i64::MAX), (from..10).collect::<Vec<_>>());
+            assert_eq!(reader.offset(), 10);
+        }
+        let log = Received::open(folder.path()).unwrap();
+        let to = log.append(&batch(10..12)).unwrap();
+        log.sync(to).unwrap();
+        let mut reader = Reader::new(folder.path(), &schema, 6);
+        assert_eq!(read(&mut reader, 9, log.synced()), [6, 7, 8, 9, 10, 11]);
+        // A lost file is no end.
+        std::fs::write(named(folder.path(), 0), "").unwrap();
+        let error = Reader::new(folder.path(), &schema, 0).next(9, 9).unwrap_err().to_string();
+        assert!(error.contains("damaged behind offset 0"), "{error}");
+    }
+}

@@ -1,0 +1,236 @@
+//! What comes only once, by the real binary: standard input and HTTP, across restarts.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+fn thalweg(folder: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.current_dir(folder).args(args).args(["--device", "cpu"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs with this on standard input.
+fn fed(mut command: Command, input: &str) -> Output {
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let written = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(written.is_ok() || !output.status.success(), "{told}");
+    output
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn succeeded(output: Output) -> String {
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    text(&output.stdout)
+}
+
+/// Rows of the files in `out`, sorted.
+fn sunk(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join("out")).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.extension().is_some_and(|end| end == "csv"));
+    let texts = files.map(|path| std::fs::read_to_string(path).unwrap());
+    let mut rows: Vec<String> =
+        texts.flat_map(|t| t.lines().skip(1).map(str::to_string).collect::<Vec<_>>()).collect();
+    rows.sort();
+    rows
+}
+
+fn script(folder: &Path, source: &str, more: &str) {
+    let script = format!(
+        "SET thalweg.epoch_ms = 20;
+         CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts) WITH ({source});
+         CREATE SINK out WITH (connector = 'file', format = 'csv', path = 'out');
+         INSERT INTO out SELECT n, ts FROM s; {more}"
+    );
+    std::fs::write(folder.join("p.sql"), script).unwrap();
+}
+
+#[test]
+fn standard_input_is_kept_across_runs() {
+    let folder = TempDir::new().unwrap();
+    let source = "connector = 'stdin', format = 'csv', on_error = 'skip'";
+    script(folder.path(), source, "SELECT count(*) AS c, sum(n) AS n FROM s;");
+    let run = |input: &str| {
+        let args = ["run", "p.sql", "--until-end", "--state", "state"];
+        succeeded(fed(thalweg(folder.path(), &args), input))
+    };
+    let first = run("n,ts\n1,2026-01-01T00:00:01\nx,2026-01-01T00:00:02\n2,2026-01-01T00:00:03");
+    assert!(first.contains('2') && first.contains('3'), "{first}");
+    let want = ["1,2026-01-01T00:00:01", "2,2026-01-01T00:00:03"];
+    assert_eq!(sunk(folder.path()), want);
+    // Killed when the first epoch of the second run is recorded: read again from the log.
+    let args = ["run", "p.sql", "--until-end", "--state", "state"];
+    let mut killed = thalweg(folder.path(), &args);
+    killed.env("THALWEG_KILL_AT", "recorded:1");
+    let output = fed(killed, "n,ts\n3,2026-01-01T00:00:04\ny,\n4,2026-01-01T00:00:05\n");
+    assert!(!output.status.success());
+    assert_eq!(sunk(folder.path()), want);
+    let last = run("n,ts\n5,2026-01-01T00:00:06\n");
+    assert!(last.contains("15"), "{last}");
+    assert_eq!(sunk(folder.path()).len(), 5);
+    let kept = std::fs::read_to_string(folder.path().join("state/s.rejected.jsonl")).unwrap();
+    let kept: Vec<_> = kept.lines().collect();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    assert!(kept[0].contains("standard input, line 3"), "{kept:?}");
+}
+
+#[test]
+fn standard_input_is_a_table_once() {
+    let folder = TempDir::new().unwrap();
+    let sql = "CREATE STREAM s (n BIGINT) WITH (connector = 'stdin'); SELECT sum(n) AS n FROM s";
+    let run = |sql: &str| {
+        let command = thalweg(folder.path(), &["sql", "--format", "csv", "-c", sql]);
+        fed(command, "{\"n\":1}\n\n{\"n\":2}\n{\"n\":39}")
+    };
+    assert_eq!(succeeded(run(sql)), "n\n42\n");
+    let twice = run(&format!("{sql}; SELECT count(*) FROM s"));
+    let told = text(&twice.stderr);
+    assert!(!twice.status.success() && told.contains("has been read by another query"), "{told}");
+}
+
+#[test]
+fn stdout_takes_lines_of_json_and_sinks_say_what_they_promise() {
+    let folder = TempDir::new().unwrap();
+    let script = "CREATE STREAM s (n BIGINT, note VARCHAR) WITH (connector = 'stdin');
+        CREATE SINK o WITH (connector = 'stdout');
+        CREATE SINK d WITH (connector = 'delta', path = 'd');
+        CREATE SINK f WITH (connector = 'file', path = 'f');
+        INSERT INTO o SELECT * FROM s;";
+    std::fs::write(folder.path().join("p.sql"), script).unwrap();
+    let run = thalweg(folder.path(), &["run", "p.sql", "--until-end"]);
+    let out = succeeded(fed(run, "{\"n\":1,\"note\":\"a\"}\n{\"n\":2,\"other\":[]}\n"));
+    assert_eq!(out, "{\"n\":1,\"note\":\"a\"}\n{\"n\":2}\n");
+    let shown = script.replace("INSERT INTO o SELECT * FROM s", "SHOW SINKS");
+    let show = thalweg(folder.path(), &["sql", "--format", "csv", "-c", &shown]);
+    assert_eq!(
+        succeeded(fed(show, "")),
+        "sink_name,connector,modes,guarantee\nd,delta,\"append, update\",exactly once\n\
+         f,file,append,exactly once\no,stdout,\"append, update\",at least once\n"
+    );
+}
+
+/// A pipeline that listens.
+struct Listening {
+    child: Child,
+    at: SocketAddr,
+}
+
+impl Listening {
+    fn start(folder: &Path, more: &str) -> Self {
+        // Free now, and most likely still in a moment.
+        let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        script(folder, &format!("connector = 'http', listen = '{at}'{more}"), "");
+        let child = thalweg(folder, &["run", "p.sql", "--state", "state"]).spawn().unwrap();
+        let mut listening = Self { child, at };
+        let begun = Instant::now();
+        while TcpStream::connect(at).is_err() {
+            let over = listening.child.try_wait().unwrap();
+            if over.is_some() || begun.elapsed() > Duration::from_secs(60) {
+                let mut told = String::new();
+                let mut stderr = listening.child.stderr.take().unwrap();
+                let _ = listening.child.kill();
+                stderr.read_to_string(&mut told).unwrap();
+                panic!("{told}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        listening
+    }
+
+    fn ask(&self, method: &str, content_type: &str, body: &[u8]) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.at).unwrap();
+        let head = format!(
+            "{method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {content_type}\
+             \r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split("\r\n\r\n").nth(1).unwrap_or_default().trim().to_string())
+    }
+
+    fn post(&self, content_type: &str, body: &str) -> (u16, String) {
+        self.ask("POST", content_type, body.as_bytes())
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until the sink has so many rows.
+fn wait_for(folder: &Path, rows: usize) -> Vec<String> {
+    let begun = Instant::now();
+    loop {
+        let sunk = sunk(folder);
+        if sunk.len() >= rows {
+            return sunk;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60), "{} of {rows} rows", sunk.len());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn arrow_stream() -> Vec<u8> {
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
+    let n: ArrayRef = std::sync::Arc::new(Int64Array::from(vec![7, 8]));
+    let ts = TimestampMillisecondArray::from(vec![1_767_225_607_000, 1_767_225_608_000]);
+    let ts: ArrayRef = std::sync::Arc::new(ts);
+    let batch = RecordBatch::try_from_iter([("ts", ts), ("n", n)]).unwrap();
+    let mut writer =
+        arrow::ipc::writer::StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+#[test]
+fn what_was_answered_200_outlives_a_crash() {
+    let folder = TempDir::new().unwrap();
+    let row = |n: u32| format!("{{\"n\":{n},\"ts\":\"2026-01-01T00:00:0{n}\"}}");
+    let pipeline = Listening::start(folder.path(), ", max_body = 1000");
+    let (status, help) = pipeline.ask("GET", "text/plain", b"");
+    assert!(status == 200 && help.contains("\"n\":\"Int64\""), "{help}");
+    let json = "application/json";
+    let (status, told) = pipeline.post(json, &row(1));
+    assert_eq!((status, told.as_str()), (200, "{\"offset\":1,\"rejected\":0,\"rows\":1}"));
+    assert_eq!(pipeline.post(json, &format!("[{},\n{}]", row(2), row(3))).0, 200);
+    assert_eq!(pipeline.post("application/x-ndjson", &format!("{}\n", row(4))).0, 200);
+    let csv = "n,ts\n5,2026-01-01T00:00:05\n6,2026-01-01T00:00:06\n";
+    assert_eq!(pipeline.post("text/csv; charset=utf-8", csv).0, 200);
+    let stream = arrow_stream();
+    let (status, told) = pipeline.ask("POST", "application/vnd.apache.arrow.stream", &stream);
+    assert_eq!((status, told.as_str()), (200, "{\"offset\":8,\"rejected\":0,\"rows\":2}"));
+    // A request is taken whole or not at all.
+    let (status, told) = pipeline.post("text/csv", "n,ts\n5,2026-01-01T00:00:05\nx,\n");
+    assert!(status == 400 && told.contains("'x' is not Int64\",\"line\":3"), "{told}");
+    assert_eq!(pipeline.post(json, "{\"n\":").0, 400);
+    assert_eq!(pipeline.post("image/png", "x").0, 415);
+    assert_eq!(pipeline.post(json, &" ".repeat(1001)).0, 413);
+    assert_eq!(pipeline.ask("DELETE", json, b"").0, 405);
+    drop(pipeline); // kill -9
+    let pipeline = Listening::start(folder.path(), ", on_error = 'skip'");
+    let (status, told) = pipeline.post("text/csv", "n,ts\n9,2026-01-01T00:00:09\nx,\n");
+    assert_eq!((status, told.as_str()), (200, "{\"offset\":9,\"rejected\":1,\"rows\":1}"));
+    let rows = wait_for(folder.path(), 9);
+    let want: Vec<_> = (1..=9).map(|n| format!("{n},2026-01-01T00:00:0{n}")).collect();
+    assert_eq!(rows, want);
+}
