@@ -434,7 +434,9 @@ impl ExecutionPlan for StreamScanExec {
         let (stream, sender) = (self.stream.clone(), builder.tx());
         let start = self.starts.get(partition).cloned().unwrap_or_default();
         builder.spawn_blocking(move || {
-            let opening = Opening { partition, ..Opening::new(&stream, false) };
+            // A pipeline has kept what it rejected; a query that stops early must not undo that.
+            let rejects = stream.state().is_none().then(|| stream.rejects.clone());
+            let opening = Opening { partition, rejects, ..Opening::new(&stream, false) };
             let mut log = Log::open(&stream, opening, start)?;
             while let Entry::Rows(rows) = log.next(SCAN_ROWS)? {
                 if rows.is_empty() {

@@ -234,3 +234,24 @@ fn what_was_answered_200_outlives_a_crash() {
     let want: Vec<_> = (1..=9).map(|n| format!("{n},2026-01-01T00:00:0{n}")).collect();
     assert_eq!(rows, want);
 }
+
+#[test]
+fn rows_kept_aside_stay_whatever_is_asked_later() {
+    let folder = TempDir::new().unwrap();
+    let row = |n: u32| match n % 10_000 {
+        9_999 => format!("{n}x,2026-01-01\n"),
+        _ => format!("{n},2026-01-01\n"),
+    };
+    let rows: String = (0..60_000).map(row).collect();
+    std::fs::write(folder.path().join("a.csv"), format!("n,ts\n{rows}")).unwrap();
+    let source = "connector = 'file', path = 'a.csv', on_error = 'skip'";
+    script(folder.path(), source, "SELECT n FROM s LIMIT 1;");
+    let run = || {
+        let args = ["run", "p.sql", "--until-end", "--state", "state"];
+        succeeded(fed(thalweg(folder.path(), &args), ""));
+        let kept = std::fs::read_to_string(folder.path().join("state/s.rejected.jsonl"));
+        kept.unwrap().lines().count()
+    };
+    assert_eq!(run(), 6);
+    assert_eq!(run(), 6);
+}
