@@ -2,8 +2,9 @@
 --
 --   thalweg run examples/fraud.sql --until-end
 --
--- Without --until-end it goes on: files that are put into fraud-data/payments/ are read as they
--- arrive. All it writes is in fraud-data/; a second run finds it there and writes nothing twice.
+-- All it writes is in fraud-data/; a second run finds it there and writes nothing twice. Put another
+-- file into fraud-data/payments/, and the next run goes on with it. Without what follows the INSERTs
+-- and without --until-end it runs on, and reads files as they arrive.
 
 -- The months before: 60 cards, each with its own habit, by a fixed arithmetic. Amounts are cents.
 COPY (
@@ -67,7 +68,7 @@ INSERT INTO alerts
     ON p.card = h.card
   WHERE p.amount > h.mean + 6 * h.spread;
 
--- Travel: two payments of a card within a quarter of an hour, faster from one to the other than an airliner.
+-- Travel: two payments of a card within a quarter of an hour, further apart than an airliner gets.
 INSERT INTO alerts
   SELECT 'travel' AS alert, b.card, b.ts, b.id,
          concat(CAST(sqrt(power(b.x_km - a.x_km, 2) + power(b.y_km - a.y_km, 2)) AS BIGINT),

@@ -8,7 +8,7 @@
 -- run finds it there and writes nothing twice.
 
 -- Thirty stays of two days, by a fixed arithmetic: heart rate each 20 minutes, blood pressure each
--- 30. Every seventh heart races in the hours 20 and 21; every eleventh monitor is off for six hours.
+-- 30. Every seventh heart races in the hours 20 and 21; every eleventh monitor is off for six.
 COPY (
   SELECT record_id, value AS seq, minute, parameter,
          CASE WHEN parameter = 'HR' AND record_id % 7 = 0 AND minute / 60 IN (20, 21) THEN 165.0
@@ -30,7 +30,7 @@ CREATE VIEW stays AS
   FROM '${events:-patients-data/events.parquet}'
   WHERE parameter IN ('HR', 'SysABP') AND value > 0;
 
--- The feed as it comes: up to six minutes out of order, a value of each signal two and a half hours late.
+-- The feed as it comes: up to six minutes out of order, some values two and a half hours late.
 COPY (
   SELECT patient, parameter, value, to_timestamp_seconds(second) AS ts
   FROM stays
@@ -124,7 +124,8 @@ CREATE EXTERNAL TABLE last_seen STORED AS DELTA LOCATION 'patients-data/seen';
 SELECT alert, parameter, count(*) AS hours, count(DISTINCT patient) AS patients
 FROM found GROUP BY alert, parameter ORDER BY alert, parameter;
 
-SELECT patient, alert, min(window_end) AS first, max(window_end) AS last, round(max(mean), 1) AS mean
+SELECT patient, alert, min(window_end) AS first, max(window_end) AS last,
+       round(max(mean), 1) AS mean
 FROM found GROUP BY patient, alert ORDER BY first, patient, alert LIMIT 8;
 
 SELECT day, count(*) AS patients, sum(n) AS signals, min(last) AS earliest

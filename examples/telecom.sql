@@ -8,9 +8,9 @@
 -- is the feed. All it writes is in telecom-data/; a second run finds it there and writes nothing
 -- twice.
 
--- Ten cells for eight days, by a fixed arithmetic: four samples an hour of the first seven days, one
--- a minute of the last. More is carried by day. On the last day cell 4 breaks down from 10:00 to
--- 10:40, cell 7 is flooded from 15:00 to 15:30, and cell 9 is not heard from 12:00 to 13:00.
+-- Ten cells for eight days, by a fixed arithmetic: four samples an hour of the first seven days,
+-- one a minute of the last. More is carried by day. On the last day cell 4 breaks down from 10:00
+-- to 10:40, cell 7 is flooded from 15:00 to 15:30, and cell 9 is not heard from 12:00 to 13:00.
 COPY (
   SELECT to_timestamp_seconds(1574640000 + second) AS "Timestamp", cell AS "CellID",
          CASE WHEN cell = '4' AND second BETWEEN 640800 AND 643199 THEN second % 40
@@ -32,7 +32,7 @@ CREATE VIEW samples AS
 -- Capacity: what each cell carried by hour of the day.
 COPY (
   SELECT cell, CAST(EXTRACT(HOUR FROM ts) AS BIGINT) AS hour, count(*) AS samples,
-         avg(rate) AS mean, stddev(rate) AS spread, max(rate) AS top
+         avg(rate) AS mean, stddev(rate) AS spread, max(rate) AS peak
   FROM samples WHERE ts < '${split:-2019-12-02}' GROUP BY cell, EXTRACT(HOUR FROM ts)
   ORDER BY cell, hour
 ) TO 'telecom-data/capacity.parquet' STORED AS PARQUET;
@@ -40,7 +40,8 @@ COPY (
 -- The feed: up to a minute out of order, and of each cell a few samples ten minutes late.
 COPY (
   SELECT ts, cell, rate FROM samples WHERE ts >= '${split:-2019-12-02}'
-  ORDER BY second + second * 7 % 61 + CASE WHEN second % 14400 = 3540 THEN 720 ELSE 0 END, cell, rate
+  ORDER BY second + second * 7 % 61 + CASE WHEN second % 14400 = 3540 THEN 720 ELSE 0 END,
+    cell, rate
 ) TO 'telecom-data/feed/1.csv' STORED AS CSV;
 
 CREATE STREAM feed (
@@ -68,7 +69,7 @@ INSERT INTO anomalies
 
 -- What each cell carried in each hour.
 INSERT INTO carried
-  SELECT window_start, window_end, cell, count(*) AS n, sum(rate) AS total, max(rate) AS top
+  SELECT window_start, window_end, cell, count(*) AS n, sum(rate) AS total, max(rate) AS peak
   FROM TABLE(TUMBLE(TABLE feed, DESCRIPTOR(ts), INTERVAL '1' HOUR))
   GROUP BY window_start, window_end, cell;
 
@@ -82,13 +83,13 @@ INSERT INTO busiest
               GROUP BY window_start, window_end, cell))
   WHERE place <= 3;
 
--- Runs of samples of a cell without a quarter of an hour between them: where one ends, it is silent.
+-- Runs of samples of a cell without a quarter of an hour between them: then it is silent.
 INSERT INTO silent
   SELECT window_start AS since, window_end AS until, cell, count(*) AS n
   FROM TABLE(SESSION(TABLE feed PARTITION BY cell, DESCRIPTOR(ts), INTERVAL '15' MINUTE))
   GROUP BY window_start, window_end, cell;
 
--- The load of each cell in the current hour, always up to date, as a share of its most so far.
+-- The load of each cell in the current hour, always up to date.
 INSERT INTO load
   SELECT window_start AS hour, cell, avg(rate) AS mean, max(ts) AS last
   FROM TABLE(TUMBLE(TABLE feed, DESCRIPTOR(ts), INTERVAL '1' HOUR))
@@ -114,8 +115,8 @@ FROM (SELECT cell, until, lead(since) OVER (PARTITION BY cell ORDER BY since) AS
 WHERE next IS NOT NULL ORDER BY heard_last, cell LIMIT 5;
 
 -- The last hour of each cell against its capacity: history and live in one query.
-SELECT n.cell, n.hour, round(n.mean) AS mean, c.top AS capacity,
-       round(100 * n.mean / c.top) AS percent
+SELECT n.cell, n.hour, round(n.mean) AS mean, c.peak AS capacity,
+       round(100 * n.mean / c.peak) AS percent
 FROM now AS n JOIN capacity AS c ON n.cell = c.cell AND EXTRACT(HOUR FROM n.hour) = c.hour
 ORDER BY n.hour DESC, percent DESC, n.cell LIMIT 5;
 

@@ -32,7 +32,7 @@ https:// reads single files, from servers that answer range requests.
 Several statements, results as CSV, in a file:
   thalweg sql -f report.sql --format csv -o report.csv
 A file that says '${data:-days}' reads days, or what --set names:
-  thalweg sql -f report.sql --set data=/tmp/days
+  thalweg sql -f report.sql --set data=2026/01
 From another program:
   echo 'SELECT 1 AS one' | thalweg sql --format json
 Where does it run, and why there?
@@ -51,8 +51,8 @@ A pipeline is a file of statements:
 
   thalweg run pipeline.sql                 until interrupted; then drains, commits, exits 0
   thalweg run pipeline.sql --until-end     to the end of the files, all windows closed
-  thalweg run pipeline.sql --set data=/tmp/days
-                                           ${data} in the file is /tmp/days";
+  thalweg run pipeline.sql --set data=2026/01
+                                           ${data} in the file is 2026/01";
 
 const GEN_EXAMPLES: &str = "\
 Examples:
@@ -132,7 +132,7 @@ fn named_value(text: &str) -> Result<(String, String), String> {
         Some((name, value)) if !name.is_empty() && name.chars().all(in_name) => {
             Ok((name.to_string(), value.to_string()))
         }
-        _ => Err("NAME=VALUE is needed, such as data=/tmp/days".to_string()),
+        _ => Err("NAME=VALUE is needed, such as data=2026/01".to_string()),
     }
 }
 

@@ -147,7 +147,11 @@ mod tests {
     #[test]
     fn what_is_wrong_is_told_with_its_place() {
         for (text, set, want) in [
-            ("SELECT 1,\n  ${rows};", &[][..], "line 2, column 3: ${rows} has no value: --set rows="),
+            (
+                "SELECT 1,\n  ${rows};",
+                &[][..],
+                "line 2, column 3: ${rows} has no value: --set rows=",
+            ),
             ("'${a'\n}", &[], "line 1, column 2: there is no } behind"),
             ("${a b}", &[], "line 1, column 1: ${a b} is no name"),
             ("${a:-1} ${b:-2}", &[("c", "3")], "--set c: nothing asks for ${c}; there are a, b"),

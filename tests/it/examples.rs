@@ -1,5 +1,5 @@
-//! The files of `examples/`, by the real binary: what they find is what plain SQL finds in what they
-//! have read, and a second run goes on where the first was.
+//! The files of `examples/`, by the real binary: what they find is what plain SQL finds in what
+//! they have read, and a second run goes on where the first was.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -54,7 +54,13 @@ impl Example {
                 only.push(line);
             }
         }
-        assert_eq!(lines.next(), None, "{}: another line in\n{again}\nnot\n{}", self.name, self.first);
+        assert_eq!(
+            lines.next(),
+            None,
+            "{}: another line in\n{again}\nnot\n{}",
+            self.name,
+            self.first
+        );
         let kept: Vec<_> = std::fs::read_dir(self.folder.path()).unwrap().collect();
         assert_eq!(kept.len(), 2, "beside its folder and the state: {kept:?}");
         only
@@ -73,7 +79,7 @@ impl Example {
         format!("'{}/{}-data/{path}'", self.folder.path().display(), self.name)
     }
 
-    /// The rows of a result are those of plain SQL; `{path}` in either is what the example has made.
+    /// The rows of a result are those of plain SQL; `{path}` in either is what it has made.
     async fn same(&self, result: &str, plain: &str) {
         let engine = engine();
         let (got, want) = (self.rows(&engine, result).await, self.rows(&engine, plain).await);
@@ -110,8 +116,7 @@ fn engine() -> Engine {
     support::engine_on(DeviceChoice::Cpu).unwrap()
 }
 
-/// The stored rows with the watermark before each, and those that are in time for what ends with
-/// `ends`: the late rule in plain SQL.
+/// The stored rows with the watermark before each: what the late rule needs, in plain SQL.
 fn seen(time: &str, delay: &str) -> String {
     format!(
         "WITH seen AS (SELECT *, max({time}) OVER (ORDER BY __offset ROWS BETWEEN UNBOUNDED
@@ -157,13 +162,9 @@ async fn fraud_is_found() {
 
 /// What is to be found in the retail example, with the orders in `files`.
 async fn shop(example: &Example, files: &str) {
-    let columns = |names: &str| format!("SELECT {names} FROM");
-    let stored = columns("\"InvoiceNo\", \"StockCode\", \"Quantity\", \"UnitPrice\", \"CustomerID\"");
-    let history = stored.replace('"', "").to_string() + " {history}";
-    let history = history.replace("InvoiceNo", "invoiceno").replace("StockCode", "stockcode");
-    let history = history.replace("Quantity", "quantity").replace("UnitPrice", "unitprice");
-    let history = history.replace("CustomerID", "customerid");
-    example.same(&history, &format!("{stored} {files}")).await;
+    let history = "SELECT invoiceno, stockcode, quantity, unitprice, customerid FROM {history}";
+    let columns = r#""InvoiceNo", "StockCode", "Quantity", "UnitPrice", "CustomerID""#;
+    example.same(history, &format!("SELECT {columns} FROM {files}")).await;
     let seen = seen("invoicedate", "4 minutes");
     let days = format!(
         "{seen} SELECT date_trunc('day', invoicedate) AS d, country, count(*),
@@ -175,9 +176,8 @@ async fn shop(example: &Example, files: &str) {
     let pairs = "FROM {clicks/clicks.csv} AS c JOIN timely AS o ON c.customer = o.customerid
            AND c.product = o.stockcode AND CAST(c.ts AS TIMESTAMP) <= o.invoicedate
            AND o.invoicedate <= CAST(c.ts AS TIMESTAMP) + INTERVAL '30 minutes'";
-    let timely = format!(
-        "{seen}, timely AS (SELECT * FROM seen WHERE mark IS NULL OR invoicedate > mark)"
-    );
+    let timely =
+        format!("{seen}, timely AS (SELECT * FROM seen WHERE mark IS NULL OR invoicedate > mark)");
     let bought = format!(
         "{timely} SELECT date_trunc('hour', o.invoicedate), o.country, count(*),
            round(sum(o.quantity * o.unitprice), 4) {pairs} WHERE o.quantity > 0 GROUP BY 1, 2"
@@ -307,10 +307,10 @@ async fn network(example: &Example) {
              timely AS (SELECT * FROM bins WHERE mark IS NULL OR b + INTERVAL '{size}' > mark)"
         )
     };
-    let carried = "SELECT b, cell, count(*) AS n, sum(rate) AS total, max(rate) AS top FROM timely
+    let carried = "SELECT b, cell, count(*) AS n, sum(rate) AS total, max(rate) AS peak FROM timely
         GROUP BY b, cell";
     let hours = bins("1 hour");
-    let got = "SELECT window_start, cell, n, total, top FROM {carried}";
+    let got = "SELECT window_start, cell, n, total, peak FROM {carried}";
     example.same(got, &format!("{hours} {carried}")).await;
     let busiest = format!(
         "{hours}, sums AS ({carried}) SELECT a.b, a.cell, a.total, count(o.cell) + 1 FROM sums AS a
