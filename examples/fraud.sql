@@ -2,9 +2,9 @@
 --
 --   thalweg run examples/fraud.sql --until-end
 --
--- All it writes is in fraud-data/; a second run finds it there and writes nothing twice. Put another
--- file into fraud-data/payments/, and the next run goes on with it. Without what follows the INSERTs
--- and without --until-end it runs on, and reads files as they arrive.
+-- All it writes is in fraud-data/; a second run finds it there and writes nothing twice. Put
+-- another file into fraud-data/payments/, and the next run goes on with it. Without --until-end and
+-- without the statements behind the INSERTs it runs on, and reads files as they arrive.
 
 -- The months before: 60 cards, each with its own habit, by a fixed arithmetic. Amounts are cents.
 COPY (

@@ -51,7 +51,7 @@ pub struct Files {
     pub store: Arc<dyn ObjectStore>,
     /// The store's URL with the directory that all files are in.
     base: Url,
-    /// Whether that directory was named, not files in it.
+    /// Whether all that is in that directory was asked for, not some files.
     whole: bool,
     pub form: Form,
     pub compression: FileCompressionType,
@@ -123,7 +123,7 @@ pub async fn find(state: &SessionState, name: &str, form: Option<Form>) -> Resul
 enum Local {
     Nothing,
     Delta(Url),
-    /// A directory, whether it was named, and files in it.
+    /// A directory, whether all in it is asked for, and files in it.
     Files(Url, bool, Vec<Path>),
 }
 
@@ -182,7 +182,16 @@ fn local_pattern(name: &str) -> Result<Local> {
     let fixed = fixed.rsplit_once('/').map_or(".", |(directory, _)| directory);
     let base = absolute(LocalPath::new(if fixed.is_empty() { "/" } else { fixed }))?;
     let files: Result<Vec<Path>> = files.iter().map(|file| object_path(file)).collect();
-    Ok(Local::Files(directory_url(&base)?, false, files?))
+    Ok(Local::Files(directory_url(&base)?, is_every(name), files?))
+}
+
+/// Whether a pattern takes every file of a directory, or every one of an ending.
+fn is_every(pattern: &str) -> bool {
+    let (directory, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+    let some = |part: &str| part.contains(['*', '?', '[']);
+    let rest = last.strip_prefix('*');
+    !some(directory)
+        && rest.is_some_and(|rest| !some(rest) && (rest.is_empty() || rest.starts_with('.')))
 }
 
 /// All data files below a directory, by name; what starts with `_` or `.` is another program's.
@@ -259,7 +268,7 @@ async fn remote(state: &SessionState, url: &Url) -> Result<Option<(Url, bool, Ve
         return Err(user(format!("there are no files at '{url}'")));
     }
     let base = if single { url.join(&format!("{full}/")).unwrap_or(base) } else { base };
-    Ok(Some((base, !picked, paths)))
+    Ok(Some((base, !picked || is_every(&full), paths)))
 }
 
 /// An error of asking a store, with the name it was asked for.
@@ -424,8 +433,8 @@ impl Files {
     }
 
     /// What the table reads, and the ending that a listing of it keeps: the directory where it was
-    /// named (it takes INSERTs) or its names hold columns, else each file by name. A file may get
-    /// others beside it while the table is in use.
+    /// asked for (it takes INSERTs) or its names hold columns, else each file by name. A file may
+    /// get others beside it while the table is in use.
     pub async fn table_paths(
         &self,
         state: &SessionState,
@@ -497,6 +506,14 @@ mod tests {
         assert_eq!(form_of("csv"), None);
         assert_eq!(form_of("a.gz"), None);
         assert_eq!(form_of("public.orders"), None);
+    }
+
+    #[test]
+    fn patterns_of_every_file() {
+        let every = ["*", "d/*.csv", "/a/b/*.csv.gz", "d/*"];
+        assert_eq!(every.map(is_every), [true; 4]);
+        let some = ["d/2026*.csv", "d/*/*.csv", "d/?.csv", "d/*x", "d/a.csv"];
+        assert_eq!(some.map(is_every), [false; 5]);
     }
 
     #[test]
