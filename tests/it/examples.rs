@@ -2,7 +2,7 @@
 //! they have read, and a second run goes on where the first was.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -399,22 +399,26 @@ fn values_are_set_and_what_is_wrong_with_them_is_told() {
     }
 }
 
-/// A file that is alone in its folder is a table of its own still when others come beside it.
+/// A file that is alone in its folder is a table of its own still when others come beside it; a
+/// pattern over all files of the folder takes them in.
 #[tokio::test]
 async fn a_file_does_not_take_in_those_beside_it() {
     let folder = TempDir::new().unwrap();
-    let path = |name: &str| -> PathBuf { folder.path().join(name) };
-    let engine = engine();
-    let make = |name: &str| {
-        format!("COPY (SELECT 1 AS a) TO '{}' STORED AS PARQUET;", path(name).display())
-    };
-    let sql = format!(
-        "{} CREATE VIEW v AS SELECT a FROM '{one}';
-         CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '{one}'; {}
-         SELECT (SELECT count(*) FROM v), (SELECT count(*) FROM t)",
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let make = |name: &str| format!("COPY (SELECT 1 AS a) TO '{}' STORED AS PARQUET;", path(name));
+    let view =
+        |name: &str, of: &str| format!("CREATE VIEW {name} AS SELECT a FROM '{}';", path(of));
+    let sql = [
         make("one.parquet"),
-        make("two.parquet"),
-        one = path("one.parquet").display()
-    );
-    assert_eq!(support::rows(&engine, &sql).await.rows, [["1", "1"]]);
+        view("one", "one.parquet"),
+        view("picked", "o*.parquet"),
+        view("folder", "*.parquet"),
+        format!("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '{}';", path("one.parquet")),
+        make("other.parquet"),
+        "SELECT (SELECT count(*) FROM one) AS f, (SELECT count(*) FROM picked) AS s,
+           (SELECT count(*) FROM folder) AS e, (SELECT count(*) FROM t) AS t"
+            .to_string(),
+    ];
+    let answer = support::rows(&engine(), &sql.concat()).await;
+    assert_eq!(answer.rows, [["1", "1", "2", "1"]]);
 }
