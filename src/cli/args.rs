@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{DeviceChoice, Options};
 use crate::generate::tpch;
+use crate::sql::variables::in_name;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -30,6 +31,8 @@ https:// reads single files, from servers that answer range requests.
 
 Several statements, results as CSV, in a file:
   thalweg sql -f report.sql --format csv -o report.csv
+A file that says '${data:-days}' reads days, or what --set names:
+  thalweg sql -f report.sql --set data=2026/01
 From another program:
   echo 'SELECT 1 AS one' | thalweg sql --format json
 Where does it run, and why there?
@@ -47,7 +50,9 @@ A pipeline is a file of statements:
     GROUP BY window_start, window_end, auction;
 
   thalweg run pipeline.sql                 until interrupted; then drains, commits, exits 0
-  thalweg run pipeline.sql --until-end     to the end of the files, all windows closed";
+  thalweg run pipeline.sql --until-end     to the end of the files, all windows closed
+  thalweg run pipeline.sql --set data=2026/01
+                                           ${data} in the file is 2026/01";
 
 const GEN_EXAMPLES: &str = "\
 Examples:
@@ -126,6 +131,16 @@ impl Device {
     }
 }
 
+/// `NAME=VALUE`.
+fn named_value(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() && name.chars().all(in_name) => {
+            Ok((name.to_string(), value.to_string()))
+        }
+        _ => Err("NAME=VALUE is needed, such as data=2026/01".to_string()),
+    }
+}
+
 fn device_parser() -> impl TypedValueParser<Value = DeviceChoice> {
     PossibleValuesParser::new(["auto", "gpu", "cpu"]).try_map(|text| text.parse::<DeviceChoice>())
 }
@@ -138,6 +153,9 @@ pub struct Sql {
     /// A file of statements, separated by ';'
     #[arg(short, long, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    /// What ${NAME} stands for in the file; ${NAME:-x} is x without it
+    #[arg(long, value_name = "NAME=VALUE", value_parser = named_value, requires = "file")]
+    pub set: Vec<(String, String)>,
     #[command(flatten)]
     pub device: Device,
     /// How results are written
@@ -168,6 +186,9 @@ pub enum Format {
 pub struct Run {
     /// The file of statements
     pub pipeline: PathBuf,
+    /// What ${NAME} stands for in the file; ${NAME:-x} is x without it
+    #[arg(long, value_name = "NAME=VALUE", value_parser = named_value)]
+    pub set: Vec<(String, String)>,
     /// Where offsets and open windows are kept between runs
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,

@@ -27,6 +27,7 @@ pub async fn run(arguments: Run) -> Outcome {
     let options = RunOptions {
         options: arguments.device.options(),
         pipeline: arguments.pipeline,
+        values: arguments.set.into_iter().collect(),
         state: arguments.state,
         start_fresh: arguments.start_fresh,
         until_end: arguments.until_end,

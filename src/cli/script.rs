@@ -9,6 +9,7 @@ use super::failure::{Failure, Outcome, describe};
 use super::output::Output;
 use super::waiting::Waiting;
 use crate::error::Error;
+use crate::sql::variables::substitute;
 use crate::sql::{self, Engine, Statement};
 
 /// True where `sql` is going to read statements from a person.
@@ -21,7 +22,12 @@ pub async fn run(arguments: Sql) -> Outcome {
     let options = arguments.device.options();
     let script = Script::read(&arguments)?;
     let engine = Engine::new(options)?;
-    let statements = engine.parse(&script.text).map_err(|error| script.blame(error, None))?;
+    let text = match arguments.file {
+        Some(_) => substitute(&script.text, &arguments.set.into_iter().collect()),
+        None => Ok(script.text.clone()),
+    };
+    let statements = text.and_then(|text| engine.parse(&text));
+    let statements = statements.map_err(|error| script.blame(error, None))?;
     let mut output = Output::open(arguments.format, arguments.output.as_deref())?;
     for (index, statement) in statements.into_iter().enumerate() {
         let line = statement.line;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::Options;
 use crate::error::{Error, Result};
+use crate::sql::variables::{Values, substitute};
 use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
@@ -29,6 +30,8 @@ use crate::stream::sink::Writer;
 pub struct RunOptions {
     /// The file of statements.
     pub pipeline: PathBuf,
+    /// What its `${name}` stand for.
+    pub values: Values,
     /// The state folder: what the pipeline has done, and what its queries keep.
     pub state: Option<PathBuf>,
     /// Forget the state of earlier runs.
@@ -63,6 +66,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
     }
     let text = std::fs::read_to_string(&options.pipeline);
     let text = text.map_err(|error| told(Error::User(error.to_string())))?;
+    let text = substitute(&text, &options.values).map_err(told)?;
     let stem = options.pipeline.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let engine = Engine::new(options.options)?.with_state(options.state.clone());
     let statements = engine.parse(&text).map_err(told)?;

@@ -6,6 +6,7 @@ mod group_window;
 mod parse;
 mod token;
 mod travel;
+pub mod variables;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -11,8 +11,11 @@ mod abi;
 mod aggregates;
 /// The command line by its real binary.
 mod cli;
-/// The laws of the repository.
+/// Streams against their batch, at any epoch, killed, resumed.
 mod exact;
+/// The files of `examples/`.
+mod examples;
+/// The laws of the repository.
 mod laws;
 /// Every kernel against its twin, and its planted faults.
 mod parity;

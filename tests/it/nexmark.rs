@@ -1,5 +1,9 @@
-//! The NEXMark queries of `examples/nexmark`, as batches against plain SQL that says the same.
+//! The NEXMark queries of `examples/nexmark`: as batches against plain SQL that says the same, and
+//! as pipelines against the batch.
 
+use std::process::Command;
+
+use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 use thalweg::sql::Engine;
 
@@ -290,4 +294,52 @@ fn a_prefix_is_as_the_nexmark_crate_has_it() {
     near("prices below 1,000", ours.cheap[0], theirs.cheap[0], bids);
     near("prices below 100,000", ours.cheap[1], theirs.cheap[1], bids);
     near("bytes", ours.extra, theirs.extra, theirs.extra);
+
+/// Runs a file as README says; answers the rows of its sink and those of the batch.
+fn piped(number: u32) -> (Vec<String>, Vec<String>) {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (before, query) = script(number);
+    let sink = format!("'nexmark/q{number}'");
+    assert!(before.contains(&sink), "q{number}: another sink");
+    let mut before = before.replace(&sink, &format!("'{}'", path("sink")));
+    if NOT_COMPARED.contains(&number) {
+        // The batch goes by the times that the store holds.
+        before = before.replace(EVENTS, &format!("{EVENTS}, store = '{}'", path("store")));
+    }
+    let text = format!(
+        "{before} INSERT INTO nexmark_q{number} {query};
+         CREATE EXTERNAL TABLE sunk STORED AS DELTA LOCATION '{}';
+         SELECT * FROM sunk; SELECT 'of the batch' AS mark; {query};",
+        path("sink")
+    );
+    std::fs::write(path("q.sql"), text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.args(["run", "--until-end", "--device", "cpu", "--format", "csv", "--state"]);
+    let output = command.arg(path("state")).arg(path("q.sql")).output().unwrap();
+    let (out, told) = (String::from_utf8(output.stdout).unwrap(), output.stderr);
+    let told = String::from_utf8_lossy(&told);
+    assert!(output.status.success(), "q{number}: {told}");
+    assert!(!told.contains("WARN"), "q{number}: {told}");
+    let (sunk, batch) = out.split_once("\nmark\nof the batch\n\n").unwrap();
+    let sorted = |rows: &str| {
+        let mut lines: Vec<_> = rows.lines().skip(1).map(str::to_string).collect();
+        lines.sort();
+        lines
+    };
+    (sorted(sunk), sorted(batch))
+}
+
+#[test]
+fn pipelines_give_what_the_batch_gives() {
+    let numbers = QUERIES.iter().map(|(number, _)| *number).chain(NOT_COMPARED);
+    for number in numbers {
+        let (sunk, batch) = piped(number);
+        assert!(
+            !batch.is_empty() && sunk == batch,
+            "q{number}: {} rows, not {}",
+            sunk.len(),
+            batch.len()
+        );
+    }
 }

@@ -436,6 +436,10 @@ async fn continuous_queries_equal_their_batch() {
         format!("SELECT window_start, window_end, sum(price) FROM {cumulate} {group}"),
         format!("SELECT window_start, price * 2 AS p, ts FROM {tumble} WHERE auction = 3"),
         "SELECT price, ts FROM bids WHERE auction = 3".to_string(),
+        // The type of the branches together, not that of the first.
+        "SELECT CASE WHEN price < 500 THEN price ELSE 0.5 END AS p, ts FROM bids".to_string(),
+        "SELECT CASE WHEN price < 500 THEN 'low' ELSE CAST(ts AS VARCHAR) END AS p FROM bids"
+            .to_string(),
     ] {
         let batch = format!("{} {query}", stream(source.path(), ""));
         let mut want: Vec<_> = run(&engine(), &batch).await.lines().map(str::to_string).collect();

@@ -51,6 +51,8 @@ pub struct Files {
     pub store: Arc<dyn ObjectStore>,
     /// The store's URL with the directory that all files are in.
     base: Url,
+    /// Whether all that is in that directory was asked for, not some files.
+    whole: bool,
     pub form: Form,
     pub compression: FileCompressionType,
     /// In the order of their paths.
@@ -87,7 +89,7 @@ fn form_of(name: &str) -> Option<(Form, FileCompressionType)> {
 ///
 /// `form` is that of the files wanted, where the request tells it and not their names.
 pub async fn find(state: &SessionState, name: &str, form: Option<Form>) -> Result<Found> {
-    let (base, paths) = match Url::parse(name) {
+    let (base, whole, paths) = match Url::parse(name) {
         // A single letter is a drive of Windows.
         Ok(url) if url.scheme().len() > 1 => match remote(state, &url).await {
             Ok(Some(found)) => found,
@@ -97,7 +99,7 @@ pub async fn find(state: &SessionState, name: &str, form: Option<Form>) -> Resul
         _ => match local(name)? {
             Local::Nothing => return Ok(Found::Nothing),
             Local::Delta(url) => return Ok(Found::Delta(url)),
-            Local::Files(base, paths) => (base, paths),
+            Local::Files(base, whole, paths) => (base, whole, paths),
         },
     };
     let store = state.runtime_env().object_store(ListingTableUrl::try_new(base.clone(), None)?)?;
@@ -115,13 +117,14 @@ pub async fn find(state: &SessionState, name: &str, form: Option<Form>) -> Resul
     let (form, compression, objects) = one_form(name, objects, form)?;
     let partitions = partitions(&base, &objects)?;
     let options = HashMap::new();
-    Ok(Found::Files(Files { store, base, form, compression, objects, partitions, options }))
+    Ok(Found::Files(Files { store, base, whole, form, compression, objects, partitions, options }))
 }
 
 enum Local {
     Nothing,
     Delta(Url),
-    Files(Url, Vec<Path>),
+    /// A directory, whether all in it is asked for, and files in it.
+    Files(Url, bool, Vec<Path>),
 }
 
 fn local(name: &str) -> Result<Local> {
@@ -141,7 +144,7 @@ fn local(name: &str) -> Result<Local> {
     let absolute = absolute(path)?;
     if path.is_file() {
         let parent = absolute.parent().unwrap_or(&absolute);
-        return Ok(Local::Files(directory_url(parent)?, vec![object_path(&absolute)?]));
+        return Ok(Local::Files(directory_url(parent)?, false, vec![object_path(&absolute)?]));
     }
     if path.join("_delta_log").is_dir() {
         return Ok(Local::Delta(directory_url(&absolute)?));
@@ -155,7 +158,7 @@ fn local(name: &str) -> Result<Local> {
         return Ok(Local::Nothing);
     }
     let files: Result<Vec<Path>> = files.iter().map(|file| object_path(file)).collect();
-    Ok(Local::Files(directory_url(&absolute)?, files?))
+    Ok(Local::Files(directory_url(&absolute)?, true, files?))
 }
 
 fn local_pattern(name: &str) -> Result<Local> {
@@ -179,7 +182,16 @@ fn local_pattern(name: &str) -> Result<Local> {
     let fixed = fixed.rsplit_once('/').map_or(".", |(directory, _)| directory);
     let base = absolute(LocalPath::new(if fixed.is_empty() { "/" } else { fixed }))?;
     let files: Result<Vec<Path>> = files.iter().map(|file| object_path(file)).collect();
-    Ok(Local::Files(directory_url(&base)?, files?))
+    Ok(Local::Files(directory_url(&base)?, is_every(name), files?))
+}
+
+/// Whether a pattern takes every file of a directory, or every one of an ending.
+fn is_every(pattern: &str) -> bool {
+    let (directory, last) = pattern.rsplit_once('/').unwrap_or(("", pattern));
+    let some = |part: &str| part.contains(['*', '?', '[']);
+    let rest = last.strip_prefix('*');
+    !some(directory)
+        && rest.is_some_and(|rest| !some(rest) && (rest.is_empty() || rest.starts_with('.')))
 }
 
 /// All data files below a directory, by name; what starts with `_` or `.` is another program's.
@@ -222,8 +234,9 @@ fn object_path(path: &LocalPath) -> Result<Path> {
     Path::from_absolute_path(path).map_err(|error| user(error.to_string()))
 }
 
-/// What a URL names: its base and paths, or none for the root of a Delta table.
-async fn remote(state: &SessionState, url: &Url) -> Result<Option<(Url, Vec<Path>)>> {
+/// What a URL names: its base, whether that is all it names, and paths; or none for the root of a
+/// Delta table.
+async fn remote(state: &SessionState, url: &Url) -> Result<Option<(Url, bool, Vec<Path>)>> {
     let store = state.runtime_env().object_store(ListingTableUrl::try_new(url.clone(), None)?)?;
     let full = percent_free(url.path());
     let fixed = full.find(['*', '?', '[']).unwrap_or(full.len());
@@ -231,7 +244,7 @@ async fn remote(state: &SessionState, url: &Url) -> Result<Option<(Url, Vec<Path
     let base = url.join(&full[..fixed]).map_err(|error| user(format!("'{url}': {error}")))?;
     let single = fixed < full.len() && !full.contains(['*', '?', '[']);
     if single && (form_of(&full).is_some() || url.scheme().starts_with("http")) {
-        return Ok(Some((base, vec![Path::from_url_path(url.path())?])));
+        return Ok(Some((base, false, vec![Path::from_url_path(url.path())?])));
     }
     // A directory, with or without its slash; or a pattern over what lies below the base.
     let below = if single { full.as_str() } else { &full[..fixed] };
@@ -243,7 +256,8 @@ async fn remote(state: &SessionState, url: &Url) -> Result<Option<(Url, Vec<Path
     {
         return Ok(None);
     }
-    if full.contains(['*', '?', '[']) {
+    let picked = full.contains(['*', '?', '[']);
+    if picked {
         let pattern = glob::Pattern::new(full.trim_start_matches('/'))
             .map_err(|error| user(format!("'{url}' is no file pattern: {error}")))?;
         let options = glob::MatchOptions { require_literal_separator: true, ..Default::default() };
@@ -254,7 +268,7 @@ async fn remote(state: &SessionState, url: &Url) -> Result<Option<(Url, Vec<Path
         return Err(user(format!("there are no files at '{url}'")));
     }
     let base = if single { url.join(&format!("{full}/")).unwrap_or(base) } else { base };
-    Ok(Some((base, paths)))
+    Ok(Some((base, !picked || is_every(&full), paths)))
 }
 
 /// An error of asking a store, with the name it was asked for.
@@ -418,8 +432,9 @@ impl Files {
         (url.scheme() == "file").then(|| url.to_file_path().ok()).flatten()
     }
 
-    /// What the table reads, and the ending that a listing of it keeps: the directory where that
-    /// is the same (it takes INSERTs, and its names may hold columns), else each file by name.
+    /// What the table reads, and the ending that a listing of it keeps: the directory where it was
+    /// asked for (it takes INSERTs) or its names hold columns, else each file by name. A file may
+    /// get others beside it while the table is in use.
     pub async fn table_paths(
         &self,
         state: &SessionState,
@@ -429,7 +444,8 @@ impl Files {
         let start = name.rmatch_indices('.').nth(endings - 1).map_or(0, |(at, _)| at);
         let ending = name[start..].to_string();
         let directory = ListingTableUrl::try_new(self.base.clone(), None)?;
-        if !self.base.scheme().starts_with("http")
+        if (self.whole || !self.partitions.is_empty())
+            && !self.base.scheme().starts_with("http")
             && self.is_all_of(state, &directory, &ending).await?
         {
             return Ok((vec![directory], ending));
@@ -490,6 +506,14 @@ mod tests {
         assert_eq!(form_of("csv"), None);
         assert_eq!(form_of("a.gz"), None);
         assert_eq!(form_of("public.orders"), None);
+    }
+
+    #[test]
+    fn patterns_of_every_file() {
+        let every = ["*", "d/*.csv", "/a/b/*.csv.gz", "d/*"];
+        assert_eq!(every.map(is_every), [true; 4]);
+        let some = ["d/2026*.csv", "d/*/*.csv", "d/?.csv", "d/*x", "d/a.csv"];
+        assert_eq!(some.map(is_every), [false; 5]);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, LogicalPlanBuilder, Window};
+use datafusion::optimizer::analyzer::AnalyzerRule;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 
@@ -49,9 +51,12 @@ impl Graph {
             Emit::Close { .. } => None,
             Emit::Update | Emit::Periodic { .. } => Some(upsert_keys(plan)?),
         };
+        // The types of the rows are known only then: those of CASE are not of its first branch.
+        let state = context.state();
+        let plan = TypeCoercion::new().analyze(plan.clone(), state.config_options())?;
         let mut tables = Tables::new();
-        let plan = pin(plan.clone(), &mut tables)?;
-        let planner = Planner::new(context.state());
+        let plan = pin(plan, &mut tables)?;
+        let planner = Planner::new(state);
         let builder = Builder { planner };
         let piece = builder.piece(&plan, Some(emit)).await?;
         let region = builder.region(piece).await?;
