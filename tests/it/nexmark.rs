@@ -294,6 +294,7 @@ fn a_prefix_is_as_the_nexmark_crate_has_it() {
     near("prices below 1,000", ours.cheap[0], theirs.cheap[0], bids);
     near("prices below 100,000", ours.cheap[1], theirs.cheap[1], bids);
     near("bytes", ours.extra, theirs.extra, theirs.extra);
+}
 
 /// Runs a file as README says; answers the rows of its sink and those of the batch.
 fn piped(number: u32) -> (Vec<String>, Vec<String>) {
