@@ -23,6 +23,13 @@ fn of(side: &str, name: &str) -> Expr {
     Expr::Column(Column::new(Some(TableReference::bare(side)), name))
 }
 
+/// Whether an old and a new row have the same keys.
+fn same(keys: &[String]) -> Result<Expr> {
+    let same =
+        keys.iter().map(|key| binary_expr(of(OLD, key), Operator::IsNotDistinctFrom, of(NEW, key)));
+    same.reduce(Expr::and).ok_or_else(|| Error::Bug("a MERGE without keys".to_string()))
+}
+
 impl Table {
     /// Puts rows in the place of those with the same `keys`, in one commit that reaches this far
     /// for each application; of several new rows with the same keys the last counts.
@@ -37,12 +44,7 @@ impl Table {
         let rows: Vec<RecordBatch> = rows.iter().map(|b| self.cast(b)).collect::<Result<_>>()?;
         let rows = last_of_each(&concat_batches(&self.schema, &rows)?, keys)?;
         let source = SessionContext::new().read_batch(rows)?;
-        let same = keys
-            .iter()
-            .map(|key| binary_expr(of(OLD, key), Operator::IsNotDistinctFrom, of(NEW, key)));
-        let Some(same) = same.reduce(Expr::and) else {
-            return Err(Error::Bug("an upsert without keys".to_string()));
-        };
+        let same = same(keys)?;
         let names: Vec<String> = self.schema.fields().iter().map(|f| f.name().clone()).collect();
         let properties = self.properties(reached);
         let merged = merge(self, source, same, &names, properties).await;
@@ -59,12 +61,7 @@ impl Table {
     ) -> Result<()> {
         let rows: Vec<RecordBatch> = rows.iter().map(|b| self.cast(b)).collect::<Result<_>>()?;
         let source = SessionContext::new().read_batch(concat_batches(&self.schema, &rows)?)?;
-        let same = keys
-            .iter()
-            .map(|key| binary_expr(of(OLD, key), Operator::IsNotDistinctFrom, of(NEW, key)));
-        let Some(same) = same.reduce(Expr::and) else {
-            return Err(Error::Bug("a delete without keys".to_string()));
-        };
+        let same = same(keys)?;
         let properties = self.properties(reached);
         let deleted = async {
             let builder = self.table.clone().merge(source, same);

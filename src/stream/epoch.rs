@@ -132,11 +132,6 @@ impl Runner {
         Ok(())
     }
 
-    /// Whether anything would be forgotten by `start_fresh`.
-    pub fn has_state(&self) -> bool {
-        !self.journal.records().is_empty()
-    }
-
     /// The least watermark over the partitions of streams, as it is recorded.
     pub fn watermark(&self, streams: &[Arc<Stream>]) -> i64 {
         super::replay::times(&self.journal, self.journal.last(), streams).event_us

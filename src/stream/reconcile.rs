@@ -15,13 +15,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
 use super::graph::bound::{self, Clock};
 use super::graph::group_keys;
 use super::graph::held::micros;
-use super::log::WATERMARK;
+use super::window::late_rule;
 use crate::error::{Error, Result};
 use crate::lake::Table;
 
@@ -215,18 +215,12 @@ impl Subject<'_> {
 /// The plan with its late rows.
 fn without_late_rule(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_up(|node| match &node {
-        LogicalPlan::Filter(filter) if is_late_rule(&filter.predicate) => {
+        LogicalPlan::Filter(filter) if late_rule(&filter.predicate).is_some() => {
             Ok(Transformed::yes(filter.input.as_ref().clone()))
         }
         _ => Ok(Transformed::no(node)),
     })?;
     Ok(plan.data)
-}
-
-/// `window_end > __watermark`, as windows over streams have it.
-fn is_late_rule(expr: &Expr) -> bool {
-    matches!(expr, Expr::BinaryExpr(rule)
-        if matches!(rule.right.as_ref(), Expr::Column(column) if column.name == WATERMARK))
 }
 
 /// Batches in the types of a table.

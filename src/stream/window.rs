@@ -520,6 +520,13 @@ pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
     }
 }
 
+/// The column that a late rule, `column > __watermark`, keeps after the watermark.
+pub fn late_rule(expr: &Expr) -> Option<&Expr> {
+    let Expr::BinaryExpr(rule) = expr else { return None };
+    let watermark = matches!(rule.right.as_ref(), Expr::Column(c) if c.name == WATERMARK);
+    (rule.op == Operator::Gt && watermark).then_some(rule.left.as_ref())
+}
+
 /// A plan over a stream without the rows that came when the watermark had passed their `time`,
 /// the stream's event time.
 pub fn with_late_rule(plan: &LogicalPlan, time: &Column) -> Result<LogicalPlan> {

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{
 };
 
 use super::interval;
-use crate::stream::log::{PROCESSED, WATERMARK};
+use crate::stream::log::PROCESSED;
 use crate::stream::session::{self, SessionNode};
 use crate::stream::table::{StreamTable, View};
 use crate::stream::window::{self, Bound as Edge, bound as edge};
@@ -232,10 +232,7 @@ pub fn conjuncts(expr: &Expr) -> impl Iterator<Item = &Expr> {
 
 /// True for `column > __watermark`.
 fn keeps_after_watermark(expr: &Expr, wanted: &Column) -> bool {
-    let Expr::BinaryExpr(binary) = expr else { return false };
-    let watermark = matches!(binary.right.as_ref(), Expr::Column(c) if c.name == WATERMARK);
-    let column = matches!(binary.left.as_ref(), Expr::Column(c) if c == wanted);
-    binary.op == Operator::Gt && watermark && column
+    matches!(window::late_rule(expr), Some(Expr::Column(column)) if column == wanted)
 }
 
 fn joined(node: &Join, wanted: &Column) -> Option<Bound> {

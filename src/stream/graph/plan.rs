@@ -19,8 +19,8 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use crate::error::{Error, Result};
-use crate::stream::log::WATERMARK;
 use crate::stream::slot::{Slot, SlotExec, SlotPlan, SlotPlanner};
+use crate::stream::window::late_rule;
 
 /// Plans the parts of one query.
 pub struct Planner {
@@ -146,8 +146,7 @@ impl QueryPlanner for Slots {
 /// The rows that a window function's late rule leaves out, counted; the rule nearest to the top.
 pub fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     if let LogicalPlan::Filter(filter) = plan
-        && let Expr::BinaryExpr(rule) = &filter.predicate
-        && matches!(rule.right.as_ref(), Expr::Column(column) if column.name == WATERMARK)
+        && late_rule(&filter.predicate).is_some()
     {
         let input = LogicalPlanBuilder::from(filter.input.as_ref().clone());
         let late = input.filter(Expr::Not(Box::new(filter.predicate.clone())))?;
