@@ -39,7 +39,7 @@ FILES = 8
 RATE = 10_000
 
 STREAM = """CREATE STREAM events (
-  ts TIMESTAMP, key BIGINT, value BIGINT, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND
+  {}ts TIMESTAMP, "key" BIGINT, value BIGINT, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND
 ) WITH ({});
 """
 
@@ -72,12 +72,13 @@ def make(thalweg, folder, rows, keys):
         "'fields.ts.jitter' = '4 seconds'", "'fields.key.min' = '1'",
         f"'fields.key.max' = '{keys}'", "'fields.value.min' = '0'", "'fields.value.max' = '999999'",
     ]
-    text = STREAM.format(", ".join(options))
+    options.append("'fields.nth.kind' = 'sequence'")
+    text = STREAM.format("nth BIGINT, ", ", ".join(options))
     for part in range(FILES):
         low, high = rows * part // FILES, rows * (part + 1) // FILES
         text += (
-            f"COPY (SELECT ts, key, value FROM events WHERE __offset >= {low} AND __offset < {high}"
-            f" ORDER BY __offset) TO '{folder}/part{part}.parquet' STORED AS PARQUET;\n"
+            f"COPY (SELECT ts, key, value FROM events WHERE nth >= {low} AND nth < {high}"
+            f" ORDER BY nth) TO '{folder}/part{part}.parquet' STORED AS PARQUET;\n"
         )
     with open(f"{folder}.sql", "w") as file:
         file.write(text)
@@ -90,7 +91,7 @@ def thalweg_run(args, data, folder, store):
     if store:
         options += f", store = '{folder}/store'"
     with open(f"{folder}/pipeline.sql", "w") as file:
-        file.write(STREAM.format(options) + QUERY.format(folder=folder))
+        file.write(STREAM.format("", options) + QUERY.format(folder=folder))
     command = [args.thalweg, "run", f"{folder}/pipeline.sql", "--until-end"]
     command += ["--state", f"{folder}/state", "--device", args.device]
     wall, cpu, _ = run(command)
@@ -139,7 +140,7 @@ def answer(args, engine, folder, before):
         f"SELECT count(*) AS rows, sum(n) AS n, sum(total) AS total, sum(top) AS top, "
         f"sum(key * n) AS mixed FROM {source} WHERE window_start < TIMESTAMP '{before}'"
     )
-    return run([args.thalweg, "sql", "--format", "json", query])[2].strip()
+    return run([args.thalweg, "sql", "--format", "json", "-c", query])[2].strip()
 
 
 def measure(args, keys, scratch):

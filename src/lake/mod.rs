@@ -19,6 +19,8 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::execution::context::SessionState;
+use datafusion::parquet::basic::Compression;
+use datafusion::parquet::file::properties::WriterProperties;
 use deltalake::checkpoints::{cleanup_metadata, create_checkpoint};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{
@@ -230,7 +232,8 @@ impl Table {
     ) -> Result<(), DeltaTableError> {
         let mut adds = Vec::new();
         if !rows.is_empty() {
-            let mut writer = RecordBatchWriter::for_table(&self.table)?;
+            let mut writer =
+                RecordBatchWriter::for_table(&self.table)?.with_writer_properties(properties());
             for batch in rows {
                 writer.write(batch).await?;
             }
@@ -269,6 +272,18 @@ const FRESH_COMMITS: u64 = 64;
 
 /// Folder beside the data for what is ours.
 const ASIDE: &str = "_thalweg";
+
+/// Bytes of distinct values from which a column is written without a dictionary.
+const DICTIONARY_BYTES: usize = 1 << 16;
+
+/// Dictionaries stay small: a column of many values, such as a key or a sum, is soon written
+/// plainly, which takes a fraction of the time.
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::SNAPPY)
+        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+        .build()
+}
 
 fn aside(name: Option<&str>) -> object_store::path::Path {
     object_store::path::Path::from_iter([ASIDE].into_iter().chain(name))

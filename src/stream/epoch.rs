@@ -378,7 +378,7 @@ impl Runner {
     fn save(&mut self) -> Result<()> {
         let last = self.journal.last();
         if last != self.saved_epoch || self.queries.iter().any(|query| query.done != last) {
-            snapshot::write(self.journal.folder(), last, &self.queries)?;
+            snapshot::write(self.journal.folder(), last, &mut self.queries)?;
             crate::fault::point("saved");
         }
         (self.saved, self.saved_epoch) = (Instant::now(), last);

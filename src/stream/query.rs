@@ -175,7 +175,7 @@ impl Query {
     }
 
     /// Its state.
-    pub fn save(&self) -> Result<Vec<Saved>> {
+    pub fn save(&mut self) -> Result<Vec<Saved>> {
         self.graph.save()
     }
 

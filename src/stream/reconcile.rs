@@ -184,7 +184,7 @@ impl Subject<'_> {
                 self.name
             )));
         };
-        let finals = micros(rows, at, bound.lag_us)?;
+        let finals = micros(rows.column(at), bound.lag_us)?;
         let since = self.since_us.unwrap_or(i64::MIN);
         let asked = |time: i64| time <= self.watermark_us && time > since;
         Ok(filter_record_batch(rows, &BooleanArray::from_unary(&finals, asked))?)

@@ -39,16 +39,16 @@ struct Entry {
 }
 
 /// Writes what the queries keep after an epoch. Blocks.
-pub fn write(folder: &Path, epoch: u64, queries: &[Query]) -> Result<()> {
+pub fn write(folder: &Path, epoch: u64, queries: &mut [Query]) -> Result<()> {
     let all = folder.join(FOLDER);
     let (target, unfinished) = (all.join(name(epoch)), all.join(format!(".{}.part", name(epoch))));
-    let written = || -> Result<()> {
+    let mut written = || -> Result<()> {
         if unfinished.exists() {
             std::fs::remove_dir_all(&unfinished)?;
         }
         std::fs::create_dir_all(&unfinished)?;
         let mut index = Index { epoch, ..Index::default() };
-        for (nth, query) in queries.iter().enumerate() {
+        for (nth, query) in queries.iter_mut().enumerate() {
             let mut parts = BTreeMap::new();
             for (part, batches) in query.save()? {
                 let file = format!("{nth}-{part}.arrow");

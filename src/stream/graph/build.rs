@@ -16,7 +16,7 @@ use super::bound::{self, Bound, Clock};
 use super::held::{Held, Key};
 use super::join::{IntervalJoin, ROWS, Side, numbered};
 use super::plan::{Planner, late_rows};
-use super::states::Aggregate;
+use super::states::{Aggregate, Tables as RowTables};
 use super::tables::{TableRows, Tables, pin};
 use super::{Graph, Hold, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
@@ -192,7 +192,7 @@ impl Builder {
         };
         let plan = self.planner.region(&piece.plan).await?;
         let schema = arrow(piece.plan.schema());
-        Ok(Region { inputs: piece.inputs, plan, schema, late })
+        Ok(Region { inputs: piece.inputs, shown: plan.clone(), plan, schema, late })
     }
 
     /// What a cut hands on, as a leaf of the region above.
@@ -240,21 +240,33 @@ impl Builder {
             }
             _ => None,
         };
-        let schema = arrow(plan.schema());
-        let region = Region {
-            inputs: below.inputs,
-            plan: steps.partial,
-            schema: steps.states.clone(),
-            late,
+        let times = groups
+            .iter()
+            .enumerate()
+            .filter(|(_, group)| bound::expression(input, group).is_some());
+        let times: Vec<&str> =
+            times.map(|(at, _)| plan.schema().field(at).name().as_str()).collect();
+        let (tables, rows) = match (steps.rows, &key, emit) {
+            (Some(rows), Some(key), Emit::Close { .. }) => {
+                RowTables::new(rows, &steps.states, &times, *key)?.unzip()
+            }
+            _ => (None, None),
         };
+        let (plan_, schema) = match rows {
+            Some(rows) => (rows.clone(), rows.plan.schema()),
+            None => (steps.partial.clone(), steps.states.clone()),
+        };
+        let region =
+            Region { inputs: below.inputs, plan: plan_, shown: steps.partial, schema, late };
         let work = Aggregate {
+            tables,
             key,
             emit,
             reduce: steps.reduce,
             finish: steps.finish,
             groups: steps.groups,
             states: steps.states,
-            schema,
+            schema: arrow(plan.schema()),
             held: Held::default(),
             merged_rows: 0,
             changed: Vec::new(),

@@ -1,6 +1,6 @@
 //! Rows that wait until their time is final: partial states of windows, or rows themselves.
 
-use arrow::array::{Array, AsArray, BooleanArray, Int64Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
 use arrow::compute::{cast, filter_record_batch, max, min, not};
 use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 use arrow::record_batch::RecordBatch;
@@ -28,13 +28,12 @@ impl Key {
     /// When each row of a batch is final, in microseconds; a row without a time is at once.
     pub fn finals(&self, batch: &RecordBatch) -> Result<Int64Array> {
         let after = self.bound.lag_us.saturating_add(self.delay_us);
-        micros(batch, self.column, after)
+        micros(batch.column(self.column), after)
     }
 }
 
-/// A column of times in microseconds, plus `after`; NULL is before all.
-pub fn micros(batch: &RecordBatch, column: usize, after: i64) -> Result<Int64Array> {
-    let column = batch.column(column);
+/// Times in microseconds, plus `after`; NULL is before all.
+pub fn micros(column: &ArrayRef, after: i64) -> Result<Int64Array> {
     // A time zone does not change the instant.
     let zone = match column.data_type() {
         DataType::Timestamp(_, zone) => zone.clone(),

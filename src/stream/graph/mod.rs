@@ -15,6 +15,7 @@
 
 pub mod bound;
 mod build;
+mod groups;
 pub mod held;
 pub mod interval;
 mod join;
@@ -108,6 +109,8 @@ struct Node {
 struct Region {
     inputs: Vec<(Slot, Source)>,
     plan: SlotPlan,
+    /// The plan with what the cut does of it, for reports.
+    shown: SlotPlan,
     schema: SchemaRef,
     /// Counts the rows that the late rule leaves out.
     late: Option<SlotPlan>,
@@ -217,21 +220,16 @@ impl Graph {
     }
 
     /// All state, in parts that `restore` takes again.
-    pub fn save(&self) -> Result<Vec<Saved>> {
+    pub fn save(&mut self) -> Result<Vec<Saved>> {
         let (mut parts, mut at) = (Vec::new(), 0);
-        let mut failed = None;
-        self.root.visit(&mut |work| {
-            match work.save() {
-                Ok(saved) => {
-                    parts.extend(saved.into_iter().enumerate().filter_map(|(side, rows)| {
-                        (!rows.is_empty()).then(|| (format!("{at}.{side}"), rows))
-                    }))
-                }
-                Err(error) => failed = Some(error),
-            }
+        self.root.visit_mut(&mut |work| {
+            let saved = work.save()?.into_iter().enumerate();
+            let saved = saved.filter(|(_, rows)| !rows.is_empty());
+            parts.extend(saved.map(|(side, rows)| (format!("{at}.{side}"), rows)));
             at += 1;
-        });
-        failed.map_or(Ok(parts), Err)
+            Ok(())
+        })?;
+        Ok(parts)
     }
 
     /// Puts back what `save` gave.
@@ -248,7 +246,7 @@ impl Graph {
     /// Each region's plan, for reports of where it runs.
     pub fn plans(&self) -> Vec<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
         let mut plans = Vec::new();
-        self.root.regions(&mut |region| plans.push(region.plan.plan.clone()));
+        self.root.regions(&mut |region| plans.push(region.shown.plan.clone()));
         plans
     }
 }
@@ -411,10 +409,10 @@ impl Work {
         }
     }
 
-    fn save(&self) -> Result<Vec<Vec<RecordBatch>>> {
+    fn save(&mut self) -> Result<Vec<Vec<RecordBatch>>> {
         match self {
             Self::Pass => Ok(Vec::new()),
-            Self::Aggregate(work) => Ok(vec![work.save()]),
+            Self::Aggregate(work) => Ok(vec![work.save()?]),
             Self::Hold(work) => {
                 Ok(work.sides.iter().map(|(.., held)| held.batches().to_vec()).collect())
             }

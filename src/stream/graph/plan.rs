@@ -19,6 +19,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use crate::error::{Error, Result};
+use crate::plan::CpuExec;
 use crate::stream::slot::{Slot, SlotExec, SlotPlan, SlotPlanner};
 use crate::stream::window::late_rule;
 
@@ -42,6 +43,20 @@ pub struct Steps {
     pub states: SchemaRef,
     /// How many columns of the states are groups.
     pub groups: usize,
+    /// Where rows become groups on the CPU.
+    pub rows: Option<Rows>,
+}
+
+/// The rows of an aggregate before they are groups.
+pub struct Rows {
+    /// What they come from.
+    pub plan: SlotPlan,
+    /// Rows to states.
+    pub partial: (Slot, SlotPlan),
+    /// The aggregate's rows to result rows.
+    pub above: (Slot, SlotPlan),
+    /// The aggregate.
+    pub aggregate: Arc<dyn ExecutionPlan>,
 }
 
 impl Planner {
@@ -82,18 +97,13 @@ impl Planner {
         }
         let partial = Arc::new(step(aggregate, AggregateMode::Partial, aggregate.input().clone())?);
         let states = partial.schema();
-        let over = |what: &str| -> Result<(Slot, Arc<dyn ExecutionPlan>)> {
-            let slot = Slot::default();
-            let exec = SlotExec::new(slot.clone(), states.clone(), None, what.to_string())?;
-            Ok((slot, Arc::new(exec)))
-        };
-        let (slot, input) = over("open groups")?;
+        let (slot, input) = filled(&states, "open groups")?;
         let reduce = Arc::new(step(aggregate, AggregateMode::PartialReduce, input)?);
         if reduce.schema() != states {
             return Err(bug("states that do not merge", &physical));
         }
         let reduce = (slot, SlotPlan { plan: reduce });
-        let (slot, input) = over("final groups")?;
+        let (slot, input) = filled(&states, "final groups")?;
         let last = Arc::new(step(aggregate, AggregateMode::Final, input)?);
         if last.schema() != lowest.schema() {
             return Err(bug("states that do not finish", &physical));
@@ -102,7 +112,11 @@ impl Planner {
         let last = sorted(last, first)?;
         let finish = (slot, SlotPlan { plan: replace(&physical, &lowest, last)? });
         let partial = SlotPlan { plan: self.place(partial)? };
-        Ok(Steps { partial, reduce, finish, states, groups })
+        let rows = match rows_of(&partial.plan) {
+            Some(plan) => Some(Rows::new(plan, aggregate, &lowest, &physical)?),
+            None => None,
+        };
+        Ok(Steps { partial, reduce, finish, states, groups, rows })
     }
 
     /// Lets the rules that are ours place a plan.
@@ -121,6 +135,39 @@ impl Planner {
             _ => Arc::new(CoalescePartitionsExec::new(physical)),
         })
     }
+}
+
+impl Rows {
+    /// Of an aggregate, `lowest` in the plan `whole`, whose rows a plan computes.
+    fn new(
+        plan: Arc<dyn ExecutionPlan>,
+        aggregate: &AggregateExec,
+        lowest: &Arc<dyn ExecutionPlan>,
+        whole: &Arc<dyn ExecutionPlan>,
+    ) -> Result<Self> {
+        let (slot, input) = filled(&plan.schema(), "rows")?;
+        let states = step(aggregate, AggregateMode::Partial, input)?;
+        let partial = (slot, SlotPlan { plan: Arc::new(states) });
+        let (slot, input) = filled(&lowest.schema(), "groups")?;
+        let above = (slot, SlotPlan { plan: replace(whole, lowest, input)? });
+        Ok(Self { plan: SlotPlan { plan }, partial, above, aggregate: lowest.clone() })
+    }
+}
+
+/// A leaf and the slot that it reads.
+fn filled(schema: &SchemaRef, what: &str) -> Result<(Slot, Arc<dyn ExecutionPlan>)> {
+    let slot = Slot::default();
+    let leaf = SlotExec::new(slot.clone(), schema.clone(), None, what.to_string())?;
+    Ok((slot, Arc::new(leaf)))
+}
+
+/// The rows of an aggregate that was placed on the CPU.
+fn rows_of(placed: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    if let Some(aggregate) = placed.downcast_ref::<AggregateExec>() {
+        return Some(aggregate.input().clone());
+    }
+    let cpu = placed.downcast_ref::<CpuExec>()?;
+    rows_of(cpu.children().first()?)
 }
 
 fn stock_rules() -> Vec<String> {

@@ -1,7 +1,8 @@
-//! Aggregates: the states of groups, until the window of a group is final.
+//! Aggregates: what is known of groups, until the window of a group is final.
 //!
-//! States are the batches of DataFusion's partial aggregates, so any aggregate it can split works,
-//! and the result is that of one aggregate over all rows.
+//! On the CPU rows go into the tables of their windows (`groups.rs`). From a device, and where
+//! tables do not do, come states: the batches of DataFusion's partial aggregates, so any aggregate
+//! it can split works. Either way the result is that of one aggregate over all rows.
 
 use std::sync::Arc;
 
@@ -10,9 +11,13 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::TaskContext;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use parking_lot::Mutex;
 
 use super::bound::Clock;
+use super::groups::OpenWindows;
 use super::held::{Held, Key};
+use super::plan::Rows;
 use super::{Size, Times};
 use crate::error::Result;
 use crate::stream::emit::Emit;
@@ -21,8 +26,43 @@ use crate::stream::slot::{Slot, SlotPlan};
 /// States below this many rows are not worth merging.
 const FEW_ROWS: usize = 4096;
 
+/// Rows that go into tables.
+pub struct Tables {
+    /// The lock is there for those who only look.
+    open: Mutex<OpenWindows>,
+    /// Rows to states.
+    pub partial: (Slot, SlotPlan),
+    /// The aggregate's rows to result rows.
+    pub above: (Slot, SlotPlan),
+}
+
+impl Tables {
+    /// Tables and the plan whose rows they take, of an aggregate whose groups `times` are times of
+    /// windows; `None` where tables do not do.
+    pub fn new(
+        rows: Rows,
+        states: &SchemaRef,
+        times: &[&str],
+        key: Key,
+    ) -> Result<Option<(Self, SlotPlan)>> {
+        let Some(aggregate) = rows.aggregate.downcast_ref::<AggregateExec>() else {
+            return Ok(None);
+        };
+        let groups = 0..aggregate.group_expr().expr().len();
+        let times: Vec<usize> =
+            groups.filter(|at| times.contains(&states.field(*at).name().as_str())).collect();
+        let Some(open) = OpenWindows::new(aggregate, states, &times, key)? else {
+            return Ok(None);
+        };
+        let open = Mutex::new(open);
+        Ok(Some((Self { open, partial: rows.partial, above: rows.above }, rows.plan)))
+    }
+}
+
 /// The groups of one aggregate.
 pub struct Aggregate {
+    /// What takes rows; without, states come.
+    pub tables: Option<Tables>,
     /// The group column that tells when a group is final; none where groups stay for ever.
     pub key: Option<Key>,
     pub emit: Emit,
@@ -45,12 +85,20 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
+    /// Takes rows or states; answers what is final.
     pub async fn advance(
         &mut self,
-        states: Vec<RecordBatch>,
+        rows: Vec<RecordBatch>,
         times: &Times,
         task: &Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
+        let states = match &mut self.tables {
+            Some(tables) => match tables.open.get_mut().update(rows)? {
+                left if left.is_empty() => left,
+                left => run(&tables.partial, left, &self.states, task).await?,
+            },
+            None => rows,
+        };
         let again = !matches!(self.emit, Emit::Close { .. });
         if again {
             self.changed.extend(states.iter().cloned());
@@ -73,7 +121,15 @@ impl Aggregate {
         if again {
             return self.emit_again(times, task).await;
         }
-        let closed = self.take_final(times)?;
+        let mut closed = self.take_final(times)?;
+        if let (Some(tables), Some(key)) = (&mut self.tables, &self.key) {
+            let clock = key.clock(times);
+            if closed.is_empty() {
+                let results = tables.open.get_mut().take_results(clock)?;
+                return run(&tables.above, results, &self.schema, task).await;
+            }
+            closed.extend(tables.open.get_mut().take_states(clock)?);
+        }
         if closed.is_empty() {
             return Ok(Vec::new());
         }
@@ -149,15 +205,23 @@ impl Aggregate {
     /// When the last group is final by a clock.
     pub fn open_until(&self, clock: Clock) -> Option<i64> {
         let key = self.key.as_ref().filter(|key| key.bound.clock == clock);
-        key.and_then(|_| self.held.latest_us())
+        let tables = self.tables.as_ref().and_then(|tables| tables.open.lock().latest_us());
+        key.and_then(|_| self.held.latest_us().max(tables))
     }
 
     pub fn size(&self) -> Size {
-        Size { rows: self.held.rows(), bytes: self.held.bytes() }
+        let tables =
+            self.tables.as_ref().map(|tables| tables.open.lock().size()).unwrap_or_default();
+        Size { rows: self.held.rows() + tables.rows, bytes: self.held.bytes() + tables.bytes }
     }
 
-    pub fn save(&self) -> Vec<RecordBatch> {
-        self.held.batches().to_vec()
+    /// All states; tables are emptied into them.
+    pub fn save(&mut self) -> Result<Vec<RecordBatch>> {
+        if let (Some(tables), Some(key)) = (&mut self.tables, &self.key) {
+            let states = tables.open.get_mut().take_states(i64::MAX)?;
+            self.held.add(key, states)?;
+        }
+        Ok(self.held.batches().to_vec())
     }
 
     pub fn restore(&mut self, states: Vec<RecordBatch>) -> Result<()> {
@@ -178,6 +242,9 @@ async fn run(
     schema: &SchemaRef,
     task: &Arc<TaskContext>,
 ) -> Result<Vec<RecordBatch>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
     slot.put(rows);
     let out = plan.run(schema, task).await;
     slot.put(Vec::new());
