@@ -4,6 +4,7 @@
 //! ```text
 //!  rows, in batches ──► every query ──► provisional results (console)
 //!  commit:  record on the disk ──► store ──► results (Delta, files) ──► now and then a snapshot
+//!                                  beside the next epoch (effects.rs)
 //! ```
 
 use std::collections::BTreeMap;
@@ -18,15 +19,17 @@ use datafusion::prelude::SessionContext;
 use tokio::sync::{Notify, watch};
 
 use super::definition::{Begin, Stream};
+use super::effects::{self, Effects, Pending};
 use super::feed::{Feed, Reading};
 use super::graph::{Input, Times};
 use super::journal::{EpochRecord, Journal, Span};
 use super::log::LogRows;
-use super::progress::{EventTimes, Observer, SourceProgress, Steps, time};
+use super::progress::{EventTimes, Observer, Progress, SourceProgress, Steps, time};
 use super::query::{Done, Query};
+use super::snapshot::{self, Snapshot};
 use super::store::Store;
 use super::watermark::BEFORE_ALL;
-use super::{definitions, now_us, recovery, snapshot};
+use super::{definitions, now_us, recovery};
 use crate::error::{Error, Result};
 
 /// How streams are read: what the SQL options say.
@@ -59,6 +62,8 @@ pub struct Runner {
     pub(super) fresh: bool,
     feeds: Vec<Feed>,
     ready: Arc<Notify>,
+    /// The last recorded epoch, while its effects are on their way; it has the stores then.
+    pending: Option<Pending>,
     saved: Instant,
     saved_epoch: u64,
     /// Who is told of epochs, and when it was last.
@@ -114,6 +119,7 @@ impl Runner {
             fresh: false,
             feeds: Vec::new(),
             ready: Arc::new(Notify::new()),
+            pending: None,
             saved: Instant::now(),
             saved_epoch,
             observer: None,
@@ -151,17 +157,28 @@ impl Runner {
         self.open_feeds().await?;
         // Where a log begins is known before anything of it is read.
         self.commit(Epoch::default()).await?;
-        let ended = self.read(stop).await?;
-        if ended && self.tuning.until_end {
-            self.close_all().await?;
-        } else if ended {
+        let ended = self.to_the_end(stop).await;
+        // What is recorded is brought to its end even where the next failed.
+        let settled = self.settle().await;
+        if !ended? {
             tracing::warn!("every stream has ended; --until-end closes the windows still open");
         }
-        self.save()?;
+        settled?;
+        self.save().await?;
         self.tell_streams();
         self.report();
         self.feeds.clear();
         Ok(())
+    }
+
+    /// Reads, and closes all windows where that is wanted; false where windows stay open at the end
+    /// of the streams.
+    async fn to_the_end(&mut self, stop: &mut watch::Receiver<bool>) -> Result<bool> {
+        let ended = self.read(stop).await?;
+        if ended && self.tuning.until_end {
+            self.close_all().await?;
+        }
+        Ok(!ended || self.tuning.until_end)
     }
 
     async fn open_feeds(&mut self) -> Result<()> {
@@ -210,6 +227,9 @@ impl Runner {
             }
             if over {
                 return Ok(ended && !*stop.borrow());
+            }
+            if self.pending.as_ref().is_some_and(Pending::is_over) {
+                self.settle().await?;
             }
             if epoch.begun.is_none() {
                 self.idle().await?;
@@ -301,7 +321,7 @@ impl Runner {
             query.advance(number, &input).await?;
         }
         for (name, rows) in all {
-            if self.stores.contains_key(&name) {
+            if self.streams[&name].store.is_some() {
                 epoch.rows.entry(name).or_default().extend(rows);
             }
         }
@@ -337,6 +357,7 @@ impl Runner {
         if streams.is_empty() {
             return Ok(());
         }
+        self.settle().await?;
         let number = self.journal.last() + 1;
         let time_us = match epoch.begun {
             Some(_) => epoch.time_us,
@@ -347,42 +368,61 @@ impl Runner {
         self.journal.append(EpochRecord { epoch: number, time_us, streams, tables })?;
         epoch.steps.record = begun.elapsed();
         crate::fault::point("recorded");
-        self.effects(number, epoch).await
+        self.effects(number, epoch)
     }
 
-    /// Brings an epoch that is recorded to stores and sinks.
-    async fn effects(&mut self, number: u64, mut epoch: Epoch) -> Result<()> {
-        let begun = Instant::now();
-        for (name, store) in &mut self.stores {
-            let record = self.journal.record(number);
-            let spans = record.and_then(|record| record.streams.get(name));
-            let spans = spans.map(Vec::as_slice).unwrap_or_default();
-            let rows = epoch.rows.remove(name).unwrap_or_default();
-            store.append(number, &rows, spans).await?;
-            crate::fault::point("stored");
-        }
-        epoch.steps.store = begun.elapsed();
-        let begun = Instant::now();
-        for query in &mut self.queries {
-            query.commit(number).await?;
-            crate::fault::point("sunk");
-        }
-        epoch.steps.sink = begun.elapsed();
-        self.observe(number, &epoch);
-        if self.saved.elapsed() >= self.tuning.snapshot {
-            self.save()?;
+    /// Begins to bring an epoch that is recorded to stores and sinks.
+    fn effects(&mut self, number: u64, epoch: Epoch) -> Result<()> {
+        let deliveries = self.queries.iter_mut().filter_map(|query| query.commit(number)).collect();
+        let progress = self.progress(number, &epoch);
+        let snapshot = match self.saved.elapsed() >= self.tuning.snapshot {
+            true => self.snapshot()?,
+            false => None,
+        };
+        let spans = self.journal.record(number).map(|record| record.streams.clone());
+        let effects = Effects {
+            epoch: number,
+            stores: std::mem::take(&mut self.stores),
+            rows: epoch.rows,
+            spans: spans.unwrap_or_default(),
+            deliveries,
+            snapshot,
+        };
+        self.pending = Some(effects.start(progress, epoch.steps));
+        Ok(())
+    }
+
+    /// Waits until the last recorded epoch is in stores and sinks, and tells of it.
+    async fn settle(&mut self) -> Result<()> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let (done, mut progress) = pending.settle().await?;
+        self.stores = done.stores;
+        let Some(Observer(observer)) = &self.observer else { return Ok(()) };
+        for (progress, query) in progress.iter_mut().zip(&self.queries) {
+            progress.sink.commit_version = query.version().await;
+            observer(progress);
         }
         Ok(())
     }
 
-    fn save(&mut self) -> Result<()> {
+    /// What the queries keep, where that is not in the state folder.
+    fn snapshot(&mut self) -> Result<Option<(Snapshot, PathBuf)>> {
         let last = self.journal.last();
-        if last != self.saved_epoch || self.queries.iter().any(|query| query.done != last) {
-            snapshot::write(self.journal.folder(), last, &mut self.queries)?;
-            crate::fault::point("saved");
-        }
+        let behind =
+            self.saved_epoch != last || self.queries.iter().any(|query| query.done != last);
         (self.saved, self.saved_epoch) = (Instant::now(), last);
-        Ok(())
+        if !behind {
+            return Ok(None);
+        }
+        let snapshot = Snapshot::of(last, &mut self.queries)?;
+        Ok(Some((snapshot, self.journal.folder().to_path_buf())))
+    }
+
+    async fn save(&mut self) -> Result<()> {
+        match self.snapshot()? {
+            Some((snapshot, folder)) => effects::write(snapshot, folder).await,
+            None => Ok(()),
+        }
     }
 
     /// Partitions that have been idle for too long let their watermark go: to where the others
@@ -431,6 +471,7 @@ impl Runner {
                 streams.entry(feed.stream.name.clone()).or_default().push(span);
             }
         }
+        self.settle().await?;
         let number = self.journal.last() + 1;
         let time_us = self.time_us().max(over.unwrap_or(i64::MIN));
         let tables = self.read_tables().await?;
@@ -444,7 +485,7 @@ impl Runner {
         }
         let mut epoch = Epoch { time_us, ..Epoch::default() };
         epoch.steps.process = begun.elapsed();
-        self.effects(number, epoch).await
+        self.effects(number, epoch)
     }
 
     /// Closes all windows: the watermarks go to the end of the last.
@@ -468,10 +509,13 @@ impl Runner {
         Err(Error::Bug("windows do not close at the end".to_string()))
     }
 
-    /// Tells of an epoch that is done.
-    fn observe(&mut self, number: u64, epoch: &Epoch) {
-        let Some(Observer(observer)) = self.observer.clone() else { return };
+    /// What is told of an epoch, by query, before it is in stores and sinks.
+    fn progress(&mut self, number: u64, epoch: &Epoch) -> Vec<Progress> {
+        if self.observer.is_none() {
+            return Vec::new();
+        }
         let since = std::mem::replace(&mut self.observed, Instant::now()).elapsed();
+        let mut told = Vec::with_capacity(self.queries.len());
         for query in &self.queries {
             let feeds: Vec<&Feed> = self.feeds.iter().filter(|feed| reads(query, feed)).collect();
             let streams = query.graph.streams.iter();
@@ -493,13 +537,13 @@ impl Runner {
                     watermark: feeds.iter().filter_map(shown).collect(),
                     rejected_rows: feeds.iter().map(|feed| feed.rejected).sum(),
                     bounded_rows: feeds.iter().map(|feed| feed.bounded()).sum(),
-                    store_version: self.stores.get(&stream.name).map(Store::version),
+                    store_version: None,
                 }
             });
             let sources = sources.collect();
             let timed = feeds.iter().filter(|feed| feed.stream.watermark.is_some());
             let least = timed.min_by_key(|feed| feed.watermark());
-            observer(&query.progress(Done {
+            told.push(query.progress(Done {
                 epoch: number,
                 run: &self.run,
                 time_us: epoch.time_us,
@@ -513,6 +557,7 @@ impl Runner {
                 sources,
             }));
         }
+        told
     }
 
     /// Tells batch queries over the streams what is recorded of their logs.

@@ -11,6 +11,7 @@
 
 pub mod definition;
 mod definitions;
+mod effects;
 pub mod emit;
 pub mod epoch;
 mod feed;

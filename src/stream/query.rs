@@ -1,9 +1,11 @@
 //! A continuous query with its sink: epochs go in, results come out once.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
+use tokio::sync::Mutex;
 
 use super::graph::{Graph, Input, Saved, Size};
 use super::progress::{
@@ -19,7 +21,7 @@ pub struct Query {
     /// What its epochs and its state are known by.
     pub application: String,
     pub graph: Graph,
-    sink: Box<dyn Sink>,
+    sink: SharedSink,
     /// The sink keeps epochs: rows wait for the commit of theirs. Else they are given out at once.
     exactly_once: bool,
     /// Last epoch whose results are out.
@@ -34,6 +36,21 @@ pub struct Query {
     results: Vec<RecordBatch>,
     /// Rows given out in the epoch.
     epoch_rows: u64,
+}
+
+type SharedSink = Arc<Mutex<Box<dyn Sink>>>;
+
+/// Results of an epoch on their way to a sink.
+pub struct Delivery {
+    sink: SharedSink,
+    rows: Vec<RecordBatch>,
+    epoch: u64,
+}
+
+impl Delivery {
+    pub async fn run(self) -> Result<()> {
+        self.sink.lock().await.append(&self.rows, Some(self.epoch)).await
+    }
 }
 
 /// An epoch that is done, for a query's progress.
@@ -65,7 +82,7 @@ impl Query {
             name,
             application,
             graph,
-            sink,
+            sink: Arc::new(Mutex::new(sink)),
             exactly_once,
             reached,
             written: reached,
@@ -114,25 +131,35 @@ impl Query {
         Ok(())
     }
 
-    /// Ends an epoch that is recorded: what is in its state is given out.
-    pub async fn commit(&mut self, epoch: u64) -> Result<()> {
-        let rows = std::mem::take(&mut self.results);
-        if !rows.is_empty() {
-            self.give(&rows, epoch).await?;
-        }
+    /// Ends an epoch: answers what is to be given out of it once it is recorded.
+    pub fn commit(&mut self, epoch: u64) -> Option<Delivery> {
         self.done = epoch;
         self.reached = self.reached.max(epoch);
-        Ok(())
+        let rows = std::mem::take(&mut self.results);
+        if rows.is_empty() {
+            return None;
+        }
+        self.gave(&rows, epoch);
+        Some(Delivery { sink: self.sink.clone(), rows, epoch })
     }
 
     async fn give(&mut self, rows: &[RecordBatch], epoch: u64) -> Result<()> {
-        self.sink.append(rows, Some(epoch)).await?;
-        self.written = epoch;
-        self.epoch_rows += rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        self.sink.lock().await.append(rows, Some(epoch)).await?;
+        self.gave(rows, epoch);
         Ok(())
     }
 
-    /// What it has done in an epoch.
+    fn gave(&mut self, rows: &[RecordBatch], epoch: u64) {
+        self.written = epoch;
+        self.epoch_rows += rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+    }
+
+    /// Version of the table behind its sink, where there is one.
+    pub async fn version(&self) -> Option<i64> {
+        self.sink.lock().await.version()
+    }
+
+    /// What it has done in an epoch, before the sink has its results.
     pub fn progress(&self, done: Done<'_>) -> Progress {
         let size: Size = self.graph.size();
         let decisions = self.graph.plans();
@@ -168,7 +195,7 @@ impl Query {
                     false => Guarantee::AtLeastOnce.name(),
                 },
                 num_output_rows: self.epoch_rows,
-                commit_version: self.sink.version(),
+                commit_version: None,
             },
             fragments: fragments.collect(),
         }

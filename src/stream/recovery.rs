@@ -195,7 +195,9 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
             let tables = records.last().map(|record| record.tables.clone()).unwrap_or_default();
             query.graph.read_tables(&tables).await?;
             query.advance(end, &Input { rows: &rows, times, late: true }).await?;
-            query.commit(end).await?;
+            if let Some(delivery) = query.commit(end) {
+                delivery.run().await?;
+            }
             crate::fault::point("repeated");
         }
         at = end;

@@ -13,6 +13,7 @@ use arrow::ipc::writer::FileWriter;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
+use super::graph::Saved;
 use super::query::Query;
 use crate::error::{Error, Result};
 
@@ -38,47 +39,68 @@ struct Entry {
     parts: BTreeMap<String, String>,
 }
 
-/// Writes what the queries keep after an epoch. Blocks.
-pub fn write(folder: &Path, epoch: u64, queries: &mut [Query]) -> Result<()> {
-    let all = folder.join(FOLDER);
-    let (target, unfinished) = (all.join(name(epoch)), all.join(format!(".{}.part", name(epoch))));
-    let mut written = || -> Result<()> {
+/// What the queries keep after an epoch.
+pub struct Snapshot {
+    epoch: u64,
+    /// By application: fingerprint, last epoch with results, state.
+    queries: Vec<(String, String, u64, Vec<Saved>)>,
+}
+
+impl Snapshot {
+    /// Of queries whose results of the epoch are given out before it is written.
+    pub fn of(epoch: u64, queries: &mut [Query]) -> Result<Self> {
+        let queries = queries.iter_mut().map(|query| {
+            let saved = query.save()?;
+            let fingerprint = query.graph.fingerprint.clone();
+            Ok((query.application.clone(), fingerprint, query.written(), saved))
+        });
+        Ok(Self { epoch, queries: queries.collect::<Result<_>>()? })
+    }
+
+    /// Writes it to a state folder. Blocks.
+    pub fn write(self, folder: &Path) -> Result<()> {
+        let all = folder.join(FOLDER);
+        let target = all.join(name(self.epoch));
+        self.put(&all, &target).map_err(|error| match error {
+            Error::Io(error) => Error::User(format!("{}: {error}", target.display())),
+            Error::Arrow(error) => Error::User(format!("{}: {error}", target.display())),
+            other => other,
+        })?;
+        let old = list(&all);
+        for epoch in old.iter().rev().skip(KEPT) {
+            let _ = std::fs::remove_dir_all(all.join(name(*epoch))); // tried again next time
+        }
+        Ok(())
+    }
+
+    fn put(self, all: &Path, target: &Path) -> Result<()> {
+        let unfinished = all.join(format!(".{}.part", name(self.epoch)));
         if unfinished.exists() {
             std::fs::remove_dir_all(&unfinished)?;
         }
         std::fs::create_dir_all(&unfinished)?;
-        let mut index = Index { epoch, ..Index::default() };
-        for (nth, query) in queries.iter_mut().enumerate() {
+        let mut index = Index { epoch: self.epoch, ..Index::default() };
+        for (nth, (application, fingerprint, written, saved)) in
+            self.queries.into_iter().enumerate()
+        {
             let mut parts = BTreeMap::new();
-            for (part, batches) in query.save()? {
+            for (part, batches) in saved {
                 let file = format!("{nth}-{part}.arrow");
                 write_rows(&unfinished.join(&file), &batches)?;
                 parts.insert(part, file);
             }
-            let fingerprint = query.graph.fingerprint.clone();
-            let entry = Entry { fingerprint, written: query.written(), parts };
-            index.queries.insert(query.application.clone(), entry);
+            index.queries.insert(application, Entry { fingerprint, written, parts });
         }
         let path = unfinished.join(INDEX);
         std::fs::write(&path, serde_json::to_vec(&index).map_err(std::io::Error::from)?)?;
         crate::lake::sync(&path)?;
         crate::lake::sync(&unfinished)?;
         if target.exists() {
-            std::fs::remove_dir_all(&target)?;
+            std::fs::remove_dir_all(target)?;
         }
-        std::fs::rename(&unfinished, &target)?;
-        crate::lake::sync(&all)
-    };
-    written().map_err(|error| match error {
-        Error::Io(error) => Error::User(format!("{}: {error}", target.display())),
-        Error::Arrow(error) => Error::User(format!("{}: {error}", target.display())),
-        other => other,
-    })?;
-    let old = list(&all);
-    for epoch in old.iter().rev().skip(KEPT) {
-        let _ = std::fs::remove_dir_all(all.join(name(*epoch))); // tried again next time
+        std::fs::rename(&unfinished, target)?;
+        crate::lake::sync(all)
     }
-    Ok(())
 }
 
 /// Forgets all snapshots.

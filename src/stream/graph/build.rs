@@ -16,7 +16,7 @@ use super::bound::{self, Bound, Clock};
 use super::held::{Held, Key};
 use super::join::{IntervalJoin, ROWS, Side, numbered};
 use super::plan::{Planner, late_rows};
-use super::states::{Aggregate, Tables as RowTables};
+use super::states::Aggregate;
 use super::tables::{TableRows, Tables, pin};
 use super::{Graph, Hold, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
@@ -229,49 +229,20 @@ impl Builder {
             Some(plan) => Some(self.planner.region(&plan).await?),
             None => None,
         };
-        let delay_us = if let Emit::Close { delay_us } = emit { delay_us } else { 0 };
         let key = match (found, &first) {
             (Some((_, bound)), Some(name)) => {
-                let named = |at: &usize| steps.states.field(*at).name() == name;
-                let column = (0..steps.groups).find(named).ok_or_else(|| {
-                    Error::Bug(format!("the group column {name} is not in the states"))
-                })?;
-                Some(Key { column, bound, delay_us })
+                let column = steps.group(name)?;
+                Some(Key { column, bound, delay_us: delay(Some(emit)) })
             }
             _ => None,
         };
-        let times = groups
-            .iter()
-            .enumerate()
-            .filter(|(_, group)| bound::expression(input, group).is_some());
-        let times: Vec<&str> =
-            times.map(|(at, _)| plan.schema().field(at).name().as_str()).collect();
-        let (tables, rows) = match (steps.rows, &key, emit) {
-            (Some(rows), Some(key), Emit::Close { .. }) => {
-                RowTables::new(rows, &steps.states, &times, *key)?.unzip()
-            }
-            _ => (None, None),
-        };
-        let (plan_, schema) = match rows {
-            Some(rows) => (rows.clone(), rows.plan.schema()),
-            None => (steps.partial.clone(), steps.states.clone()),
-        };
-        let region =
-            Region { inputs: below.inputs, plan: plan_, shown: steps.partial, schema, late };
-        let work = Aggregate {
-            tables,
-            key,
-            emit,
-            reduce: steps.reduce,
-            finish: steps.finish,
-            groups: steps.groups,
-            states: steps.states,
-            schema: arrow(plan.schema()),
-            held: Held::default(),
-            merged_rows: 0,
-            changed: Vec::new(),
-            emitted_us: None,
-        };
+        let is_time = |group: &Expr| bound::expression(input, group).is_some();
+        let times = (0..groups.len()).filter(|at| is_time(&groups[*at]));
+        let times: Vec<&str> = times.map(|at| plan.schema().field(at).name().as_str()).collect();
+        let shown = steps.partial.clone();
+        let (work, plan_) = Aggregate::new(steps, key, emit, &times, arrow(plan.schema()))?;
+        let schema = plan_.plan.schema();
+        let region = Region { inputs: below.inputs, plan: plan_, shown, schema, late };
         let node = Node { regions: vec![region], work: Work::Aggregate(Box::new(work)) };
         Ok(Self::cut("groups", plan.schema(), node))
     }

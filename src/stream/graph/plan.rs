@@ -47,6 +47,16 @@ pub struct Steps {
     pub rows: Option<Rows>,
 }
 
+impl Steps {
+    /// The index of a group among the columns of the states.
+    pub fn group(&self, name: &str) -> Result<usize> {
+        let named = |at: &usize| self.states.field(*at).name() == name;
+        (0..self.groups)
+            .find(named)
+            .ok_or_else(|| Error::Bug(format!("the group column {name} is not in the states")))
+    }
+}
+
 /// The rows of an aggregate before they are groups.
 pub struct Rows {
     /// What they come from.

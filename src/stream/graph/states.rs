@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use super::bound::Clock;
 use super::groups::OpenWindows;
 use super::held::{Held, Key};
-use super::plan::Rows;
+use super::plan::{Rows, Steps};
 use super::{Size, Times};
 use crate::error::Result;
 use crate::stream::emit::Emit;
@@ -27,7 +27,7 @@ use crate::stream::slot::{Slot, SlotPlan};
 const FEW_ROWS: usize = 4096;
 
 /// Rows that go into tables.
-pub struct Tables {
+struct Hashed {
     /// The lock is there for those who only look.
     open: Mutex<OpenWindows>,
     /// Rows to states.
@@ -36,10 +36,10 @@ pub struct Tables {
     pub above: (Slot, SlotPlan),
 }
 
-impl Tables {
+impl Hashed {
     /// Tables and the plan whose rows they take, of an aggregate whose groups `times` are times of
     /// windows; `None` where tables do not do.
-    pub fn new(
+    fn new(
         rows: Rows,
         states: &SchemaRef,
         times: &[&str],
@@ -62,29 +62,62 @@ impl Tables {
 /// The groups of one aggregate.
 pub struct Aggregate {
     /// What takes rows; without, states come.
-    pub tables: Option<Tables>,
+    tables: Option<Hashed>,
     /// The group column that tells when a group is final; none where groups stay for ever.
-    pub key: Option<Key>,
-    pub emit: Emit,
+    key: Option<Key>,
+    emit: Emit,
     /// States to fewer states: one row per group.
-    pub reduce: (Slot, SlotPlan),
+    reduce: (Slot, SlotPlan),
     /// States to result rows.
-    pub finish: (Slot, SlotPlan),
+    finish: (Slot, SlotPlan),
     /// How many columns of the states are groups.
-    pub groups: usize,
+    groups: usize,
     /// Of the states, and of the result.
-    pub states: SchemaRef,
-    pub schema: SchemaRef,
-    pub held: Held,
+    states: SchemaRef,
+    schema: SchemaRef,
+    held: Held,
     /// Rows when they were last merged.
-    pub merged_rows: usize,
+    merged_rows: usize,
     /// States that have come since the last emission, where groups are emitted again.
-    pub changed: Vec<RecordBatch>,
+    changed: Vec<RecordBatch>,
     /// Processing time of the last periodic emission.
-    pub emitted_us: Option<i64>,
+    emitted_us: Option<i64>,
 }
 
 impl Aggregate {
+    /// An aggregate in steps, and the plan whose rows or states it takes. `times` are the groups
+    /// that are times of windows.
+    pub fn new(
+        steps: Steps,
+        key: Option<Key>,
+        emit: Emit,
+        times: &[&str],
+        schema: SchemaRef,
+    ) -> Result<(Self, SlotPlan)> {
+        let hashed = match (steps.rows, key, emit) {
+            (Some(rows), Some(key), Emit::Close { .. }) => {
+                Hashed::new(rows, &steps.states, times, key)?
+            }
+            _ => None,
+        };
+        let (tables, plan) = hashed.unzip();
+        let aggregate = Self {
+            tables,
+            key,
+            emit,
+            reduce: steps.reduce,
+            finish: steps.finish,
+            groups: steps.groups,
+            states: steps.states,
+            schema,
+            held: Held::default(),
+            merged_rows: 0,
+            changed: Vec::new(),
+            emitted_us: None,
+        };
+        Ok((aggregate, plan.unwrap_or(steps.partial)))
+    }
+
     /// Takes rows or states; answers what is final.
     pub async fn advance(
         &mut self,
