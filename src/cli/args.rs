@@ -240,6 +240,21 @@ pub enum Dataset {
 pub enum Bench {
     /// NEXMark's queries over its generator, with and without a store; results are dropped
     Nexmark(NexmarkBench),
+    /// How long a row takes through a count by key, from the input of a pipeline to its output
+    Latency(LatencyBench),
+}
+
+#[derive(Debug, Args)]
+pub struct LatencyBench {
+    /// Rows a second
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rate: u64,
+    /// How many different keys
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub keys: u64,
+    /// How long, behind three seconds of warming up
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    pub seconds: u64,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `thalweg bench`: measures this machine's side of known benchmarks, and prints what ran where.
 
+mod latency;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,6 +53,10 @@ struct Measured {
 pub async fn run(bench: Bench) -> Outcome {
     match bench {
         Bench::Nexmark(arguments) => nexmark(arguments).await,
+        Bench::Latency(arguments) => {
+            let run = tokio::task::spawn_blocking(move || latency::run(&arguments));
+            run.await.unwrap_or_else(|_| Err(Failure::internal()))
+        }
     }
 }
 

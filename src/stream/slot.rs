@@ -59,6 +59,22 @@ impl SlotPlan {
     }
 }
 
+/// All rows of a plan over these; of none there are none.
+pub async fn run(
+    (slot, plan): &(Slot, SlotPlan),
+    rows: Vec<RecordBatch>,
+    schema: &SchemaRef,
+    task: &Arc<TaskContext>,
+) -> crate::error::Result<Vec<RecordBatch>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    slot.put(rows);
+    let out = plan.run(schema, task).await;
+    slot.put(Vec::new());
+    Ok(out?)
+}
+
 /// The same rows under another schema of the same types.
 fn named(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let counted = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));

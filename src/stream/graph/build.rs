@@ -18,6 +18,7 @@ use super::join::{IntervalJoin, ROWS, Side, numbered};
 use super::plan::{Planner, late_rows};
 use super::states::Aggregate;
 use super::tables::{TableRows, Tables, pin};
+use super::updates::Updates;
 use super::{Graph, Hold, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
 use crate::stream::definition::Stream;
@@ -240,10 +241,20 @@ impl Builder {
         let times = (0..groups.len()).filter(|at| is_time(&groups[*at]));
         let times: Vec<&str> = times.map(|at| plan.schema().field(at).name().as_str()).collect();
         let shown = steps.partial.clone();
-        let (work, plan_) = Aggregate::new(steps, key, emit, &times, arrow(plan.schema()))?;
-        let schema = plan_.plan.schema();
-        let region = Region { inputs: below.inputs, plan: plan_, shown, schema, late };
-        let node = Node { regions: vec![region], work: Work::Aggregate(Box::new(work)) };
+        let of = arrow(plan.schema());
+        let (work, rows) = match (emit, key) {
+            (Emit::Close { .. }, Some(key)) => {
+                let (work, plan) = Aggregate::new(steps, key, &times, of)?;
+                (Work::Aggregate(Box::new(work)), plan)
+            }
+            _ => {
+                let (work, plan) = Updates::new(steps, key, emit, of)?;
+                (Work::Updates(Box::new(work)), plan)
+            }
+        };
+        let schema = rows.plan.schema();
+        let region = Region { inputs: below.inputs, plan: rows, shown, schema, late };
+        let node = Node { regions: vec![region], work };
         Ok(Self::cut("groups", plan.schema(), node))
     }
 

@@ -22,6 +22,7 @@ mod join;
 mod plan;
 mod states;
 mod tables;
+mod updates;
 
 pub use build::{group_keys, streams};
 
@@ -44,6 +45,7 @@ use held::{Held, Key};
 use join::IntervalJoin;
 use states::Aggregate;
 use tables::{TableRows, Tables};
+use updates::Updates;
 
 /// The clocks behind the rows of an epoch, in microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,6 +131,7 @@ enum Work {
     /// Rows go through.
     Pass,
     Aggregate(Box<Aggregate>),
+    Updates(Box<Updates>),
     Hold(Box<Hold>),
     Interval(Box<IntervalJoin>),
     /// By the clock that closes them.
@@ -356,6 +359,7 @@ impl Work {
             Self::Aggregate(work) => {
                 work.advance(rows.pop().unwrap_or_default(), times, task).await
             }
+            Self::Updates(work) => work.advance(rows.pop().unwrap_or_default(), times, task).await,
             Self::Hold(work) => work.advance(rows, times, task).await,
             Self::Interval(work) => work.advance(rows, times, task).await,
             Self::Sessions(clock, work) => {
@@ -369,6 +373,7 @@ impl Work {
         match self {
             Self::Pass => None,
             Self::Aggregate(work) => work.open_until(Clock::Event),
+            Self::Updates(work) => work.open_until(Clock::Event),
             Self::Hold(work) => work.open_until(Clock::Event),
             Self::Interval(work) => work.open_until(),
             Self::Sessions(clock, work) => work.open_until().filter(|_| *clock == Clock::Event),
@@ -378,6 +383,7 @@ impl Work {
     fn open_processing_until(&self) -> Option<i64> {
         match self {
             Self::Aggregate(work) => work.open_until(Clock::Processing),
+            Self::Updates(work) => work.open_until(Clock::Processing),
             Self::Hold(work) => work.open_until(Clock::Processing),
             Self::Sessions(clock, work) => {
                 work.open_until().filter(|_| *clock == Clock::Processing)
@@ -390,6 +396,7 @@ impl Work {
         match self {
             Self::Pass => Size::default(),
             Self::Aggregate(work) => work.size(),
+            Self::Updates(work) => work.size(),
             Self::Hold(work) => work.sides.iter().fold(Size::default(), |size, (.., held)| Size {
                 rows: size.rows + held.rows(),
                 bytes: size.bytes + held.bytes(),
@@ -405,7 +412,7 @@ impl Work {
             Self::Pass => 0,
             Self::Aggregate(_) | Self::Sessions(..) => 1,
             Self::Hold(work) => work.sides.len(),
-            Self::Interval(_) => 2,
+            Self::Interval(_) | Self::Updates(_) => 2,
         }
     }
 
@@ -413,6 +420,7 @@ impl Work {
         match self {
             Self::Pass => Ok(Vec::new()),
             Self::Aggregate(work) => Ok(vec![work.save()?]),
+            Self::Updates(work) => work.save(),
             Self::Hold(work) => {
                 Ok(work.sides.iter().map(|(.., held)| held.batches().to_vec()).collect())
             }
@@ -425,6 +433,11 @@ impl Work {
         match self {
             Self::Pass => Ok(()),
             Self::Aggregate(work) => work.restore(sides.into_iter().flatten().collect()),
+            Self::Updates(work) => {
+                let mut sides = sides.into_iter();
+                let (latest, changed) = (sides.next(), sides.next());
+                work.restore(&latest.unwrap_or_default(), changed.unwrap_or_default())
+            }
             Self::Hold(work) => {
                 let sides = work.sides.iter_mut().zip(sides);
                 sides.into_iter().try_for_each(|((key, _, held), rows)| held.add(key, rows))
