@@ -431,6 +431,10 @@ impl Runner {
         if self.tuning.until_end {
             return Ok(());
         }
+        let due = self.queries.iter().filter_map(|query| query.graph.due_us()).min();
+        if due.is_some_and(|due| due <= self.time_us()) {
+            return self.forced().await;
+        }
         let is_idle = |feed: &Feed| {
             feed.stream.idle_timeout.is_some_and(|after| feed.active.elapsed() >= after)
         };

@@ -15,6 +15,8 @@ mod cli;
 mod exact;
 /// The files of `examples/`.
 mod examples;
+/// What waits in continuous aggregates.
+mod groups;
 /// The laws of the repository.
 mod laws;
 /// Every kernel against its twin, and its planted faults.

@@ -205,6 +205,17 @@ impl Graph {
         latest
     }
 
+    /// The processing time at which the first emission is due that rows alone do not bring.
+    pub fn due_us(&self) -> Option<i64> {
+        let mut first = None;
+        self.root.visit(&mut |work| {
+            if let Work::Updates(work) = work {
+                first = first.into_iter().chain(work.due_us()).min();
+            }
+        });
+        first
+    }
+
     /// What waits.
     pub fn size(&self) -> Size {
         let mut size = Size::default();
@@ -383,7 +394,7 @@ impl Work {
     fn open_processing_until(&self) -> Option<i64> {
         match self {
             Self::Aggregate(work) => work.open_until(Clock::Processing),
-            Self::Updates(work) => work.open_until(Clock::Processing),
+            Self::Updates(work) => work.open_until(Clock::Processing).max(work.due_us()),
             Self::Hold(work) => work.open_until(Clock::Processing),
             Self::Sessions(clock, work) => {
                 work.open_until().filter(|_| *clock == Clock::Processing)

@@ -86,8 +86,7 @@ impl Updates {
         self.changed.extend(states);
         if let Some(every_us) = self.every_us {
             let last = *self.emitted_us.get_or_insert(times.processing_us);
-            let closing = times.event_us == i64::MAX;
-            if times.processing_us < last.saturating_add(every_us) && !closing {
+            if times.processing_us < last.saturating_add(every_us) {
                 return Ok(Vec::new());
             }
             self.emitted_us = Some(times.processing_us);
@@ -115,6 +114,12 @@ impl Updates {
         }
         self.latest.get_mut().put(&now, self.key.as_ref())?;
         Ok(now)
+    }
+
+    /// The processing time at which an emission is due; `None` where nothing has changed.
+    pub fn due_us(&self) -> Option<i64> {
+        let (every_us, emitted_us) = (self.every_us?, self.emitted_us?);
+        (!self.changed.is_empty()).then(|| emitted_us.saturating_add(every_us))
     }
 
     /// When the last group is final by a clock.
