@@ -530,11 +530,28 @@ pub fn late_rule(expr: &Expr) -> Option<&Expr> {
 /// A plan over a stream without the rows that came when the watermark had passed their `time`,
 /// the stream's event time.
 pub fn with_late_rule(plan: &LogicalPlan, time: &Column) -> Result<LogicalPlan> {
-    let Some(over_log) = log(plan, time)? else { return Ok(plan.clone()) };
-    let watermark = unqualified(over_log.schema(), WATERMARK)?;
-    let shown: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    let kept = col(time.clone()).gt(col(watermark));
-    LogicalPlanBuilder::from(over_log).filter(kept)?.project(shown)?.build()
+    Ok(with_places(plan, time, true, &[])?.0)
+}
+
+/// The same with columns of the log, and what they are called; without the rule where it is not
+/// asked for. The plan itself and no columns where no row can be late.
+pub fn with_places(
+    plan: &LogicalPlan,
+    time: &Column,
+    is_ruled: bool,
+    places: &[&str],
+) -> Result<(LogicalPlan, Vec<Column>)> {
+    let Some(over_log) = log(plan, time)? else { return Ok((plan.clone(), Vec::new())) };
+    let of_log = |name: &str| unqualified(over_log.schema(), name);
+    let watermark = of_log(WATERMARK)?;
+    let places = places.iter().map(|name| of_log(name)).collect::<Result<Vec<_>>>()?;
+    let shown = plan.schema().columns().into_iter().chain(places.clone()).map(Expr::Column);
+    let shown: Vec<Expr> = shown.collect();
+    let mut builder = LogicalPlanBuilder::from(over_log);
+    if is_ruled {
+        builder = builder.filter(col(time.clone()).gt(col(watermark)))?;
+    }
+    Ok((builder.project(shown)?.build()?, places))
 }
 
 fn contains_stream(plan: &LogicalPlan) -> bool {

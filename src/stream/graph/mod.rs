@@ -13,6 +13,7 @@
 //! a cut stands *work*, which keeps what is not final and hands on what is. What leaves a cut is
 //! final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
 
+mod asof;
 pub mod bound;
 mod build;
 pub mod held;
@@ -38,6 +39,7 @@ use super::epoch::counted;
 use super::session::Sessions;
 use super::slot::{Slot, SlotPlan};
 use crate::error::Result;
+use asof::AsOfJoin;
 use bound::Clock;
 use held::{Held, Key};
 use join::IntervalJoin;
@@ -128,6 +130,7 @@ enum Work {
     Aggregate(Box<Aggregate>),
     Hold(Box<Hold>),
     Interval(Box<IntervalJoin>),
+    AsOf(Box<AsOfJoin>),
     /// By the clock that closes them.
     Sessions(Clock, Box<Sessions>),
 }
@@ -360,6 +363,7 @@ impl Work {
             }
             Self::Hold(work) => work.advance(rows, times, task).await,
             Self::Interval(work) => work.advance(rows, times, task).await,
+            Self::AsOf(work) => work.advance(rows, times),
             Self::Sessions(clock, work) => {
                 work.push(rows.pop().unwrap_or_default())?;
                 work.close(times.of(*clock))
@@ -373,6 +377,7 @@ impl Work {
             Self::Aggregate(work) => work.open_until(Clock::Event),
             Self::Hold(work) => work.open_until(Clock::Event),
             Self::Interval(work) => work.open_until(),
+            Self::AsOf(work) => work.open_until(),
             Self::Sessions(clock, work) => work.open_until().filter(|_| *clock == Clock::Event),
         }
     }
@@ -384,7 +389,7 @@ impl Work {
             Self::Sessions(clock, work) => {
                 work.open_until().filter(|_| *clock == Clock::Processing)
             }
-            Self::Pass | Self::Interval(_) => None,
+            Self::Pass | Self::Interval(_) | Self::AsOf(_) => None,
         }
     }
 
@@ -397,6 +402,7 @@ impl Work {
                 bytes: size.bytes + held.bytes(),
             }),
             Self::Interval(work) => work.size(),
+            Self::AsOf(work) => work.size(),
             Self::Sessions(_, work) => Size { rows: work.rows(), bytes: work.bytes() },
         }
     }
@@ -407,7 +413,7 @@ impl Work {
             Self::Pass => 0,
             Self::Aggregate(_) | Self::Sessions(..) => 1,
             Self::Hold(work) => work.sides.len(),
-            Self::Interval(_) => 2,
+            Self::Interval(_) | Self::AsOf(_) => 2,
         }
     }
 
@@ -419,6 +425,7 @@ impl Work {
                 Ok(work.sides.iter().map(|(.., held)| held.batches().to_vec()).collect())
             }
             Self::Interval(work) => work.save(),
+            Self::AsOf(work) => work.save(),
             Self::Sessions(_, work) => Ok(vec![work.save()?]),
         }
     }
@@ -432,6 +439,7 @@ impl Work {
                 sides.into_iter().try_for_each(|((key, _, held), rows)| held.add(key, rows))
             }
             Self::Interval(work) => work.restore(sides),
+            Self::AsOf(work) => work.restore(sides),
             Self::Sessions(_, work) => work.restore(sides.into_iter().flatten().collect()),
         }
     }
