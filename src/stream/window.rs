@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
-use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, plan_err};
+use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result, ScalarValue, plan_err};
 use datafusion::functions::core::least;
 use datafusion::functions::datetime::date_bin;
 use datafusion::functions_nested::expr_fn::{array_distinct, make_array};
@@ -24,6 +24,8 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
 };
 
+use super::asof::AsOfNode;
+use super::graph::interval::is_event_time;
 use super::local::local_days;
 use super::log::{HIDDEN, WATERMARK};
 use super::proctime;
@@ -449,7 +451,7 @@ fn spread(
 
 /// The plan with the log table of its stream instead of the stream, the log's columns carried
 /// to the top; `None` where no row can be late: no stream, one without a watermark, or one whose
-/// rows an aggregate or a join has already joined to others.
+/// rows an aggregate or a join has already joined to others (those of tables make no difference).
 pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
@@ -513,11 +515,22 @@ pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
             let Some(input) = log(plan.inputs()[0], time)? else { return Ok(None) };
             Ok(Some(plan.with_new_exprs(plan.expressions(), vec![input])?))
         }
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => log_beside_tables(plan, time),
         LogicalPlan::Union(_) if contains_stream(plan) => {
             plan_err!("windows over a UNION of streams are not there yet")
         }
         _ => Ok(None),
     }
+}
+
+/// The same of a stream whose rows stand beside those of tables.
+fn log_beside_tables(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
+    let side = stream_side(plan).filter(|(_, side)| is_event_time(side, time));
+    let Some((at, side)) = side else { return Ok(None) };
+    let Some(input) = log(side, time)? else { return Ok(None) };
+    let mut inputs: Vec<_> = plan.inputs().into_iter().cloned().collect();
+    inputs[at] = input;
+    Ok(Some(plan.with_new_exprs(plan.expressions(), inputs)?))
 }
 
 /// The column that a late rule, `column > __watermark`, keeps after the watermark.
@@ -552,6 +565,27 @@ pub fn with_places(
         builder = builder.filter(col(time.clone()).gt(col(watermark)))?;
     }
     Ok((builder.project(shown)?.build()?, places))
+}
+
+/// The side of a stream, and its place, where a node puts rows of tables beside each of its rows.
+pub fn stream_side(plan: &LogicalPlan) -> Option<(usize, &LogicalPlan)> {
+    use JoinType::{Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
+    let (left, right, keeps) = match plan {
+        LogicalPlan::Join(join) => {
+            let left = matches!(join.join_type, Inner | Left | LeftSemi | LeftAnti);
+            let right = matches!(join.join_type, Inner | Right | RightSemi | RightAnti);
+            (join.left.as_ref(), join.right.as_ref(), [left, right])
+        }
+        _ => {
+            let node = AsOfNode::of(plan)?;
+            (&node.left, &node.right, [true, false])
+        }
+    };
+    match (contains_stream(left), contains_stream(right)) {
+        (true, false) if keeps[0] => Some((0, left)),
+        (false, true) if keeps[1] => Some((1, right)),
+        _ => None,
+    }
 }
 
 fn contains_stream(plan: &LogicalPlan) -> bool {

@@ -121,6 +121,15 @@ fn joins() -> Named {
             "SELECT b.k, b.v, n.name FROM bids b LEFT JOIN names n ON b.k = n.id".to_string(),
         ),
         (
+            "lookup_windows",
+            format!(
+                "SELECT window_end, name, count(*) AS n, max(rate) AS r FROM TABLE(TUMBLE(DATA =>
+                 (SELECT b.ts AS t, n.name, r.rate FROM bids b JOIN names n ON b.k = n.id ASOF
+                 LEFT JOIN rates r ON b.k = r.id AND b.ts >= r.since WHERE b.v > 10), TIMECOL =>
+                 DESCRIPTOR(t), SIZE => INTERVAL '10' SECOND)) {group}, name"
+            ),
+        ),
+        (
             "both",
             "SELECT k, v, ts FROM bids WHERE v > 50 UNION ALL SELECT k, v, ts FROM asks"
                 .to_string(),
@@ -182,6 +191,13 @@ fn as_of_joins() -> Named {
              ASOF JOIN asks a MATCH_CONDITION (b.ts >= a.ts) ON a.k = b.k
              ASOF JOIN rates r MATCH_CONDITION (b.ts >= r.since) ON r.id = b.k
              LEFT JOIN bids FOR SYSTEM_TIME AS OF b.ts AS c ON c.v = b.v"
+                .to_string(),
+        ),
+        (
+            "as_of_table_first",
+            "SELECT b.k, b.v, b.ts, r.rate, a.f, n.name FROM names n JOIN bids b ON b.k = n.id
+             ASOF LEFT JOIN rates r ON r.id = b.k AND b.ts >= r.since
+             JOIN asks FOR SYSTEM_TIME AS OF b.ts AS a ON a.k = b.k"
                 .to_string(),
         ),
         (

@@ -24,11 +24,18 @@ const FEW_BATCHES: usize = 64;
 type Place = (u32, u32);
 
 /// The versions of one key, by time.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Key {
     versions: BTreeMap<i64, Place>,
-    /// The time of the second version, when the first can go; `i64::MAX` where there is none.
-    due: i64,
+    /// When the first of them can go, as the queue has it.
+    due: Option<i64>,
+}
+
+impl Key {
+    /// The time of the second version: from then on the first is not asked for.
+    fn second(&self) -> Option<i64> {
+        self.versions.keys().nth(1).copied()
+    }
 }
 
 /// The right rows that left rows may still ask for.
@@ -39,6 +46,7 @@ pub struct Versions {
     /// What decides between rows of the same time, as bytes; none where nothing does.
     ties: Option<RowConverter>,
     keys: HashMap<Arc<[u8]>, Key>,
+    key_bytes: usize,
     /// When the first version of a key can go, for each that has two.
     due: BinaryHeap<Reverse<(i64, Arc<[u8]>)>>,
     /// The rows, among others that have gone, and what decides between them.
@@ -86,6 +94,7 @@ impl Versions {
             ties: converter(spec.ties.clone())?,
             spec,
             keys: HashMap::new(),
+            key_bytes: 0,
             due: BinaryHeap::new(),
             batches: Vec::new(),
             stored_rows: 0,
@@ -125,10 +134,10 @@ impl Versions {
     fn insert(&mut self, bytes: &[u8], time: i64, place: Place) {
         let key = match self.keys.get_mut(bytes) {
             Some(key) => key,
-            None => self
-                .keys
-                .entry(bytes.into())
-                .or_insert_with(|| Key { versions: BTreeMap::new(), due: i64::MAX }),
+            None => {
+                self.key_bytes += bytes.len() + size_of::<(Arc<[u8]>, Key)>();
+                self.keys.entry(bytes.into()).or_default()
+            }
         };
         if let Some(known) = key.versions.get_mut(&time) {
             let ties = |(batch, row): Place| {
@@ -141,21 +150,19 @@ impl Versions {
         }
         key.versions.insert(time, place);
         self.rows += 1;
-        self.wait(bytes);
+        if key.second() != key.due {
+            self.wait(bytes);
+        }
     }
 
     /// Notes when the first version of a key can go.
     fn wait(&mut self, bytes: &[u8]) {
-        let Some((bytes, key)) = self.keys.get_key_value(bytes) else { return };
-        let due = key.versions.keys().nth(1).copied().unwrap_or(i64::MAX);
-        if due != key.due {
-            let bytes = bytes.clone();
-            if let Some(key) = self.keys.get_mut(&bytes) {
-                key.due = due;
-            }
-            if due < i64::MAX {
-                self.due.push(Reverse((due, bytes)));
-            }
+        let Some((name, _)) = self.keys.get_key_value(bytes) else { return };
+        let name = name.clone();
+        let Some(key) = self.keys.get_mut(bytes) else { return };
+        key.due = key.second();
+        if let Some(due) = key.due {
+            self.due.push(Reverse((due, name)));
         }
     }
 
@@ -217,7 +224,7 @@ impl Versions {
         let Some(until) = self.spec.ticks_of(horizon_us) else { return Ok(()) };
         while self.due.peek().is_some_and(|Reverse((due, _))| *due <= until) {
             let Some(Reverse((due, bytes))) = self.due.pop() else { break };
-            let Some(key) = self.keys.get_mut(&bytes).filter(|key| key.due == due) else {
+            let Some(key) = self.keys.get_mut(&bytes).filter(|key| key.due == Some(due)) else {
                 continue;
             };
             if let Some((newest, _)) = key.versions.range(..=until).next_back() {
@@ -243,9 +250,7 @@ impl Versions {
         };
         // Nodes of the trees are half full on the average.
         let index = 2 * self.rows * size_of::<(i64, Place)>();
-        let keys: usize =
-            self.keys.keys().map(|key| key.len() + size_of::<(Arc<[u8]>, Key)>()).sum();
-        self.batches.iter().map(bytes).sum::<usize>() + index + keys
+        self.batches.iter().map(bytes).sum::<usize>() + index + self.key_bytes
     }
 
     /// The rows, from which `push` makes the same state.

@@ -222,8 +222,10 @@ fn over_log(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source)
             .is_some_and(|table| table.view() == View::Log && table.stream.watermark.is_some()),
-        LogicalPlan::Join(_) | LogicalPlan::Aggregate(_) => false,
-        LogicalPlan::Extension(_) if AsOfNode::of(plan).is_some() => false,
+        LogicalPlan::Aggregate(_) => false,
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_) if SessionNode::of(plan).is_none() => {
+            window::stream_side(plan).is_some_and(|(_, side)| over_log(side))
+        }
         _ => plan.inputs().into_iter().any(over_log),
     }
 }

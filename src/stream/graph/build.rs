@@ -27,7 +27,7 @@ use crate::stream::emit::Emit;
 use crate::stream::session::{SessionNode, Sessions};
 use crate::stream::slot::{Slot, SlotNode};
 use crate::stream::table::StreamTable;
-use crate::stream::window::COLUMNS;
+use crate::stream::window::{COLUMNS, late_rule};
 
 /// A subtree: a plan over leaves, and where the rows of the leaves come from.
 struct Piece {
@@ -124,7 +124,10 @@ impl Builder {
                     None => self.table(plan),
                 },
                 LogicalPlan::Filter(node) => match node.input.as_ref() {
-                    LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
+                    LogicalPlan::Join(join)
+                        if join.join_type == JoinType::Inner
+                            && late_rule(&node.predicate).is_none() =>
+                    {
                         self.join(&interval::filtered(join, node), emit).await
                     }
                     _ => self.through(plan, emit).await,

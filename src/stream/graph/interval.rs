@@ -255,6 +255,9 @@ pub fn is_event_time(plan: &LogicalPlan, time: &Column) -> bool {
                 _ => false,
             }
         }
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => window::stream_side(plan)
+            .filter(|(_, side)| side.schema().has_column(time))
+            .is_some_and(|(_, side)| is_event_time(side, time)),
         _ => false,
     }
 }
