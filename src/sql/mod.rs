@@ -1,5 +1,6 @@
 //! Our dialect on top of DataFusion's parser, and the engine that runs its statements.
 
+mod asof;
 mod define;
 mod emit;
 mod group_window;
@@ -16,6 +17,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::physical_plan::execute_stream;
+use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast;
@@ -25,6 +27,7 @@ use parking_lot::RwLock;
 use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::plan::{SqlOptions, files};
+use crate::stream::asof::{AsOfPlanner, AsOfRelations};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
 use crate::stream::graph::interval::with_late_rule;
@@ -96,8 +99,11 @@ const REJECTS: &str = "thalweg-rejected";
 
 impl Engine {
     pub fn new(options: Options) -> Result<Self> {
-        let context = crate::plan::session_with(&options, vec![Arc::new(SessionPlanner)])?;
+        let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
+            vec![Arc::new(SessionPlanner), Arc::new(AsOfPlanner)];
+        let context = crate::plan::session_with(&options, planners)?;
         context.register_relation_planner(Arc::new(window::WindowPlanner))?;
+        context.register_relation_planner(Arc::new(AsOfRelations))?;
         proctime::register(&context);
         crate::lake::register(&context);
         Ok(Self {

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
+use super::asof::AsOfJoins;
 use super::group_window::GroupWindows;
 use super::token::{Chunk, is_word, place, split};
 use super::{Kind, Statement};
@@ -69,6 +70,9 @@ fn statement(chunk: Chunk) -> Result<Statement> {
     }
     if let Kind::Sql(statement) = &mut kind {
         if let ControlFlow::Break(error) = visit(statement, &mut GroupWindows) {
+            return Err(place(&error.to_string(), start));
+        }
+        if let ControlFlow::Break(error) = visit(statement, &mut AsOfJoins) {
             return Err(place(&error.to_string(), start));
         }
         let _ = visit(statement, &mut TableArguments);

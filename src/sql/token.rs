@@ -1,10 +1,11 @@
-//! Tokens of a script, before the grammar: statements split at `;`, and the two forms that the
+//! Tokens of a script, before the grammar: statements split at `;`, and the forms that the
 //! stock grammar cannot read rewritten into ones it can. Tokens keep their places in the text, so
 //! that errors point there.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
+use super::asof::clauses;
 use super::emit;
 use super::travel::versions;
 use crate::error::{Error, Result};
@@ -39,7 +40,7 @@ pub fn split(text: &str) -> Result<Vec<Chunk>> {
         let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { continue };
         let (start, end) = (first.span.start, last.span.end);
         let (tokens, emit) = emit::cut(tokens)?;
-        let tokens = tables(partitions(versions(tokens)?));
+        let tokens = tables(partitions(versions(clauses(tokens))?));
         chunks.push(Chunk { tokens, emit, start, end });
     }
     Ok(chunks)

@@ -71,8 +71,8 @@ fn not_constant(version: bool) -> &'static str {
     match version {
         true => "VERSION AS OF takes a number, such as VERSION AS OF 3",
         false => {
-            "AS OF takes a constant here, such as FOR SYSTEM_TIME AS OF '2026-01-01 12:00:00'; \
-             joins with a table as it was at the time of each row are not there yet"
+            "AS OF takes a constant, such as FOR SYSTEM_TIME AS OF '2026-01-01 12:00:00', or, \
+             behind JOIN, the column of the left side that holds the time of each row"
         }
     }
 }
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_time_that_is_no_constant_is_refused_where_it_stands() {
-        let text = "SELECT 1 FROM b\nJOIN t FOR SYSTEM_TIME AS OF b.ts ON 1";
+        let text = "SELECT 1 FROM b\nJOIN t FOR SYSTEM_TIME AS OF b.ts - 1 ON 1";
         let error = split(text).unwrap_err().to_string();
         assert!(error.starts_with("line 2, column 8: AS OF takes a constant"), "{error}");
     }

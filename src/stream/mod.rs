@@ -9,6 +9,7 @@
 //! Event time is a function of the log alone (`watermark`), so that a stream and a batch over the
 //! same rows give the same result. Never looks at a clock to decide what a result is.
 
+pub mod asof;
 pub mod definition;
 mod definitions;
 mod effects;

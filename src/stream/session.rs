@@ -374,7 +374,7 @@ impl Sessions {
 }
 
 /// Without the text of rows that have gone.
-fn shrink(batch: &RecordBatch) -> Result<RecordBatch> {
+pub fn shrink(batch: &RecordBatch) -> Result<RecordBatch> {
     let columns = batch.columns().iter().map(|column| -> ArrayRef {
         match column.as_any() {
             any if any.is::<StringViewArray>() => Arc::new(column.as_string_view().gc()),

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
-use datafusion::common::{Column, DFSchema, ExprSchema, Result, ScalarValue, plan_err};
+use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result, ScalarValue, plan_err};
 use datafusion::functions::core::least;
 use datafusion::functions::datetime::date_bin;
 use datafusion::functions_nested::expr_fn::{array_distinct, make_array};
@@ -24,6 +24,8 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
 };
 
+use super::asof::AsOfNode;
+use super::graph::interval::is_event_time;
 use super::local::local_days;
 use super::log::{HIDDEN, WATERMARK};
 use super::proctime;
@@ -483,7 +485,7 @@ fn spread(
 
 /// The plan with the log table of its stream instead of the stream, the log's columns carried
 /// to the top; `None` where no row can be late: no stream, one without a watermark, or one whose
-/// rows an aggregate or a join has already joined to others.
+/// rows an aggregate or a join has already joined to others (those of tables make no difference).
 pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
     match plan {
         LogicalPlan::TableScan(scan) => {
@@ -547,11 +549,22 @@ pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
             let Some(input) = log(plan.inputs()[0], time)? else { return Ok(None) };
             Ok(Some(plan.with_new_exprs(plan.expressions(), vec![input])?))
         }
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => log_beside_tables(plan, time),
         LogicalPlan::Union(_) if contains_stream(plan) => {
             plan_err!("windows over a UNION of streams are not there yet")
         }
         _ => Ok(None),
     }
+}
+
+/// The same of a stream whose rows stand beside those of tables.
+fn log_beside_tables(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
+    let side = stream_side(plan).filter(|(_, side)| is_event_time(side, time));
+    let Some((at, side)) = side else { return Ok(None) };
+    let Some(input) = log(side, time)? else { return Ok(None) };
+    let mut inputs: Vec<_> = plan.inputs().into_iter().cloned().collect();
+    inputs[at] = input;
+    Ok(Some(plan.with_new_exprs(plan.expressions(), inputs)?))
 }
 
 /// The column that a late rule, `column > __watermark`, keeps after the watermark.
@@ -564,11 +577,49 @@ pub fn late_rule(expr: &Expr) -> Option<&Expr> {
 /// A plan over a stream without the rows that came when the watermark had passed their `time`,
 /// the stream's event time.
 pub fn with_late_rule(plan: &LogicalPlan, time: &Column) -> Result<LogicalPlan> {
-    let Some(over_log) = log(plan, time)? else { return Ok(plan.clone()) };
-    let watermark = unqualified(over_log.schema(), WATERMARK)?;
-    let shown: Vec<Expr> = plan.schema().columns().into_iter().map(Expr::Column).collect();
-    let kept = col(time.clone()).gt(col(watermark));
-    LogicalPlanBuilder::from(over_log).filter(kept)?.project(shown)?.build()
+    Ok(with_places(plan, time, true, &[])?.0)
+}
+
+/// The same with columns of the log, and what they are called; without the rule where it is not
+/// asked for. The plan itself and no columns where no row can be late.
+pub fn with_places(
+    plan: &LogicalPlan,
+    time: &Column,
+    is_ruled: bool,
+    places: &[&str],
+) -> Result<(LogicalPlan, Vec<Column>)> {
+    let Some(over_log) = log(plan, time)? else { return Ok((plan.clone(), Vec::new())) };
+    let of_log = |name: &str| unqualified(over_log.schema(), name);
+    let watermark = of_log(WATERMARK)?;
+    let places = places.iter().map(|name| of_log(name)).collect::<Result<Vec<_>>>()?;
+    let shown = plan.schema().columns().into_iter().chain(places.clone()).map(Expr::Column);
+    let shown: Vec<Expr> = shown.collect();
+    let mut builder = LogicalPlanBuilder::from(over_log);
+    if is_ruled {
+        builder = builder.filter(col(time.clone()).gt(col(watermark)))?;
+    }
+    Ok((builder.project(shown)?.build()?, places))
+}
+
+/// The side of a stream, and its place, where a node puts rows of tables beside each of its rows.
+pub fn stream_side(plan: &LogicalPlan) -> Option<(usize, &LogicalPlan)> {
+    use JoinType::{Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
+    let (left, right, keeps) = match plan {
+        LogicalPlan::Join(join) => {
+            let left = matches!(join.join_type, Inner | Left | LeftSemi | LeftAnti);
+            let right = matches!(join.join_type, Inner | Right | RightSemi | RightAnti);
+            (join.left.as_ref(), join.right.as_ref(), [left, right])
+        }
+        _ => {
+            let node = AsOfNode::of(plan)?;
+            (&node.left, &node.right, [true, false])
+        }
+    };
+    match (contains_stream(left), contains_stream(right)) {
+        (true, false) if keeps[0] => Some((0, left)),
+        (false, true) if keeps[1] => Some((1, right)),
+        _ => None,
+    }
 }
 
 fn contains_stream(plan: &LogicalPlan) -> bool {

@@ -15,9 +15,9 @@ const TUMBLE: &str = "TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SEC
 
 type Named = Vec<(&'static str, String)>;
 
-/// Queries by name; `bids` and `asks` are streams, `names` is a table.
+/// Queries by name; `bids` and `asks` are streams, `names` and `rates` are tables.
 fn queries() -> Named {
-    windows().into_iter().chain(joins()).collect()
+    windows().into_iter().chain(as_of_joins()).chain(joins()).collect()
 }
 
 fn windows() -> Named {
@@ -121,6 +121,15 @@ fn joins() -> Named {
             "SELECT b.k, b.v, n.name FROM bids b LEFT JOIN names n ON b.k = n.id".to_string(),
         ),
         (
+            "lookup_windows",
+            format!(
+                "SELECT window_end, name, count(*) AS n, max(rate) AS r FROM TABLE(TUMBLE(DATA =>
+                 (SELECT b.ts AS t, n.name, r.rate FROM bids b JOIN names n ON b.k = n.id ASOF
+                 LEFT JOIN rates r ON b.k = r.id AND b.ts >= r.since WHERE b.v > 10), TIMECOL =>
+                 DESCRIPTOR(t), SIZE => INTERVAL '10' SECOND)) {group}, name"
+            ),
+        ),
+        (
             "both",
             "SELECT k, v, ts FROM bids WHERE v > 50 UNION ALL SELECT k, v, ts FROM asks"
                 .to_string(),
@@ -130,6 +139,71 @@ fn joins() -> Named {
             "SELECT k, count(*) AS n FROM TABLE(TUMBLE(DATA => (SELECT k, PROCTIME() AS p
                  FROM bids), TIMECOL => DESCRIPTOR(p), SIZE => INTERVAL '1' HOUR)) GROUP BY
                  window_start, window_end, k"
+                .to_string(),
+        ),
+    ]
+}
+
+fn as_of_joins() -> Named {
+    let columns = "b.k AS bk, b.v AS bv, b.ts AS bts, a.v AS av, a.f AS af, a.ts AS ats";
+    let asks = "(SELECT window_end AS t, k, sum(v) AS n FROM TABLE(TUMBLE(TABLE asks,
+                DESCRIPTOR(ts), INTERVAL '2' SECOND)) GROUP BY window_start, window_end, k)";
+    vec![
+        (
+            "as_of",
+            format!(
+                "SELECT {columns} FROM bids AS b JOIN asks FOR SYSTEM_TIME AS OF b.ts AS a
+                 ON b.k = a.k"
+            ),
+        ),
+        (
+            "as_of_before",
+            format!(
+                "SELECT {columns} FROM bids b ASOF JOIN asks a MATCH_CONDITION (b.ts > a.ts)
+                 ON b.k = a.k AND b.v % 3 = a.v % 3"
+            ),
+        ),
+        (
+            "as_of_lagged",
+            format!(
+                "SELECT {columns} FROM (SELECT * FROM bids WHERE v > 20) b ASOF LEFT JOIN asks a
+                 ON b.ts - INTERVAL '4' SECOND >= a.ts"
+            ),
+        ),
+        (
+            "as_of_windows",
+            format!(
+                "SELECT b.k, b.v, b.ts, a.t, a.n FROM bids b ASOF LEFT JOIN {asks} a
+                 ON b.k = a.k AND b.ts >= a.t"
+            ),
+        ),
+        (
+            "as_of_then",
+            "SELECT window_end, count(*) AS n, sum(av) AS s FROM TABLE(TUMBLE(DATA => (SELECT
+             b.ts AS t, a.v AS av FROM bids b ASOF JOIN asks a MATCH_CONDITION (b.ts >= a.ts) ON
+             a.k = b.k), TIMECOL => DESCRIPTOR(t), SIZE => INTERVAL '10' SECOND)) GROUP BY
+             window_end"
+                .to_string(),
+        ),
+        (
+            "as_of_twice",
+            "SELECT b.k, b.v, b.ts, a.f, r.rate, c.v AS cv FROM bids b
+             ASOF JOIN asks a MATCH_CONDITION (b.ts >= a.ts) ON a.k = b.k
+             ASOF JOIN rates r MATCH_CONDITION (b.ts >= r.since) ON r.id = b.k
+             LEFT JOIN bids FOR SYSTEM_TIME AS OF b.ts AS c ON c.v = b.v"
+                .to_string(),
+        ),
+        (
+            "as_of_table_first",
+            "SELECT b.k, b.v, b.ts, r.rate, a.f, n.name FROM names n JOIN bids b ON b.k = n.id
+             ASOF LEFT JOIN rates r ON r.id = b.k AND b.ts >= r.since
+             JOIN asks FOR SYSTEM_TIME AS OF b.ts AS a ON a.k = b.k"
+                .to_string(),
+        ),
+        (
+            "as_of_table",
+            "SELECT b.k, b.v, b.ts, r.rate FROM bids b ASOF JOIN rates r
+             ON b.k = r.id AND b.ts >= r.since"
                 .to_string(),
         ),
     ]
@@ -161,7 +235,14 @@ fn script(folder: &Path, set: &str) -> String {
     writeln!(
         text,
         "CREATE TABLE names AS SELECT column1 AS id, column2 AS name
-         FROM (VALUES (0, 'zero'), (1, 'one'), (2, 'two'));"
+         FROM (VALUES (0, 'zero'), (1, 'one'), (2, 'two'));
+         CREATE TABLE rates AS SELECT column1 AS id, column2 AS rate,
+           CAST(column3 AS TIMESTAMP) AS since
+         FROM (VALUES (0, 1.5, '{}'), (0, 2.5, '{}'), (0, 3.5, '{}'), (1, 9.5, '{}'));",
+        at(0),
+        at(30),
+        at(60),
+        at(45)
     )
     .unwrap();
     for stream in ["bids", "asks"] {

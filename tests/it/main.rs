@@ -11,6 +11,8 @@ mod abi;
 mod aggregates;
 /// The command line by its real binary.
 mod cli;
+/// As-of joins over streams.
+mod asof;
 /// Streams against their batch, at any epoch, killed, resumed.
 mod exact;
 /// The files of `examples/`.

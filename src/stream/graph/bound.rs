@@ -9,6 +9,7 @@ use datafusion::logical_expr::{
 };
 
 use super::interval;
+use crate::stream::asof::AsOfNode;
 use crate::stream::log::PROCESSED;
 use crate::stream::session::{self, SessionNode};
 use crate::stream::table::{StreamTable, View};
@@ -103,10 +104,10 @@ pub fn column(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
             let key = partition_key(node).map(|(_, bound)| bound);
             column(&node.input, wanted)?.behind(key)
         }
-        LogicalPlan::Extension(_) => {
-            let node = SessionNode::of(plan)?;
-            in_session(node, node.schema().maybe_index_of_column(wanted)?)
-        }
+        LogicalPlan::Extension(_) => match AsOfNode::of(plan) {
+            Some(node) => as_of(node, wanted),
+            None => in_session(SessionNode::of(plan)?, wanted),
+        },
         LogicalPlan::Sort(node) => column(&node.input, wanted),
         LogicalPlan::Join(node) => joined(node, wanted),
         LogicalPlan::Union(node) => {
@@ -202,7 +203,8 @@ fn projected(node: &Projection, at: usize) -> Option<Bound> {
 }
 
 /// A session's end is after the watermark; of its start nothing is known.
-fn in_session(node: &SessionNode, at: usize) -> Option<Bound> {
+fn in_session(node: &SessionNode, wanted: &Column) -> Option<Bound> {
+    let at = node.schema().maybe_index_of_column(wanted)?;
     let origin = origin(node);
     let end = match column(&node.input, &node.time) {
         Some(bound) => Bound { origin, ..bound },
@@ -220,7 +222,10 @@ fn over_log(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source)
             .is_some_and(|table| table.view() == View::Log && table.stream.watermark.is_some()),
-        LogicalPlan::Join(_) | LogicalPlan::Aggregate(_) => false,
+        LogicalPlan::Aggregate(_) => false,
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_) if SessionNode::of(plan).is_none() => {
+            window::stream_side(plan).is_some_and(|(_, side)| over_log(side))
+        }
         _ => plan.inputs().into_iter().any(over_log),
     }
 }
@@ -255,6 +260,19 @@ fn joined(node: &Join, wanted: &Column) -> Option<Bound> {
     };
     let time = column(side, time)?;
     Some(bound.behind(Some(time))?.later(lag_us.saturating_sub(time.lag_us)))
+}
+
+/// Left rows wait for those of the right up to their time, which itself says nothing: it may be
+/// any time before.
+fn as_of(node: &AsOfNode, wanted: &Column) -> Option<Bound> {
+    node.left.schema().maybe_index_of_column(wanted)?;
+    let bound = column(&node.left, wanted)?;
+    if !reads_stream(&node.right) {
+        return Some(bound); // row by row
+    }
+    let time = column(&node.left, &node.times.0)?;
+    let wait_us = column(&node.right, &node.times.1)?.lag_us.saturating_sub(time.lag_us);
+    Some(bound.behind(Some(time))?.later(wait_us.max(0)))
 }
 
 fn reads_stream(plan: &LogicalPlan) -> bool {

@@ -12,6 +12,7 @@ use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 
+use super::asof::AsOfJoin;
 use super::bound::{self, Bound, Clock};
 use super::held::{Held, Key};
 use super::join::{IntervalJoin, ROWS, Side, numbered};
@@ -21,12 +22,13 @@ use super::tables::{TableRows, Tables, pin};
 use super::updates::Updates;
 use super::{Graph, Hold, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
+use crate::stream::asof::{AsOfNode, Versions};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
 use crate::stream::session::{SessionNode, Sessions};
 use crate::stream::slot::{Slot, SlotNode};
 use crate::stream::table::StreamTable;
-use crate::stream::window::COLUMNS;
+use crate::stream::window::{COLUMNS, late_rule};
 
 /// A subtree: a plan over leaves, and where the rows of the leaves come from.
 struct Piece {
@@ -123,7 +125,10 @@ impl Builder {
                     None => self.table(plan),
                 },
                 LogicalPlan::Filter(node) => match node.input.as_ref() {
-                    LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
+                    LogicalPlan::Join(join)
+                        if join.join_type == JoinType::Inner
+                            && late_rule(&node.predicate).is_none() =>
+                    {
                         self.join(&interval::filtered(join, node), emit).await
                     }
                     _ => self.through(plan, emit).await,
@@ -149,6 +154,9 @@ impl Builder {
                 LogicalPlan::Join(join) => self.join(join, emit).await,
                 LogicalPlan::Extension(_) if SessionNode::of(plan).is_some() => {
                     self.sessions(plan, emit).await
+                }
+                LogicalPlan::Extension(_) if AsOfNode::of(plan).is_some() => {
+                    self.as_of(plan, emit).await
                 }
                 LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan),
                 LogicalPlan::Sort(_) => Err(missing(
@@ -366,6 +374,47 @@ impl Builder {
         let whole = LogicalPlan::Join(join.clone());
         let plan = whole.with_new_exprs(whole.expressions(), vec![one.plan, other.plan])?;
         Ok(Piece { plan, inputs: one.inputs.into_iter().chain(other.inputs).collect() })
+    }
+
+    /// AS OF: left rows wait until no right row can come any more that is not after them.
+    async fn as_of(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
+        let Some(node) = AsOfNode::of(plan) else { return self.table(plan) };
+        match (reads_stream(&node.left)?, reads_stream(&node.right)?) {
+            (false, false) => return self.table(plan),
+            (true, false) => {
+                let (one, other) = (self.piece(&node.left, emit).await?, self.table(&node.right)?);
+                let plan = plan.with_new_exprs(plan.expressions(), vec![one.plan, other.plan])?;
+                let inputs = one.inputs.into_iter().chain(other.inputs).collect();
+                return Ok(Piece { plan, inputs });
+            }
+            (false, true) => {
+                return Err(missing(
+                    "an as-of join of a table with a stream",
+                    "its rows are those of the left side, and a table has no watermark to tell \
+                     when they are final: put the stream left, or leave it to a batch query",
+                ));
+            }
+            (true, true) => final_only(emit, "an as-of join of streams")?,
+        }
+        let (left, right) = &node.times;
+        let event = |side: &LogicalPlan, time: &Column| {
+            let bound = bound::column(side, time).filter(|bound| bound.clock == Clock::Event);
+            bound.ok_or_else(|| {
+                missing(
+                    format_args!("an as-of join of streams by {time}"),
+                    "a row is final when the watermark has passed its time: compare the columns \
+                     that WATERMARK FOR names, less a constant interval at most",
+                )
+            })
+        };
+        let (of_left, of_right) = (event(&node.left, left)?, event(&node.right, right)?);
+        let column = node.left.schema().index_of_column(left)?;
+        let key = Key { column, bound: Bound { origin: 0, ..of_right }, delay_us: delay(emit) };
+        let one = self.region(self.piece(&node.left, None).await?).await?;
+        let other = self.region(self.piece(&node.right, None).await?).await?;
+        let work = AsOfJoin::new(key, of_left.lag_us, Versions::new(node.spec()?)?);
+        let node_ = Node { regions: vec![one, other], work: Work::AsOf(Box::new(work)) };
+        Ok(Self::cut("rows beside those of their time", plan.schema(), node_))
     }
 
     async fn window_join(

@@ -153,7 +153,7 @@ fn limits(join: &Join, expr: &Expr) -> Option<(Column, Column, Vec<Limit>)> {
 }
 
 /// A column and the microseconds added to it.
-fn moved(expr: &Expr) -> Option<(Column, i64)> {
+pub fn moved(expr: &Expr) -> Option<(Column, i64)> {
     match expr {
         Expr::Column(column) => Some((column.clone(), 0)),
         Expr::Alias(alias) => moved(&alias.expr),
@@ -237,7 +237,7 @@ fn ruled_sides(join: &Join) -> DfResult<Option<(LogicalPlan, LogicalPlan)>> {
 }
 
 /// Whether a column is a stream's event time, passed on as it is by nodes of single rows.
-fn is_event_time(plan: &LogicalPlan, time: &Column) -> bool {
+pub fn is_event_time(plan: &LogicalPlan, time: &Column) -> bool {
     match plan {
         LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source).is_some_and(|table| {
             let rule = table.stream.watermark.as_ref();
@@ -255,6 +255,9 @@ fn is_event_time(plan: &LogicalPlan, time: &Column) -> bool {
                 _ => false,
             }
         }
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => window::stream_side(plan)
+            .filter(|(_, side)| side.schema().has_column(time))
+            .is_some_and(|(_, side)| is_event_time(side, time)),
         _ => false,
     }
 }

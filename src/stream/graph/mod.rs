@@ -13,6 +13,7 @@
 //! a cut stands *work*, which keeps what is not final and hands on what is. What leaves a cut is
 //! final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
 
+mod asof;
 pub mod bound;
 mod build;
 mod groups;
@@ -40,6 +41,7 @@ use super::epoch::counted;
 use super::session::Sessions;
 use super::slot::{Slot, SlotPlan};
 use crate::error::Result;
+use asof::AsOfJoin;
 use bound::Clock;
 use held::{Held, Key};
 use join::IntervalJoin;
@@ -134,6 +136,7 @@ enum Work {
     Updates(Box<Updates>),
     Hold(Box<Hold>),
     Interval(Box<IntervalJoin>),
+    AsOf(Box<AsOfJoin>),
     /// By the clock that closes them.
     Sessions(Clock, Box<Sessions>),
 }
@@ -373,6 +376,7 @@ impl Work {
             Self::Updates(work) => work.advance(rows.pop().unwrap_or_default(), times, task).await,
             Self::Hold(work) => work.advance(rows, times, task).await,
             Self::Interval(work) => work.advance(rows, times, task).await,
+            Self::AsOf(work) => work.advance(rows, times),
             Self::Sessions(clock, work) => {
                 work.push(rows.pop().unwrap_or_default())?;
                 work.close(times.of(*clock))
@@ -387,6 +391,7 @@ impl Work {
             Self::Updates(work) => work.open_until(Clock::Event),
             Self::Hold(work) => work.open_until(Clock::Event),
             Self::Interval(work) => work.open_until(),
+            Self::AsOf(work) => work.open_until(),
             Self::Sessions(clock, work) => work.open_until().filter(|_| *clock == Clock::Event),
         }
     }
@@ -399,7 +404,7 @@ impl Work {
             Self::Sessions(clock, work) => {
                 work.open_until().filter(|_| *clock == Clock::Processing)
             }
-            Self::Pass | Self::Interval(_) => None,
+            Self::Pass | Self::Interval(_) | Self::AsOf(_) => None,
         }
     }
 
@@ -413,6 +418,7 @@ impl Work {
                 bytes: size.bytes + held.bytes(),
             }),
             Self::Interval(work) => work.size(),
+            Self::AsOf(work) => work.size(),
             Self::Sessions(_, work) => Size { rows: work.rows(), bytes: work.bytes() },
         }
     }
@@ -423,7 +429,7 @@ impl Work {
             Self::Pass => 0,
             Self::Aggregate(_) | Self::Sessions(..) => 1,
             Self::Hold(work) => work.sides.len(),
-            Self::Interval(_) | Self::Updates(_) => 2,
+            Self::Interval(_) | Self::Updates(_) | Self::AsOf(_) => 2,
         }
     }
 
@@ -436,6 +442,7 @@ impl Work {
                 Ok(work.sides.iter().map(|(.., held)| held.batches().to_vec()).collect())
             }
             Self::Interval(work) => work.save(),
+            Self::AsOf(work) => work.save(),
             Self::Sessions(_, work) => Ok(vec![work.save()?]),
         }
     }
@@ -454,6 +461,7 @@ impl Work {
                 sides.into_iter().try_for_each(|((key, _, held), rows)| held.add(key, rows))
             }
             Self::Interval(work) => work.restore(sides),
+            Self::AsOf(work) => work.restore(sides),
             Self::Sessions(_, work) => work.restore(sides.into_iter().flatten().collect()),
         }
     }

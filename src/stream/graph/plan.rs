@@ -20,6 +20,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use crate::error::{Error, Result};
 use crate::plan::CpuExec;
+use crate::stream::asof::AsOfPlanner;
 use crate::stream::slot::{Slot, SlotExec, SlotPlan, SlotPlanner};
 use crate::stream::window::late_rule;
 
@@ -195,7 +196,10 @@ impl QueryPlanner for Slots {
         plan: &LogicalPlan,
         state: &dyn Session,
     ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(SlotPlanner)]);
+        let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
+            Arc::new(SlotPlanner),
+            Arc::new(AsOfPlanner),
+        ]);
         planner.create_physical_plan(plan, state).await
     }
 }
