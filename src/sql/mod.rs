@@ -1,6 +1,7 @@
 //! Our dialect on top of DataFusion's parser, and the engine that runs its statements.
 
 mod asof;
+mod columns;
 mod define;
 mod emit;
 mod group_window;

@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
 
 use super::asof::clauses;
+use super::columns::quoted;
 use super::emit;
 use super::travel::versions;
 use crate::error::{Error, Result};
@@ -40,7 +41,7 @@ pub fn split(text: &str) -> Result<Vec<Chunk>> {
         let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { continue };
         let (start, end) = (first.span.start, last.span.end);
         let (tokens, emit) = emit::cut(tokens)?;
-        let tokens = tables(partitions(versions(clauses(tokens))?));
+        let tokens = tables(partitions(versions(clauses(quoted(tokens)))?));
         chunks.push(Chunk { tokens, emit, start, end });
     }
     Ok(chunks)

@@ -608,3 +608,22 @@ async fn a_shop_of_real_files() {
     pipeline(folder.path(), &text).await.unwrap();
     assert_eq!(sunk(&folder.path().join("out")), want);
 }
+
+/// MySQL begins a table's constraint with these words; followed by a type they are names.
+#[tokio::test]
+async fn columns_may_be_called_as_constraints_begin() {
+    let folder = TempDir::new().unwrap();
+    write(folder.path(), "a.csv", "ts,key,index,unique,check\n2026-01-01T00:00:00,1,2,3,4\n");
+    let path = folder.path().join("a.csv");
+    let columns = "ts TIMESTAMP, key BIGINT, Index INT NOT NULL, unique DECIMAL(9, 2), check INT";
+    let script = format!(
+        "CREATE STREAM s ({columns}, WATERMARK FOR ts AS ts)
+           WITH (connector = 'file', path = '{path}');
+         CREATE EXTERNAL TABLE e ({columns}) STORED AS CSV LOCATION '{path}';
+         CREATE TABLE t (key BIGINT, index INT) AS VALUES (1, 2);
+         SELECT s.key, e.index, s.index, s.\"unique\", e.\"check\", t.index
+         FROM s JOIN e USING (key) JOIN t USING (key)",
+        path = path.display()
+    );
+    assert_eq!(run(&engine(), &script).await, "1,2,2,3.00,4,2\n");
+}
