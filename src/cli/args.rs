@@ -17,7 +17,8 @@ Examples:
   thalweg gen tpch --scale 1 -o tpch           test data
   thalweg devices                              the GPUs this machine has
 
-Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage.";
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
+130 interrupted.";
 
 const SQL_EXAMPLES: &str = "\
 Files are tables; quote their names:
@@ -35,6 +36,9 @@ A file that says '${data:-days}' reads days, or what --set names:
   thalweg sql -f report.sql --set data=2026/01
 From another program:
   echo 'SELECT 1 AS one' | thalweg sql --format json
+A SELECT with EMIT follows a stream and prints rows as they come, until Ctrl-C (exit 130):
+  thalweg sql -c \"CREATE STREAM s (key BIGINT) WITH (connector = 'file', path = 's.csv');
+                  SELECT * FROM s EMIT CHANGES\"
 Where does it run, and why there?
   thalweg sql -c \"EXPLAIN SELECT sum(price) FROM 'orders.parquet'\"";
 

@@ -11,7 +11,7 @@ use reedline::{Completer, CompletionResult, Span, Suggestion};
 use super::lexer::{Kind, pieces};
 
 /// Keywords that begin or join clauses, our own among them.
-pub const KEYWORDS: [&str; 92] = [
+pub const KEYWORDS: [&str; 93] = [
     "ALL",
     "ANALYZE",
     "AND",
@@ -21,6 +21,7 @@ pub const KEYWORDS: [&str; 92] = [
     "BY",
     "CASE",
     "CAST",
+    "CHANGES",
     "COPY",
     "CREATE",
     "CROSS",

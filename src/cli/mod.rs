@@ -9,7 +9,9 @@ mod complete;
 mod devices;
 mod encode;
 mod failure;
+mod following;
 mod generate;
+mod interrupt;
 mod lexer;
 mod output;
 mod pipeline;
@@ -25,6 +27,7 @@ use clap::{CommandFactory, Parser};
 
 use args::{Arguments, Command};
 use failure::{Failure, Outcome};
+use interrupt::Interrupt;
 
 use crate::trace;
 
@@ -75,25 +78,23 @@ fn trace_of(command: &Command) -> Option<PathBuf> {
 
 /// Runs a command in a task of its own, so that an interrupt is seen while it computes.
 async fn until_interrupted(command: Command) -> Outcome {
+    let interrupt = Interrupt::default();
     if let Command::Run(_) = command {
-        return dispatch(command).await; // drains and commits by itself
+        return dispatch(command, interrupt).await; // drains and commits by itself
     }
-    let mut task = tokio::spawn(dispatch(command));
-    tokio::select! {
-        done = &mut task => done.unwrap_or_else(|_| Err(Failure::internal())),
-        signal = tokio::signal::ctrl_c() => {
-            signal?;
-            task.abort();
-            // Long enough for unfinished files to be removed, too short to annoy.
-            let _ = tokio::time::timeout(std::time::Duration::from_millis(500), task).await;
-            Err(Failure::Interrupted)
-        }
+    let mut task = tokio::spawn(dispatch(command, interrupt.clone()));
+    if let Some(done) = interrupt.run(&mut task).await? {
+        return done.unwrap_or_else(|_| Err(Failure::internal()));
     }
+    task.abort();
+    // Long enough for unfinished files to be removed, too short to annoy.
+    let _ = tokio::time::timeout(std::time::Duration::from_millis(500), task).await;
+    Err(Failure::Interrupted)
 }
 
-async fn dispatch(command: Command) -> Outcome {
+async fn dispatch(command: Command, interrupt: Interrupt) -> Outcome {
     match command {
-        Command::Sql(arguments) => script::run(arguments).await,
+        Command::Sql(arguments) => script::run(arguments, &interrupt).await,
         Command::Run(arguments) => pipeline::run(arguments).await,
         Command::Bench { bench } => bench::run(bench).await,
         Command::Devices(arguments) => devices::list(arguments.json).await,

@@ -12,6 +12,7 @@ use futures::StreamExt;
 use super::args::Format;
 use super::encode::{self, Encoder};
 use super::failure::{Failure, Outcome};
+use super::following::Following;
 use super::script::Stopped;
 
 /// The results of one script.
@@ -42,9 +43,25 @@ impl Output {
     }
 
     /// Writes all rows of one result; answers how many there were.
-    pub async fn write(&mut self, mut rows: SendableRecordBatchStream) -> Result<u64, Stopped> {
-        let schema = rows.schema();
-        let mut encoder = self.start(schema).map_err(Stopped::Output)?;
+    pub async fn write(&mut self, rows: SendableRecordBatchStream) -> Result<u64, Stopped> {
+        let encoder = self.start(rows.schema()).map_err(Stopped::Output)?;
+        self.encode(rows, encoder).await
+    }
+
+    /// The same for rows that come over time: each is written when it is there.
+    pub async fn follow(&mut self, rows: SendableRecordBatchStream) -> Result<u64, Stopped> {
+        let mut encoder = self.start(rows.schema()).map_err(Stopped::Output)?;
+        if self.format == Format::Table {
+            encoder = Box::new(Following::new(rows.schema()));
+        }
+        self.encode(rows, encoder).await
+    }
+
+    async fn encode(
+        &mut self,
+        mut rows: SendableRecordBatchStream,
+        mut encoder: Box<dyn Encoder>,
+    ) -> Result<u64, Stopped> {
         let mut count = 0;
         while let Some(batch) = rows.next().await {
             let batch = batch.map_err(|error| Stopped::By(error.into()))?;

@@ -17,6 +17,7 @@ use tokio::runtime::Runtime;
 use super::args::Sql;
 use super::complete::{KEYWORDS, Names, SqlCompleter, names};
 use super::failure::{Failure, Outcome};
+use super::interrupt::Interrupt;
 use super::lexer::{Kind, is_complete, pieces};
 use super::output::Output;
 use super::script::{Script, Stopped, run_statement};
@@ -24,7 +25,7 @@ use crate::sql::Engine;
 
 const HELP: &str = "\
 Statements end with ';' and may span lines. Tab completes, Ctrl-R searches the history,
-Ctrl-C stops a query, Ctrl-D leaves.
+Ctrl-C stops a query, Ctrl-D leaves. SELECT .. FROM stream EMIT CHANGES follows a stream.
   \\d           tables          \\d NAME      a table's columns
   \\timing      seconds on/off  \\q           leaves";
 
@@ -98,20 +99,21 @@ impl Session {
         for statement in statements {
             let started = Instant::now();
             let line = statement.line;
-            let stopped = tokio::select! {
-                rows = run_statement(&self.engine, statement, &mut self.output) => rows,
-                signal = tokio::signal::ctrl_c() => {
-                    signal?;
-                    return Err(Failure::Interrupted);
-                }
-            };
-            let rows = match stopped {
+            let interrupt = Interrupt::default();
+            let run = run_statement(&self.engine, statement, &mut self.output, &interrupt);
+            let Some(done) = interrupt.run(run).await? else { return Err(Failure::Interrupted) };
+            let rows = match done {
                 Ok(rows) => rows,
                 Err(Stopped::By(error)) => return Err(script.blame(error, Some(line))),
                 Err(Stopped::Output(failure)) => return Err(failure),
             };
+            let seconds = started.elapsed().as_secs_f64();
+            if interrupt.told() {
+                eprintln!("stopped: {rows} rows in {seconds:.3} s");
+                return Ok(());
+            }
             if self.timing {
-                eprintln!("{rows} rows in {:.3} s", started.elapsed().as_secs_f64());
+                eprintln!("{rows} rows in {seconds:.3} s");
             }
         }
         Ok(())

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::args::Sql;
 use super::failure::{Failure, Outcome, describe};
+use super::interrupt::Interrupt;
 use super::output::Output;
 use super::waiting::Waiting;
 use crate::error::Error;
@@ -18,7 +19,7 @@ pub fn is_prompt(arguments: &Sql) -> bool {
 }
 
 /// Runs what the arguments ask for.
-pub async fn run(arguments: Sql) -> Outcome {
+pub async fn run(arguments: Sql, interrupt: &Interrupt) -> Outcome {
     let options = arguments.device.options();
     let script = Script::read(&arguments)?;
     let engine = Engine::new(options)?;
@@ -32,12 +33,17 @@ pub async fn run(arguments: Sql) -> Outcome {
     for (index, statement) in statements.into_iter().enumerate() {
         let line = statement.line;
         let started = Instant::now();
-        let rows = run_statement(&engine, statement, &mut output)
+        let rows = run_statement(&engine, statement, &mut output, interrupt)
             .await
             .map_err(|failure| script.blame_failure(failure, line))?;
         if arguments.timing {
             let seconds = started.elapsed().as_secs_f64();
             eprintln!("statement {} (line {line}): {rows} rows in {seconds:.3} s", index + 1);
+        }
+        if interrupt.told() {
+            // What came before Ctrl-C is a whole result.
+            output.finish()?;
+            return Err(Failure::Interrupted);
         }
     }
     output.finish()
@@ -59,13 +65,21 @@ impl From<Stopped> for Error {
     }
 }
 
-/// Runs one statement and writes its rows; answers how many there were.
+/// Runs one statement and writes its rows; answers how many there were. A SELECT with EMIT over
+/// streams goes on until they end or Ctrl-C is pressed.
 pub async fn run_statement(
     engine: &Engine,
     statement: Statement,
     output: &mut Output,
+    interrupt: &Interrupt,
 ) -> Result<u64, Stopped> {
     let waiting = Waiting::begin();
+    if statement.emit.is_some() {
+        let live = crate::job::follow(engine, &statement, interrupt.follower()).await;
+        if let Some(rows) = live.map_err(Stopped::By)? {
+            return output.follow(waiting.until_first(rows)).await;
+        }
+    }
     match engine.execute(statement).await.map_err(Stopped::By)? {
         sql::Outcome::Done => Ok(0),
         sql::Outcome::Rows(stream) => output.write(waiting.until_first(stream)).await,

@@ -1,5 +1,7 @@
 //! Runs a pipeline file: every statement in order, continuous queries beside one another.
 
+mod live;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -24,6 +26,8 @@ use crate::stream::progress::Observer;
 use crate::stream::query::Query;
 use crate::stream::reconcile::Subject;
 use crate::stream::sink::Writer;
+
+pub use live::follow;
 
 /// What `thalweg run` was asked for.
 #[derive(Debug, Clone, Default)]
@@ -287,7 +291,7 @@ impl Pipeline {
         if streams.is_empty() {
             return Ok(());
         }
-        let tuning = self.tuning()?;
+        let tuning = tuning(&self.engine, self.until_end)?;
         let (name, mut stop) = (self.name(), self.stop.clone());
         let folder = self.folder();
         let runner = match &mut self.runner {
@@ -335,23 +339,24 @@ impl Pipeline {
             let _ = std::fs::remove_dir_all(folder); // in the system's folder for such files
         }
     }
+}
 
-    fn tuning(&self) -> Result<Tuning> {
-        let set = self.engine.sql_options();
-        if set.epoch_rows == 0 || set.batch_rows == 0 {
-            return Err(Error::User(
-                "thalweg.epoch_rows and thalweg.batch_rows: one row at least".to_string(),
-            ));
-        }
-        Ok(Tuning {
-            batch_rows: set.batch_rows,
-            rows: set.epoch_rows,
-            commit: Duration::from_millis(set.epoch_ms),
-            latency: Duration::from_millis(set.latency_ms),
-            snapshot: Duration::from_millis(set.snapshot_ms),
-            until_end: self.until_end,
-        })
+/// How streams are read, by the SQL options in force.
+fn tuning(engine: &Engine, until_end: bool) -> Result<Tuning> {
+    let set = engine.sql_options();
+    if set.epoch_rows == 0 || set.batch_rows == 0 {
+        return Err(Error::User(
+            "thalweg.epoch_rows and thalweg.batch_rows: one row at least".to_string(),
+        ));
     }
+    Ok(Tuning {
+        batch_rows: set.batch_rows,
+        rows: set.epoch_rows,
+        commit: Duration::from_millis(set.epoch_ms),
+        latency: Duration::from_millis(set.latency_ms),
+        snapshot: Duration::from_millis(set.snapshot_ms),
+        until_end,
+    })
 }
 
 /// The 32-bit FNV-1a hash (Fowler, Noll, Vo).

@@ -8,8 +8,8 @@ use super::token::{is_word, place};
 use crate::error::Result;
 use crate::stream::emit::Emit;
 
-const FORMS: &str = "EMIT AFTER WINDOW CLOSE [WITH DELAY INTERVAL '..'], EMIT ON UPDATE or EMIT \
-                     PERIODIC INTERVAL '..'";
+const FORMS: &str = "EMIT AFTER WINDOW CLOSE [WITH DELAY INTERVAL '..'], EMIT ON UPDATE, EMIT \
+                     PERIODIC INTERVAL '..' or EMIT CHANGES";
 
 /// The tokens without a trailing `EMIT ..`, and what it says.
 ///
@@ -50,6 +50,9 @@ fn read(tokens: &[TokenWithSpan]) -> Result<Emit, String> {
     };
     if let Some([]) = words("ON UPDATE") {
         return Ok(Emit::Update);
+    }
+    if let Some([]) = words("CHANGES") {
+        return Ok(Emit::Changes);
     }
     if let Some(rest) = words("PERIODIC") {
         let every_us = microseconds(rest)?;
@@ -119,6 +122,7 @@ mod tests {
         assert_eq!(emit("after window close"), close(0));
         assert_eq!(emit("AFTER WINDOW CLOSE WITH DELAY INTERVAL '2' SECOND"), close(2_000_000));
         assert_eq!(emit("ON UPDATE"), Emit::Update);
+        assert_eq!(emit("Changes"), Emit::Changes);
         assert_eq!(
             emit("PERIODIC INTERVAL '1 minute 5 seconds'"),
             Emit::Periodic { every_us: 65_000_000 }
@@ -137,7 +141,7 @@ mod tests {
 
     #[test]
     fn other_forms_are_refused_where_they_stand() {
-        let text = error("SELECT a\nFROM t EMIT CHANGES");
+        let text = error("SELECT a\nFROM t EMIT CHANGES ONLY");
         assert!(text.starts_with("line 2, column 8: there is no such EMIT"), "{text}");
         let text = error("SELECT a FROM t EMIT PERIODIC 5");
         assert!(text.contains("INTERVAL '5' SECOND"), "{text}");

@@ -190,6 +190,17 @@ impl Engine {
         Ok(Some(Insert { sink, plan }))
     }
 
+    /// The plan of a SELECT; `None` for other statements.
+    pub async fn query(&self, statement: &Statement) -> Result<Option<LogicalPlan>> {
+        let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
+        match statement.as_ref() {
+            DfStatement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => {
+                self.plan(statement.as_ref().clone()).await.map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// `EXPLAIN INSERT INTO sink ..` explains the query: a sink has no plan.
     fn explained(&self, statement: DfStatement) -> DfStatement {
         let DfStatement::Explain(mut explain) = statement else { return statement };

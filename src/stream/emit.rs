@@ -9,6 +9,8 @@ pub enum Emit {
     Update,
     /// What has changed, every so many microseconds of processing time.
     Periodic { every_us: i64 },
+    /// As rows come: changes of an aggregate, and all else when it is final.
+    Changes,
 }
 
 impl Default for Emit {

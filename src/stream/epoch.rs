@@ -23,13 +23,13 @@ use super::effects::{self, Effects, Pending};
 use super::feed::{Feed, Reading};
 use super::graph::{Input, Times};
 use super::journal::{EpochRecord, Journal, Span};
-use super::log::LogRows;
+use super::log::{LogRows, Start};
 use super::progress::{EventTimes, Observer, Progress, SourceProgress, Steps, time};
 use super::query::{Done, Query};
 use super::snapshot::{self, Snapshot};
 use super::store::Store;
 use super::watermark::BEFORE_ALL;
-use super::{definitions, now_us, recovery};
+use super::{definitions, now_us, reader, recovery};
 use crate::error::{Error, Result};
 
 /// How streams are read: what the SQL options say.
@@ -60,6 +60,8 @@ pub struct Runner {
     pub(super) queries: Vec<Query>,
     /// What earlier runs have given to sinks is let stand.
     pub(super) fresh: bool,
+    /// Only looks at the streams: no store is written, and where all of them end, windows close.
+    pub reader: bool,
     feeds: Vec<Feed>,
     ready: Arc<Notify>,
     /// The last recorded epoch, while its effects are on their way; it has the stores then.
@@ -117,6 +119,7 @@ impl Runner {
             stores: BTreeMap::new(),
             queries: Vec::new(),
             fresh: false,
+            reader: false,
             feeds: Vec::new(),
             ready: Arc::new(Notify::new()),
             pending: None,
@@ -153,7 +156,10 @@ impl Runner {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<()> {
         self.tuning = tuning;
-        recovery::join(self, streams, queries).await?;
+        match self.reader {
+            true => reader::join(self, streams, queries).await?,
+            false => recovery::join(self, streams, queries).await?,
+        }
         self.open_feeds().await?;
         // Where a log begins is known before anything of it is read.
         self.commit(Epoch::default()).await?;
@@ -164,8 +170,10 @@ impl Runner {
             tracing::warn!("every stream has ended; --until-end closes the windows still open");
         }
         settled?;
-        self.save().await?;
-        self.tell_streams();
+        if !self.reader {
+            self.save().await?;
+            self.tell_streams();
+        }
         self.report();
         self.feeds.clear();
         Ok(())
@@ -175,6 +183,7 @@ impl Runner {
     /// of the streams.
     async fn to_the_end(&mut self, stop: &mut watch::Receiver<bool>) -> Result<bool> {
         let ended = self.read(stop).await?;
+        self.tuning.until_end |= ended && self.reader;
         if ended && self.tuning.until_end {
             self.close_all().await?;
         }
@@ -195,7 +204,7 @@ impl Runner {
                 let mut start = self.journal.place(&stream.name, partition);
                 let known = self.journal.knows(&stream.name, partition);
                 if !known && stream.begin != Begin::Earliest {
-                    start = recovery::begin(stream, partition).await?;
+                    start = recovery::begin(stream, partition, Start::default()).await?;
                 }
                 let segments = start.place.segments.clone();
                 let mut feed = Feed::open(stream, partition, start, &reading)?;
@@ -321,7 +330,7 @@ impl Runner {
             query.advance(number, &input).await?;
         }
         for (name, rows) in all {
-            if self.streams[&name].store.is_some() {
+            if self.streams[&name].store.is_some() && !self.reader {
                 epoch.rows.entry(name).or_default().extend(rows);
             }
         }

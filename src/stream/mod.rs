@@ -23,6 +23,7 @@ pub mod log;
 pub mod proctime;
 pub mod progress;
 pub mod query;
+mod reader;
 pub mod reconcile;
 mod recovery;
 mod replay;

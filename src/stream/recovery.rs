@@ -126,16 +126,7 @@ async fn begin_anew(runner: &mut Runner, queries: &[Query]) -> Result<()> {
         let Some(stream) = runner.streams.get(name).filter(|_| store.epoch() > 0) else { continue };
         let state = runner.context.state();
         let rest = history_rest(stream, &state).await?;
-        let of = |(partition, start): (usize, Start)| Span {
-            partition,
-            from: 0,
-            to: start.place.offset,
-            segments: start.place.segments,
-            forced: start.forced,
-            clock: start.clock,
-        };
-        let of = rest.into_iter().enumerate().map(of);
-        spans.insert(name.clone(), of.filter(|span| span.to > 0).collect());
+        spans.insert(name.clone(), stored_spans(rest));
     }
     runner.journal.start_fresh(&runner.pipeline, base)?;
     let epoch = base + 1;
@@ -158,6 +149,19 @@ async fn begin_anew(runner: &mut Runner, queries: &[Query]) -> Result<()> {
         runner.journal.folder().display()
     );
     Ok(())
+}
+
+/// What a history is of each partition's log, from what lies behind it.
+pub fn stored_spans(rest: Vec<Start>) -> Vec<Span> {
+    let of = |(partition, start): (usize, Start)| Span {
+        partition,
+        from: 0,
+        to: start.place.offset,
+        segments: start.place.segments,
+        forced: start.forced,
+        clock: start.clock,
+    };
+    rest.into_iter().enumerate().map(of).filter(|span| span.to > 0).collect()
 }
 
 /// Reads recorded epochs again for what is behind.
@@ -264,8 +268,8 @@ fn group_end(runner: &Runner, queries: &[Query], at: u64) -> u64 {
     end
 }
 
-/// Where a partition begins that no run has read, by the option `start`.
-pub async fn begin(stream: &Arc<Stream>, partition: usize) -> Result<Start> {
+/// Where a partition begins that no run has read, by the option `start`: not before `from`.
+pub async fn begin(stream: &Arc<Stream>, partition: usize, from: Start) -> Result<Start> {
     if let Err(reason) = stream.connector.bounded() {
         return Err(Error::User(format!("stream {}, start: {reason}", stream.name)));
     }
@@ -275,14 +279,17 @@ pub async fn begin(stream: &Arc<Stream>, partition: usize) -> Result<Start> {
             partition,
             rejects: None,
             on_error: OnError::Skip,
+            from: from.place.clone(),
             ..Opening::new(&stream, false)
         };
         let mut source = stream.connector.open(opening)?;
-        let mut segments = Vec::new();
+        let mut segments = from.place.segments.clone();
         let mut offset = None;
         while offset.is_none() {
             let Read::Rows(rows) = source.next(8192)? else { break };
-            segments.extend(source.segments());
+            let news = source.segments();
+            segments.retain(|known| !news.iter().any(|new| new.same(known)));
+            segments.extend(news);
             if let (Begin::At(from_us), Some(rule)) = (stream.begin, &stream.watermark) {
                 let times = rows.batch.column(rule.column);
                 let times = times.as_primitive::<TimestampMicrosecondType>().values();
@@ -292,7 +299,7 @@ pub async fn begin(stream: &Arc<Stream>, partition: usize) -> Result<Start> {
         }
         let offset = offset.unwrap_or_else(|| source.offset());
         segments.retain(|segment| segment.first <= offset);
-        Ok(Start { place: Place { offset, segments }, ..Start::default() })
+        Ok(Start { place: Place { offset, segments }, ..from })
     });
     reading.await.map_err(|error| Error::Bug(format!("reading a stream: {error}")))?
 }

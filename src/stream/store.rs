@@ -165,14 +165,7 @@ impl Store {
             of.and(col(OFFSET).gt_eq(lit(*from))).and(col(OFFSET).lt(lit(*to)))
         });
         let Some(within) = within.reduce(Expr::or) else { return Ok(Vec::new()) };
-        let schema = log::schema(stream);
-        let columns = schema.fields().iter();
-        let columns = columns.map(|field| col(Column::from_name(field.name())));
-        let order = vec![col(PARTITION).sort(true, false), col(OFFSET).sort(true, false)];
-        let table = self.table.provider(&context.state()).await?;
-        let rows = context.read_table(table)?.filter(within)?.sort(order)?;
-        let rows = rows.select(columns)?.collect().await?;
-        Ok(rows.iter().map(|batch| conform(batch, &schema)).collect::<Result<_, _>>()?)
+        rows(&self.table, context, stream, within).await
     }
 
     /// A batch of the log as it is stored: before the first watermark there is none.
@@ -188,6 +181,23 @@ impl Store {
         }
         Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
     }
+}
+
+/// Some of a table's rows in log order, as `log::schema` has them.
+async fn rows(
+    table: &Table,
+    context: &SessionContext,
+    stream: &Stream,
+    within: Expr,
+) -> Result<Vec<RecordBatch>> {
+    let schema = log::schema(stream);
+    let columns = schema.fields().iter();
+    let columns = columns.map(|field| col(Column::from_name(field.name())));
+    let order = vec![col(PARTITION).sort(true, false), col(OFFSET).sort(true, false)];
+    let table = table.provider(&context.state()).await?;
+    let rows = context.read_table(table)?.filter(within)?.sort(order)?;
+    let rows = rows.select(columns)?.collect().await?;
+    Ok(rows.iter().map(|batch| conform(batch, &schema)).collect::<Result<_, _>>()?)
 }
 
 /// The declared and the hidden columns, of which the watermark may be NULL.
@@ -295,5 +305,14 @@ impl History {
             }
         }
         Ok(Some(Self { table, rest }))
+    }
+
+    /// All stored rows in log order, as `log::schema` has them.
+    pub async fn rows(
+        &self,
+        context: &SessionContext,
+        stream: &Stream,
+    ) -> Result<Vec<RecordBatch>> {
+        rows(&self.table, context, stream, lit(true)).await
     }
 }

@@ -195,10 +195,16 @@ impl StreamTable {
 
 /// What lies behind a stream's history, clocks included; nothing where it has none.
 pub async fn history_rest(stream: &Stream, session: &dyn Session) -> Result<Vec<Start>> {
-    let Some(history) = History::open(stream).await? else { return Ok(Vec::new()) };
+    Ok(history(stream, session).await?.map(|history| history.rest).unwrap_or_default())
+}
+
+/// A stream's history, and what lies behind it with the clocks there; nothing where it has none.
+pub async fn history(stream: &Stream, session: &dyn Session) -> Result<Option<History>> {
+    let Some(mut history) = History::open(stream).await? else { return Ok(None) };
     let mut starts = history.rest.clone();
     clocks(stream, &history, session, &mut starts).await?;
-    Ok(starts)
+    history.rest = starts;
+    Ok(Some(history))
 }
 
 /// Sets the clocks to what they are behind the stored rows.

@@ -21,6 +21,8 @@ mod examples;
 mod groups;
 /// The laws of the repository.
 mod laws;
+/// A SELECT that follows a stream.
+mod live;
 /// Every kernel against its twin, and its planted faults.
 mod parity;
 /// Real files, the same on both sides.

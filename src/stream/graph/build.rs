@@ -50,8 +50,13 @@ impl Graph {
             return Ok(None);
         }
         let fingerprint = format!("{}\n{emit:?}", plan.display_indent());
+        let emit = match emit {
+            Emit::Changes if changes(plan) => Emit::Update,
+            Emit::Changes => Emit::default(),
+            emit => emit,
+        };
         let upsert_keys = match emit {
-            Emit::Close { .. } => None,
+            Emit::Close { .. } | Emit::Changes => None,
             Emit::Update | Emit::Periodic { .. } => Some(upsert_keys(plan)?),
         };
         // The types of the rows are known only then: those of CASE are not of its first branch.
@@ -565,6 +570,17 @@ fn never_final(plan: &LogicalPlan, input: &LogicalPlan) -> Error {
             "its groups are never final: group by window_start and window_end of TUMBLE, HOP, \
              CUMULATE or SESSION, or let changes out with EMIT ON UPDATE",
         ),
+    }
+}
+
+/// Whether a query gives out the rows of an aggregate.
+fn changes(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
+        LogicalPlan::SubqueryAlias(node) => changes(&node.input),
+        LogicalPlan::Projection(node) => changes(&node.input),
+        LogicalPlan::Filter(node) => changes(&node.input),
+        _ => false,
     }
 }
 

@@ -59,7 +59,7 @@ impl Updates {
     ) -> Result<(Self, SlotPlan)> {
         let every_us = match emit {
             Emit::Periodic { every_us } => Some(every_us),
-            Emit::Update | Emit::Close { .. } => None,
+            Emit::Update | Emit::Changes | Emit::Close { .. } => None,
         };
         let latest = Mutex::new(Latest::new(&steps.states, steps.groups)?);
         let updates = Self {

@@ -1,0 +1,95 @@
+//! A table that is drawn while its rows come: the header once, rows below it when they are there.
+
+use arrow::array::Array;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::encode::Encoder;
+use crate::error::Result;
+
+/// Columns are as wide as what has come so far; a wider value widens its column from there on.
+pub struct Following {
+    schema: SchemaRef,
+    widths: Vec<usize>,
+    begun: bool,
+}
+
+impl Following {
+    /// A table of these columns.
+    pub fn new(schema: SchemaRef) -> Self {
+        let widths = schema.fields().iter().map(|field| field.name().chars().count()).collect();
+        Self { schema, widths, begun: false }
+    }
+
+    fn border(&self) -> String {
+        let parts = self.widths.iter().map(|width| "-".repeat(width + 2));
+        format!("+{}+\n", parts.collect::<Vec<_>>().join("+"))
+    }
+
+    fn line<'a>(&self, cells: impl Iterator<Item = &'a str>) -> String {
+        let cells = cells.zip(&self.widths).map(|(cell, width)| format!(" {cell:width$} |"));
+        format!("|{}\n", cells.collect::<String>())
+    }
+
+    fn header(&mut self) -> String {
+        if std::mem::replace(&mut self.begun, true) {
+            return String::new();
+        }
+        let names = self.line(self.schema.fields().iter().map(|field| field.name().as_str()));
+        format!("{border}{names}{border}", border = self.border())
+    }
+}
+
+impl Encoder for Following {
+    fn write(&mut self, batch: &RecordBatch) -> Result<Vec<u8>> {
+        let options = FormatOptions::default().with_null("NULL");
+        let mut columns = Vec::with_capacity(batch.num_columns());
+        for (column, width) in batch.columns().iter().zip(&mut self.widths) {
+            let formatter = ArrayFormatter::try_new(column, &options)?;
+            let cells = (0..column.len()).map(|row| formatter.value(row).try_to_string());
+            let cells = cells.collect::<Result<Vec<String>, _>>()?;
+            let widest = cells.iter().map(|cell| cell.chars().count()).max();
+            *width = widest.unwrap_or(0).max(*width);
+            columns.push(cells);
+        }
+        let mut text = self.header();
+        for row in 0..batch.num_rows() {
+            text += &self.line(columns.iter().map(|cells| cells[row].as_str()));
+        }
+        Ok(text.into_bytes())
+    }
+
+    fn finish(&mut self) -> Result<Vec<u8>> {
+        Ok((self.header() + &self.border()).into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
+
+    use super::*;
+
+    #[test]
+    fn the_header_comes_once_and_columns_widen() {
+        let batch = |values: Vec<Option<&str>>| {
+            let column = Arc::new(StringArray::from(values)) as ArrayRef;
+            RecordBatch::try_from_iter_with_nullable([("name", column, true)]).unwrap()
+        };
+        let first = batch(vec![Some("a"), None]);
+        let mut table = Following::new(first.schema());
+        let mut text = table.write(&first).unwrap();
+        text.extend(table.write(&batch(vec![Some("longer")])).unwrap());
+        text.extend(table.write(&batch(vec![Some("b")])).unwrap());
+        text.extend(table.finish().unwrap());
+        let want = "+------+\n| name |\n+------+\n| a    |\n| NULL |\n\
+                    | longer |\n| b      |\n+--------+\n";
+        assert_eq!(String::from_utf8(text).unwrap(), want);
+        let mut none = Following::new(first.schema());
+        let text = none.finish().unwrap();
+        assert_eq!(String::from_utf8(text).unwrap(), "+------+\n| name |\n+------+\n+------+\n");
+    }
+}
