@@ -29,6 +29,8 @@ mod sql;
 mod stream;
 /// The queries of the NEXMark suite.
 mod nexmark;
+/// Results that are brought to what they were had no row been late.
+mod reconcile;
 /// What comes only once, across restarts.
 mod received;
 /// Sources by themselves.
