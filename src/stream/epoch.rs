@@ -18,7 +18,7 @@ use datafusion::prelude::SessionContext;
 use tokio::sync::{Notify, watch};
 
 use super::definition::{Begin, Stream};
-use super::feed::{Feed, Reading};
+use super::feed::{Feed, Reading, Taken};
 use super::graph::{Input, Times};
 use super::journal::{EpochRecord, Journal, Span};
 use super::log::LogRows;
@@ -72,6 +72,7 @@ pub struct Runner {
 #[derive(Default)]
 struct Batch {
     rows: BTreeMap<String, Vec<LogRows>>,
+    /// Records, those that are malformed included: an epoch is theirs too.
     count: usize,
     late: u64,
 }
@@ -81,6 +82,7 @@ struct Batch {
 struct Epoch {
     /// Rows of streams that are stored.
     rows: BTreeMap<String, Vec<RecordBatch>>,
+    /// Records, those that are malformed included.
     count: usize,
     time_us: i64,
     begun: Option<Instant>,
@@ -229,9 +231,9 @@ impl Runner {
         let (mut batch, mut first) = (Batch::default(), None::<Instant>);
         loop {
             while batch.count < limit {
-                let Some((nth, rows)) = self.take()? else { break };
+                let Some((nth, Taken { rows, records })) = self.take()? else { break };
                 let stream = &self.feeds[nth].stream;
-                batch.count += rows.len();
+                batch.count += records;
                 batch.late += rows.late(stream);
                 if !rows.is_empty() {
                     batch.rows.entry(stream.name.clone()).or_default().push(rows);
@@ -264,12 +266,12 @@ impl Runner {
     }
 
     /// Rows of the partition that is farthest behind among those that have some.
-    fn take(&mut self) -> Result<Option<(usize, LogRows)>> {
+    fn take(&mut self) -> Result<Option<(usize, Taken)>> {
         let mut order: Vec<usize> = (0..self.feeds.len()).collect();
         order.sort_by_key(|nth| self.feeds[*nth].watermark());
         for nth in order {
-            if let Some(rows) = self.feeds[nth].take()? {
-                return Ok(Some((nth, rows)));
+            if let Some(taken) = self.feeds[nth].take()? {
+                return Ok(Some((nth, taken)));
             }
         }
         Ok(None)
