@@ -9,6 +9,8 @@ mod support;
 mod abi;
 /// Accumulators, and our aggregate functions, against DataFusion's.
 mod aggregates;
+/// Results that change and tables beside streams, killed and resumed.
+mod changes;
 /// The command line by its real binary.
 mod cli;
 /// Streams against their batch, at any epoch, killed, resumed.
