@@ -26,7 +26,7 @@ use super::progress::{EventTimes, Observer, SourceProgress, Steps, time};
 use super::query::{Done, Query};
 use super::store::Store;
 use super::watermark::BEFORE_ALL;
-use super::{definitions, now_us, recovery, snapshot};
+use super::{definitions, now_us, recovery, snapshot, trim};
 use crate::error::{Error, Result};
 
 /// How streams are read: what the SQL options say.
@@ -42,6 +42,8 @@ pub struct Tuning {
     pub latency: Duration,
     /// How often states are written to the disk.
     pub snapshot: Duration,
+    /// Epochs that the journal keeps one by one.
+    pub journal_epochs: usize,
     /// Reads to the end and closes all windows; else the streams are followed.
     pub until_end: bool,
 }
@@ -57,6 +59,8 @@ pub struct Runner {
     pub(super) queries: Vec<Query>,
     /// What earlier runs have given to sinks is let stand.
     pub(super) fresh: bool,
+    /// Epochs up to this one are not merged.
+    pub(super) apart: u64,
     feeds: Vec<Feed>,
     ready: Arc<Notify>,
     saved: Instant,
@@ -114,6 +118,7 @@ impl Runner {
             stores: BTreeMap::new(),
             queries: Vec::new(),
             fresh: false,
+            apart: 0,
             feeds: Vec::new(),
             ready: Arc::new(Notify::new()),
             saved: Instant::now(),
@@ -346,7 +351,9 @@ impl Runner {
         };
         let begun = Instant::now();
         let tables = epoch.tables.clone();
-        self.journal.append(EpochRecord { epoch: number, time_us, streams, tables })?;
+        let record =
+            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
+        self.journal.append(record)?;
         epoch.steps.record = begun.elapsed();
         crate::fault::point("recorded");
         self.effects(number, epoch).await
@@ -382,6 +389,7 @@ impl Runner {
         if last != self.saved_epoch || self.queries.iter().any(|query| query.done != last) {
             snapshot::write(self.journal.folder(), last, &self.queries)?;
             crate::fault::point("saved");
+            trim::trim(self)?;
         }
         (self.saved, self.saved_epoch) = (Instant::now(), last);
         Ok(())
@@ -436,7 +444,9 @@ impl Runner {
         let number = self.journal.last() + 1;
         let time_us = self.time_us().max(over.unwrap_or(i64::MIN));
         let tables = self.read_tables().await?;
-        self.journal.append(EpochRecord { epoch: number, time_us, streams, tables })?;
+        let record =
+            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
+        self.journal.append(record)?;
         crate::fault::point("recorded");
         let begun = Instant::now();
         let rows = BTreeMap::new();

@@ -131,12 +131,7 @@ impl Feed {
         let rows = self.stamper.stamp(rows);
         let records = usize::try_from(to - self.span.to).unwrap_or(0);
         self.span.to = to;
-        for segment in segments {
-            match self.span.segments.iter_mut().find(|known| known.same(&segment)) {
-                Some(known) => *known = segment,
-                None => self.span.segments.push(segment),
-            }
-        }
+        segments.into_iter().for_each(|segment| segment.tell(&mut self.span.segments));
         self.rejected = rejected;
         self.active = Instant::now();
         Ok(Some(Taken { rows, records }))

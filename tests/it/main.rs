@@ -37,6 +37,8 @@ mod reconcile;
 mod received;
 /// Sources by themselves.
 mod sources;
+/// State folders that do not grow, and what goes on from them.
+mod trim;
 /// Windows in all their spellings, tables as they were.
 mod windows;
 /// TPC-H at scale 1 against known answers.

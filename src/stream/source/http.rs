@@ -22,7 +22,7 @@ use tiny_http::{Header, Method, Request, Response, Server};
 use super::csv::Csv;
 use super::file::{Missing, pick};
 use super::json::Json;
-use super::received::{Reader, Received};
+use super::received::{self, Reader, Received};
 use super::text::{Dialect, Handed, Piece, Position, piece};
 use super::{Connector, Opening, Read, Rejects, Source};
 use crate::error::{Error, Result};
@@ -72,6 +72,10 @@ impl Connector for Http {
 
     fn received(&self) -> bool {
         true
+    }
+
+    fn forget(&self, state: &Path, before: i64) -> Result<()> {
+        received::forget(state, before)
     }
 
     /// The log is the pipeline's own, wherever it listens.

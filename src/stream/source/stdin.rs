@@ -6,7 +6,7 @@
 //! one query.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::csv::Csv;
 use super::file::Missing;
 use super::json::Json;
-use super::received::{Reader, Received};
+use super::received::{self, Reader, Received};
 use super::text::{Dialect, Handed, Parse, Piece, lines};
 use super::{Connector, Opening, Read, Rejects, Source};
 use crate::error::{Error, Result};
@@ -67,6 +67,10 @@ impl Connector for Stdin {
 
     fn received(&self) -> bool {
         true
+    }
+
+    fn forget(&self, state: &Path, before: i64) -> Result<()> {
+        received::forget(state, before)
     }
 
     fn identity(&self) -> String {
