@@ -215,11 +215,11 @@ type Make = fn(&mut Settings, &SchemaRef) -> Result<Arc<dyn Connector>>;
 
 /// Every connector: its name and how it reads its options.
 const SOURCES: [(&str, Make); 5] = [
-    ("file", |settings, _| Ok(Arc::new(file::File::new(settings)?))),
-    ("http", |settings, _| Ok(Arc::new(http::Http::new(settings)?))),
+    ("file", |settings, schema| Ok(Arc::new(file::File::new(settings, schema)?))),
+    ("http", |settings, schema| Ok(Arc::new(http::Http::new(settings, schema)?))),
     ("nexmark", |settings, schema| Ok(Arc::new(nexmark::Nexmark::new(settings, schema)?))),
     ("random", |settings, schema| Ok(Arc::new(random::Random::new(settings, schema)?))),
-    ("stdin", |settings, _| Ok(Arc::new(stdin::Stdin::new(settings)?))),
+    ("stdin", |settings, schema| Ok(Arc::new(stdin::Stdin::new(settings, schema)?))),
 ];
 
 /// Those that are to come.
