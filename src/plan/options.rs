@@ -33,6 +33,8 @@ extensions_options! {
         pub latency_ms: u64, default = 20
         /// How often the state of queries is written to the disk, in milliseconds.
         pub snapshot_ms: u64, default = 10_000
+        /// Epochs that the state folder records one by one; older ones are merged.
+        pub journal_epochs: usize, default = 1000
     }
 }
 

@@ -49,6 +49,13 @@ pub struct Reading {
     pub ready: Arc<Notify>,
 }
 
+/// What was read at once.
+pub struct Taken {
+    pub rows: LogRows,
+    /// How many records of the log it is, malformed ones included.
+    pub records: usize,
+}
+
 /// A partition that is being read.
 pub struct Feed {
     pub stream: Arc<Stream>,
@@ -107,8 +114,8 @@ impl Feed {
         })
     }
 
-    /// The next rows that have been read; `None` while there are none.
-    pub fn take(&mut self) -> Result<Option<LogRows>> {
+    /// What has been read next; `None` while there is nothing.
+    pub fn take(&mut self) -> Result<Option<Taken>> {
         let chunk = match self.chunks.try_recv() {
             Ok(chunk) => chunk?,
             Err(mpsc::error::TryRecvError::Empty) => return Ok(None),
@@ -122,16 +129,12 @@ impl Feed {
             return Ok(None);
         };
         let rows = self.stamper.stamp(rows);
+        let records = usize::try_from(to - self.span.to).unwrap_or(0);
         self.span.to = to;
-        for segment in segments {
-            match self.span.segments.iter_mut().find(|known| known.same(&segment)) {
-                Some(known) => *known = segment,
-                None => self.span.segments.push(segment),
-            }
-        }
+        segments.into_iter().for_each(|segment| segment.tell(&mut self.span.segments));
         self.rejected = rejected;
         self.active = Instant::now();
-        Ok(Some(rows))
+        Ok(Some(Taken { rows, records }))
     }
 
     /// Records segments that lie before the first row which is read.

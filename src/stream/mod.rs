@@ -34,6 +34,7 @@ mod snapshot;
 pub mod source;
 pub mod store;
 pub mod table;
+mod trim;
 pub mod watermark;
 pub mod window;
 
