@@ -21,8 +21,10 @@ const READ_RECORDS: usize = 8192;
 /// Chunks that wait to be taken, at most.
 const AHEAD: usize = 8;
 
-/// How long a reader that has nothing waits before it looks again.
+/// How long a reader that has nothing waits before it looks again: the longer, the longer nothing
+/// has come.
 const IDLE: Duration = Duration::from_millis(10);
+const FIRST_IDLE: Duration = Duration::from_millis(1);
 
 /// What a reader hands on.
 enum Chunk {
@@ -182,6 +184,7 @@ struct Reader {
 impl Reader {
     /// Reads until the end, an error, or until nobody takes any more.
     fn run(mut self) {
+        let mut pause = FIRST_IDLE;
         loop {
             let limit = self.pace.as_ref().map_or(self.limit, |pace| pace.rows.min(self.limit));
             let chunk = match self.source.next(limit) {
@@ -189,6 +192,7 @@ impl Reader {
                     if !self.due(&rows) {
                         return;
                     }
+                    pause = FIRST_IDLE;
                     let (to, segments) = (self.source.offset(), self.source.segments());
                     Ok(Chunk::Rows { rows, to, segments, rejected: self.source.rejected() })
                 }
@@ -196,7 +200,8 @@ impl Reader {
                     if self.sender.is_closed() {
                         return;
                     }
-                    std::thread::sleep(IDLE);
+                    std::thread::sleep(pause);
+                    pause = IDLE.min(2 * pause);
                     continue;
                 }
                 Ok(Read::End) => Ok(Chunk::End),
