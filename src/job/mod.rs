@@ -22,6 +22,7 @@ use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
 use crate::stream::epoch::{Runner, Tuning};
 use crate::stream::graph::{Graph, streams};
+use crate::stream::proctime;
 use crate::stream::progress::Observer;
 use crate::stream::query::Query;
 use crate::stream::reconcile::Subject;
@@ -212,8 +213,10 @@ impl Pipeline {
         let inserts = self.inserts.entry(sink.name.clone()).or_default();
         let writer = Writer { pipeline, sink: sink.name.clone(), insert: *inserts, keys: None };
         *inserts += 1;
+        let mut query = Query::open(graph, sink.connector.as_ref(), writer).await?;
+        query.by_processing_time = proctime::is_used(&plan)?;
         self.plans.entry(sink.name.clone()).or_default().push(plan);
-        self.queries.push(Query::open(graph, sink.connector.as_ref(), writer).await?);
+        self.queries.push(query);
         Ok(true)
     }
 
@@ -355,6 +358,7 @@ fn tuning(engine: &Engine, until_end: bool) -> Result<Tuning> {
         commit: Duration::from_millis(set.epoch_ms),
         latency: Duration::from_millis(set.latency_ms),
         snapshot: Duration::from_millis(set.snapshot_ms),
+        journal_epochs: set.journal_epochs,
         until_end,
     })
 }

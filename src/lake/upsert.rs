@@ -1,13 +1,14 @@
 //! Rows that take the place of those with the same keys: Delta's MERGE, by deltalake.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use arrow::array::UInt32Array;
+use arrow::array::{ArrayRef, BooleanArray, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Column, TableReference};
-use datafusion::logical_expr::{Expr, Operator, binary_expr};
+use datafusion::logical_expr::{Expr, Operator, binary_expr, lit};
 use datafusion::prelude::SessionContext;
 use deltalake::DeltaTableError;
 use deltalake::kernel::transaction::CommitProperties;
@@ -18,6 +19,9 @@ use crate::error::{Error, Result};
 /// Names of the two sides in a MERGE.
 const OLD: &str = "old";
 const NEW: &str = "new";
+
+/// Column of the new side: whether a row only tells the keys of what goes.
+const GONE: &str = "__gone";
 
 fn of(side: &str, name: &str) -> Expr {
     Expr::Column(Column::new(Some(TableReference::bare(side)), name))
@@ -52,25 +56,44 @@ impl Table {
         self.settle().await
     }
 
-    /// Takes rows out by their `keys`; whether any column but the keys differs does not matter.
-    pub async fn delete(
+    /// Takes out every row that has the `keys` of a row in `gone`, however often it is there, and
+    /// puts `new` in, in one commit that reaches this far for each application.
+    ///
+    /// Errors: as of `upsert`. Nothing is visible then.
+    pub async fn replace(
         &mut self,
-        rows: &[RecordBatch],
+        gone: &RecordBatch,
+        new: &RecordBatch,
         keys: &[String],
         reached: &[(String, i64)],
     ) -> Result<()> {
-        let rows: Vec<RecordBatch> = rows.iter().map(|b| self.cast(b)).collect::<Result<_>>()?;
-        let source = SessionContext::new().read_batch(concat_batches(&self.schema, &rows)?)?;
-        let same = same(keys)?;
+        let gone = last_of_each(&self.cast(gone)?, keys)?;
+        let rows = concat_batches(&self.schema, [&gone, &self.cast(new)?])?;
+        let marks = (0..rows.num_rows()).map(|row| Some(row < gone.num_rows()));
+        let marks: BooleanArray = marks.collect();
+        let mut columns = vec![(GONE.to_string(), Arc::new(marks) as ArrayRef, false)];
+        let fields = self.schema.fields().iter().zip(rows.columns());
+        columns.extend(fields.map(|(field, column)| (field.name().clone(), column.clone(), true)));
+        let rows = RecordBatch::try_from_iter_with_nullable(columns)?;
+        let source = SessionContext::new().read_batch(rows)?;
+        let marked = |mark: bool| of(NEW, GONE).eq(lit(mark));
+        // What is put in matches nothing: so it comes once, whatever was there.
+        let same = same(keys)?.and(marked(true));
         let properties = self.properties(reached);
-        let deleted = async {
+        let replaced = async {
             let builder = self.table.clone().merge(source, same);
             let builder = builder.with_source_alias(NEW).with_target_alias(OLD);
             let builder = builder.when_matched_delete(|delete| delete)?;
+            let builder = builder.when_not_matched_insert(|insert| {
+                let names = self.schema.fields().iter().map(|field| field.name());
+                names.fold(insert.predicate(marked(false)), |insert, name| {
+                    insert.set(Column::from_name(name), of(NEW, name))
+                })
+            })?;
             let (table, _) = builder.with_commit_properties(properties).await?;
             Ok::<_, DeltaTableError>(table)
         };
-        self.table = deleted.await.map_err(|error| failed(&self.name, error))?;
+        self.table = replaced.await.map_err(|error| failed(&self.name, error))?;
         self.settle().await
     }
 

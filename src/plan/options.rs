@@ -30,9 +30,11 @@ extensions_options! {
         /// How long an epoch lasts at most before it is committed, in milliseconds.
         pub epoch_ms: u64, default = 1000
         /// How long rows of a live stream wait for more before they are processed, in milliseconds.
-        pub latency_ms: u64, default = 20
+        pub latency_ms: u64, default = 5
         /// How often the state of queries is written to the disk, in milliseconds.
         pub snapshot_ms: u64, default = 10_000
+        /// Epochs that the state folder records one by one; older ones are merged.
+        pub journal_epochs: usize, default = 1000
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a pipeline's streams and queries were when their state was kept, so that a changed one is
 //! not given the state of another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,6 +18,9 @@ const FILE: &str = "definitions.json";
 pub struct Definitions {
     streams: BTreeMap<String, String>,
     queries: BTreeMap<String, String>,
+    /// Those that the pipeline has no more, and the last epoch when that was seen first.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    absent: BTreeMap<String, u64>,
 }
 
 /// How a query stands to what was kept of it.
@@ -84,6 +87,16 @@ impl Definitions {
             Some(was) if was == now => Known::Same,
             Some(_) => Known::Changed,
         }
+    }
+
+    /// Tells which streams and queries there are now, at the last epoch; answers the epoch up to
+    /// which others may hold anything.
+    pub fn present(&mut self, present: &BTreeSet<&str>, last: u64) -> u64 {
+        let names = self.streams.keys().chain(self.queries.keys());
+        let absent = names.filter(|name| !present.contains(name.as_str()));
+        let since = |name: &String| self.absent.get(name).copied().unwrap_or(last);
+        self.absent = absent.map(|name| (name.clone(), since(name))).collect();
+        self.absent.values().copied().max().unwrap_or(0)
     }
 }
 

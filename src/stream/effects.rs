@@ -31,6 +31,8 @@ pub struct Effects {
 /// What was done.
 pub struct Done {
     pub stores: BTreeMap<String, Store>,
+    /// Whether a snapshot was written.
+    pub saved: bool,
     store: Duration,
     sink: Duration,
 }
@@ -64,10 +66,11 @@ impl Effects {
             crate::fault::point("sunk");
         }
         let sink = begun.elapsed();
+        let saved = self.snapshot.is_some();
         if let Some((snapshot, folder)) = self.snapshot {
             write(snapshot, folder).await?;
         }
-        Ok(Done { stores: self.stores, store, sink })
+        Ok(Done { stores: self.stores, saved, store, sink })
     }
 }
 

@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use super::definition::{Begin, Stream};
 use super::effects::{self, Effects, Pending};
-use super::feed::{Feed, Reading};
+use super::feed::{Feed, Reading, Taken};
 use super::graph::{Input, Times};
 use super::journal::{EpochRecord, Journal, Span};
 use super::log::{LogRows, Start};
@@ -29,7 +29,7 @@ use super::query::{Done, Query};
 use super::snapshot::{self, Snapshot};
 use super::store::Store;
 use super::watermark::BEFORE_ALL;
-use super::{definitions, now_us, reader, recovery};
+use super::{definitions, now_us, reader, recovery, trim};
 use crate::error::{Error, Result};
 
 /// How streams are read: what the SQL options say.
@@ -45,6 +45,8 @@ pub struct Tuning {
     pub latency: Duration,
     /// How often states are written to the disk.
     pub snapshot: Duration,
+    /// Epochs that the journal keeps one by one.
+    pub journal_epochs: usize,
     /// Reads to the end and closes all windows; else the streams are followed.
     pub until_end: bool,
 }
@@ -62,6 +64,8 @@ pub struct Runner {
     pub(super) fresh: bool,
     /// Only looks at the streams: no store is written, and where all of them end, windows close.
     pub reader: bool,
+    /// Epochs up to this one are not merged.
+    pub(super) apart: u64,
     feeds: Vec<Feed>,
     ready: Arc<Notify>,
     /// The last recorded epoch, while its effects are on their way; it has the stores then.
@@ -79,6 +83,7 @@ pub struct Runner {
 #[derive(Default)]
 struct Batch {
     rows: BTreeMap<String, Vec<LogRows>>,
+    /// Records, those that are malformed included: an epoch is theirs too.
     count: usize,
     late: u64,
 }
@@ -88,6 +93,7 @@ struct Batch {
 struct Epoch {
     /// Rows of streams that are stored.
     rows: BTreeMap<String, Vec<RecordBatch>>,
+    /// Records, those that are malformed included.
     count: usize,
     time_us: i64,
     begun: Option<Instant>,
@@ -120,6 +126,7 @@ impl Runner {
             queries: Vec::new(),
             fresh: false,
             reader: false,
+            apart: 0,
             feeds: Vec::new(),
             ready: Arc::new(Notify::new()),
             pending: None,
@@ -258,9 +265,9 @@ impl Runner {
         let (mut batch, mut first) = (Batch::default(), None::<Instant>);
         loop {
             while batch.count < limit {
-                let Some((nth, rows)) = self.take()? else { break };
+                let Some((nth, Taken { rows, records })) = self.take()? else { break };
                 let stream = &self.feeds[nth].stream;
-                batch.count += rows.len();
+                batch.count += records;
                 batch.late += rows.late(stream);
                 if !rows.is_empty() {
                     batch.rows.entry(stream.name.clone()).or_default().push(rows);
@@ -293,12 +300,12 @@ impl Runner {
     }
 
     /// Rows of the partition that is farthest behind among those that have some.
-    fn take(&mut self) -> Result<Option<(usize, LogRows)>> {
+    fn take(&mut self) -> Result<Option<(usize, Taken)>> {
         let mut order: Vec<usize> = (0..self.feeds.len()).collect();
         order.sort_by_key(|nth| self.feeds[*nth].watermark());
         for nth in order {
-            if let Some(rows) = self.feeds[nth].take()? {
-                return Ok(Some((nth, rows)));
+            if let Some(taken) = self.feeds[nth].take()? {
+                return Ok(Some((nth, taken)));
             }
         }
         Ok(None)
@@ -374,7 +381,9 @@ impl Runner {
         };
         let begun = Instant::now();
         let tables = epoch.tables.clone();
-        self.journal.append(EpochRecord { epoch: number, time_us, streams, tables })?;
+        let record =
+            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
+        self.journal.append(record)?;
         epoch.steps.record = begun.elapsed();
         crate::fault::point("recorded");
         self.effects(number, epoch)
@@ -406,6 +415,9 @@ impl Runner {
         let Some(pending) = self.pending.take() else { return Ok(()) };
         let (done, mut progress) = pending.settle().await?;
         self.stores = done.stores;
+        if done.saved {
+            trim::trim(self)?;
+        }
         let Some(Observer(observer)) = &self.observer else { return Ok(()) };
         for (progress, query) in progress.iter_mut().zip(&self.queries) {
             progress.sink.commit_version = query.version().await;
@@ -429,7 +441,10 @@ impl Runner {
 
     async fn save(&mut self) -> Result<()> {
         match self.snapshot()? {
-            Some((snapshot, folder)) => effects::write(snapshot, folder).await,
+            Some((snapshot, folder)) => {
+                effects::write(snapshot, folder).await?;
+                trim::trim(self)
+            }
             None => Ok(()),
         }
     }
@@ -488,7 +503,9 @@ impl Runner {
         let number = self.journal.last() + 1;
         let time_us = self.time_us().max(over.unwrap_or(i64::MIN));
         let tables = self.read_tables().await?;
-        self.journal.append(EpochRecord { epoch: number, time_us, streams, tables })?;
+        let record =
+            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
+        self.journal.append(record)?;
         crate::fault::point("recorded");
         let begun = Instant::now();
         let rows = BTreeMap::new();

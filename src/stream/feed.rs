@@ -21,8 +21,10 @@ const READ_RECORDS: usize = 8192;
 /// Chunks that wait to be taken, at most.
 const AHEAD: usize = 8;
 
-/// How long a reader that has nothing waits before it looks again.
+/// How long a reader that has nothing waits before it looks again: the longer, the longer nothing
+/// has come.
 const IDLE: Duration = Duration::from_millis(10);
+const FIRST_IDLE: Duration = Duration::from_millis(1);
 
 /// What a reader hands on.
 enum Chunk {
@@ -47,6 +49,13 @@ pub struct Reading {
     pub state: Option<std::path::PathBuf>,
     /// Told whenever there is something to take.
     pub ready: Arc<Notify>,
+}
+
+/// What was read at once.
+pub struct Taken {
+    pub rows: LogRows,
+    /// How many records of the log it is, malformed ones included.
+    pub records: usize,
 }
 
 /// A partition that is being read.
@@ -107,8 +116,8 @@ impl Feed {
         })
     }
 
-    /// The next rows that have been read; `None` while there are none.
-    pub fn take(&mut self) -> Result<Option<LogRows>> {
+    /// What has been read next; `None` while there is nothing.
+    pub fn take(&mut self) -> Result<Option<Taken>> {
         let chunk = match self.chunks.try_recv() {
             Ok(chunk) => chunk?,
             Err(mpsc::error::TryRecvError::Empty) => return Ok(None),
@@ -122,16 +131,12 @@ impl Feed {
             return Ok(None);
         };
         let rows = self.stamper.stamp(rows);
+        let records = usize::try_from(to - self.span.to).unwrap_or(0);
         self.span.to = to;
-        for segment in segments {
-            match self.span.segments.iter_mut().find(|known| known.same(&segment)) {
-                Some(known) => *known = segment,
-                None => self.span.segments.push(segment),
-            }
-        }
+        segments.into_iter().for_each(|segment| segment.tell(&mut self.span.segments));
         self.rejected = rejected;
         self.active = Instant::now();
-        Ok(Some(rows))
+        Ok(Some(Taken { rows, records }))
     }
 
     /// Records segments that lie before the first row which is read.
@@ -179,6 +184,7 @@ struct Reader {
 impl Reader {
     /// Reads until the end, an error, or until nobody takes any more.
     fn run(mut self) {
+        let mut pause = FIRST_IDLE;
         loop {
             let limit = self.pace.as_ref().map_or(self.limit, |pace| pace.rows.min(self.limit));
             let chunk = match self.source.next(limit) {
@@ -186,6 +192,7 @@ impl Reader {
                     if !self.due(&rows) {
                         return;
                     }
+                    pause = FIRST_IDLE;
                     let (to, segments) = (self.source.offset(), self.source.segments());
                     Ok(Chunk::Rows { rows, to, segments, rejected: self.source.rejected() })
                 }
@@ -193,7 +200,8 @@ impl Reader {
                     if self.sender.is_closed() {
                         return;
                     }
-                    std::thread::sleep(IDLE);
+                    std::thread::sleep(pause);
+                    pause = IDLE.min(2 * pause);
                     continue;
                 }
                 Ok(Read::End) => Ok(Chunk::End),

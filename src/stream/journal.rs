@@ -5,7 +5,7 @@
 //! ```text
 //!  state folder/
 //!    lock              held by the run that is going on
-//!    epochs.jsonl      a header, then a record an epoch
+//!    epochs.jsonl      a header, then a record an epoch; of old epochs, one for many (see `trim`)
 //!    snapshots/N/      states after epoch N (see `snapshot`)
 //!    <stream>/         what a source that cannot be read again keeps
 //! ```
@@ -34,6 +34,15 @@ pub struct EpochRecord {
     /// Versions of the tables that were read, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tables: BTreeMap<String, i64>,
+    /// Of merged epochs the first; `epoch` is the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<u64>,
+    /// Of merged epochs the last that has a part of each stream.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, u64>,
+    /// Of merged epochs the last whose results each sink held when they were merged.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub given: BTreeMap<String, u64>,
 }
 
 /// Consecutive records of one partition.
@@ -72,8 +81,8 @@ struct Header {
     base: u64,
 }
 
-/// Form of the file; another one is refused.
-const FORMAT: u32 = 1;
+/// Form of the file; those before it, without merged epochs, are read as well.
+const FORMAT: u32 = 2;
 
 /// The record of a pipeline's epochs, open for this run alone.
 #[derive(Debug)]
@@ -123,7 +132,8 @@ impl Journal {
             };
             let record: EpochRecord =
                 serde_json::from_str(line).map_err(|error| damaged(&error.to_string()))?;
-            if record.epoch != base + records.len() as u64 + 1 {
+            let before = records.last().map_or(base, |record| record.epoch);
+            if record.first() != before + 1 || record.epoch < record.first() {
                 return Err(damaged(&format!("epoch {} is out of order", record.epoch)));
             }
             records.push(record);
@@ -140,10 +150,21 @@ impl Journal {
         &self.records
     }
 
-    /// The record of an epoch.
+    /// The record that an epoch is in.
     pub fn record(&self, epoch: u64) -> Option<&EpochRecord> {
-        let at = epoch.checked_sub(self.base + 1)?;
-        self.records.get(usize::try_from(at).ok()?)
+        let at = self.records.partition_point(|record| record.epoch < epoch);
+        self.records.get(at).filter(|record| record.first() <= epoch)
+    }
+
+    /// The records behind one epoch up to another.
+    pub fn between(&self, after: u64, until: u64) -> &[EpochRecord] {
+        let at = |epoch: u64| self.records.partition_point(|record| record.epoch <= epoch);
+        self.records.get(at(after)..at(until)).unwrap_or_default()
+    }
+
+    /// The last epoch of the record that an epoch is in.
+    pub fn end_of(&self, epoch: u64) -> u64 {
+        self.record(epoch).map_or(epoch, |record| record.epoch)
     }
 
     /// The epoch behind which this record begins.
@@ -153,7 +174,7 @@ impl Journal {
 
     /// Number of the last epoch.
     pub fn last(&self) -> u64 {
-        self.base + self.records.len() as u64
+        self.records.last().map_or(self.base, |record| record.epoch)
     }
 
     /// When the last epoch was processed.
@@ -175,16 +196,29 @@ impl Journal {
 
     /// Forgets all epochs; the next is numbered after `base`.
     pub fn start_fresh(&mut self, pipeline: &str, base: u64) -> Result<()> {
+        self.base = base;
+        self.rewrite(pipeline, Vec::new())
+    }
+
+    /// Puts other records in the place of those there are: all of them or none, whenever the
+    /// process is gone.
+    pub fn rewrite(&mut self, pipeline: &str, records: Vec<EpochRecord>) -> Result<()> {
         let path = self.folder.join("epochs.jsonl");
         let wrong = |error: std::io::Error| failed(&path, &error);
         let new = self.folder.join(".epochs.jsonl.new");
+        let header = Header { thalweg: FORMAT, pipeline: pipeline.to_string(), base: self.base };
+        let mut text = line(&header).map_err(wrong)?;
+        for record in &records {
+            text.extend(line(record).map_err(wrong)?);
+        }
         let mut file = File::create(&new).map_err(wrong)?;
-        let header = Header { thalweg: FORMAT, pipeline: pipeline.to_string(), base };
-        append(&mut file, &header).map_err(wrong)?;
+        file.write_all(&text).and_then(|()| file.sync_all()).map_err(wrong)?;
+        crate::fault::point("trimming");
         std::fs::rename(&new, &path).map_err(wrong)?;
+        crate::fault::point("trimmed");
         crate::lake::sync(&self.folder)?;
         self.file = OpenOptions::new().read(true).append(true).open(&path).map_err(wrong)?;
-        (self.base, self.records) = (base, Vec::new());
+        self.records = records;
         Ok(())
     }
 
@@ -237,11 +271,15 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::User(format!("{}: {error}", path.display()))
 }
 
-/// A line in one write, brought to the disk.
-fn append(file: &mut File, line: &impl Serialize) -> std::io::Result<()> {
-    let mut text = serde_json::to_vec(line)?;
+fn line(of: &impl Serialize) -> std::io::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(of)?;
     text.push(b'\n');
-    file.write_all(&text)?;
+    Ok(text)
+}
+
+/// A line in one write, brought to the disk.
+fn append(file: &mut File, of: &impl Serialize) -> std::io::Result<()> {
+    file.write_all(&line(of)?)?;
     file.sync_data()
 }
 
@@ -249,9 +287,9 @@ fn header(path: &Path, line: &str, pipeline: &str) -> Result<u64> {
     let header: Header = serde_json::from_str(line).map_err(|error| {
         Error::Data(format!("{}, line 1: {error}: the state folder is damaged", path.display()))
     })?;
-    if header.thalweg != FORMAT {
+    if header.thalweg > FORMAT {
         return Err(Error::User(format!(
-            "{}: written in form {}, and this thalweg reads {FORMAT}",
+            "{}: written in form {}, and this thalweg reads those up to {FORMAT}",
             path.display(),
             header.thalweg
         )));
@@ -311,7 +349,7 @@ mod tests {
             clock: Clock::default(),
         };
         let streams = BTreeMap::from([("s".to_string(), vec![span])]);
-        EpochRecord { epoch, time_us: epoch as i64, streams, tables: BTreeMap::new() }
+        EpochRecord { epoch, time_us: epoch as i64, streams, ..EpochRecord::default() }
     }
 
     #[test]

@@ -35,6 +35,7 @@ mod snapshot;
 pub mod source;
 pub mod store;
 pub mod table;
+mod trim;
 pub mod watermark;
 pub mod window;
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, Result, internal_err};
 use datafusion::config::ConfigOptions;
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -32,6 +32,21 @@ static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
     let signature = Signature::nullary(Volatility::Stable);
     Arc::new(ScalarUDF::from(Proctime { signature }))
 });
+
+/// Whether a plan does more with the times of processing than to pass them on.
+pub fn is_used(plan: &LogicalPlan) -> Result<bool> {
+    let mut used = false;
+    plan.apply_with_subqueries(|node| {
+        let passes_on = matches!(node, LogicalPlan::Projection(_));
+        let by = |expr: &Expr| {
+            let bare = passes_on && matches!(expr, Expr::Column(_));
+            !bare && expr.column_refs().iter().any(|column| column.name == PROCESSED)
+        };
+        used |= node.expressions().iter().any(by);
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(used)
+}
 
 /// True for a call of it.
 pub fn is_call(expr: &Expr) -> bool {

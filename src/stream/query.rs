@@ -30,6 +30,8 @@ pub struct Query {
     written: u64,
     /// Last epoch whose rows its state holds.
     pub done: u64,
+    /// What it keeps depends on when rows were processed.
+    pub by_processing_time: bool,
     /// The epoch that is under way.
     advanced: u64,
     /// Results of the running epoch that wait for its commit.
@@ -87,6 +89,7 @@ impl Query {
             reached,
             written: reached,
             done: 0,
+            by_processing_time: false,
             advanced: 0,
             results: Vec::new(),
             epoch_rows: 0,
@@ -112,6 +115,11 @@ impl Query {
         if !self.exactly_once {
             self.reached = self.reached.max(epoch);
         }
+    }
+
+    /// Results up to an epoch are out: the last of them gave none.
+    pub fn settle(&mut self, epoch: u64) {
+        self.reached = self.reached.max(epoch);
     }
 
     /// Takes rows of an epoch.

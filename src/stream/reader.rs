@@ -43,7 +43,13 @@ pub async fn join(
         let epoch = runner.journal.last() + 1;
         let (streams, tables_read) = (spans, tables.clone());
         let time_us = super::now_us();
-        runner.journal.append(EpochRecord { epoch, time_us, streams, tables: tables_read })?;
+        runner.journal.append(EpochRecord {
+            epoch,
+            time_us,
+            streams,
+            tables: tables_read,
+            ..EpochRecord::default()
+        })?;
         for query in &mut queries {
             query.graph.read_tables(&tables).await?;
             let times = times(&runner.journal, epoch, &query.graph.streams);

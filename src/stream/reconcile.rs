@@ -2,7 +2,8 @@
 //!
 //! Late rows are in the history and not in the results. The batch with the late rule gives what the
 //! stream has given out, bit for bit; the batch without it gives what would have been given out had
-//! no row been late. What RECONCILE changes is also kept, old and new, in `RESULT__corrections`.
+//! no row been late. RECONCILE changes the result in one commit; what it changes is also kept, old
+//! and new, in `RESULT__corrections`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use arrow::compute::{cast, concat_batches, filter_record_batch, take_record_batc
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
@@ -45,8 +47,10 @@ pub struct Subject<'a> {
 /// Rows of one side, by their keys.
 struct Side {
     rows: RecordBatch,
-    /// From key bytes to the row.
-    by_key: HashMap<Vec<u8>, usize>,
+    /// Each row's key bytes.
+    keys: Vec<Vec<u8>>,
+    /// From key bytes to the rows: more than one where another writer has been at the table.
+    by_key: HashMap<Vec<u8>, Vec<usize>>,
     /// Each row's bytes.
     values: Vec<Vec<u8>>,
 }
@@ -85,10 +89,12 @@ impl Subject<'_> {
         let until = TimestampMicrosecondArray::from(vec![Some(self.watermark_us)]);
         let first = found.pairs.first().map(|(old, new)| {
             let json = |side: &Side, row: Option<usize>| {
-                row.map_or("nothing".to_string(), |row| json(&side.rows, row, |_| true))
+                row.map_or(Ok("nothing".to_string()), |row| json(&side.rows, row, |_| true))
             };
-            format!("{} instead of {}", json(&found.stored, *old), json(&found.wanted, *new))
+            let (old, new) = (json(&found.stored, *old)?, json(&found.wanted, *new)?);
+            Ok::<_, Error>(format!("{old} instead of {new}"))
         });
+        let first = first.transpose()?;
         let number = |value: i64| Arc::new(arrow::array::Int64Array::from(vec![value])) as ArrayRef;
         Ok(RecordBatch::try_from_iter_with_nullable([
             ("result", Arc::new(StringArray::from(vec![self.name])) as ArrayRef, false),
@@ -122,14 +128,8 @@ impl Subject<'_> {
                 .await?;
         }
         crate::fault::point("corrections");
-        let new = found.rows(|(_, new)| *new, &found.wanted)?;
-        let gone = found.rows(|(old, new)| old.filter(|_| new.is_none()), &found.stored)?;
-        if gone.num_rows() > 0 {
-            table.delete(&[gone], &keys, &[(format!("{application}/gone"), number)]).await?;
-        }
-        if new.num_rows() > 0 {
-            table.upsert(&[new], &keys, &[(application, number)]).await?;
-        }
+        let (gone, new) = found.replacement()?;
+        table.replace(&gone, &new, &keys, &[(application, number)]).await?;
         Ok(rows)
     }
 
@@ -262,66 +262,77 @@ impl Side {
     fn new(rows: RecordBatch, keys: &[String]) -> Result<Self> {
         let names = rows.schema();
         let names: Vec<String> = names.fields().iter().map(|field| field.name().clone()).collect();
-        let values = bytes(&rows, &names)?;
-        let by_key = bytes(&rows, keys)?.into_iter().enumerate().map(|(row, key)| (key, row));
-        Ok(Self { by_key: by_key.collect(), values, rows })
+        let (values, keys) = (bytes(&rows, &names)?, bytes(&rows, keys)?);
+        let mut by_key: HashMap<Vec<u8>, Vec<usize>> = HashMap::new();
+        for (row, key) in keys.iter().enumerate() {
+            by_key.entry(key.clone()).or_default().push(row);
+        }
+        Ok(Self { rows, keys, by_key, values })
+    }
+
+    fn of(&self, key: &[u8]) -> &[usize] {
+        self.by_key.get(key).map_or(&[], Vec::as_slice)
     }
 }
 
 fn difference(stored: RecordBatch, wanted: RecordBatch, keys: &[String]) -> Result<Difference> {
     let (stored, wanted) = (Side::new(stored, keys)?, Side::new(wanted, keys)?);
     let mut pairs = Vec::new();
-    for (key, row) in &wanted.by_key {
-        let old = stored.by_key.get(key).copied();
-        if old.is_none_or(|old| stored.values[old] != wanted.values[*row]) {
-            pairs.push((old, Some(*row)));
+    for (row, key) in wanted.keys.iter().enumerate() {
+        let old = stored.of(key);
+        let same = old.iter().find(|old| stored.values[**old] == wanted.values[row]);
+        let place = same.or(old.first()).copied();
+        if same.is_none() {
+            pairs.push((place, Some(row)));
         }
-    }
-    for (key, row) in &stored.by_key {
         // A row that is there twice is there once too often.
-        if !wanted.by_key.contains_key(key) {
-            pairs.push((Some(*row), None));
-        }
+        pairs.extend(old.iter().filter(|old| Some(**old) != place).map(|old| (Some(*old), None)));
     }
-    let counted = stored.by_key.len();
-    if counted < stored.values.len() {
-        let twice: BTreeSet<usize> = stored.by_key.values().copied().collect();
-        pairs.extend(
-            (0..stored.values.len()).filter(|r| !twice.contains(r)).map(|r| (Some(r), None)),
-        );
+    for (row, key) in stored.keys.iter().enumerate() {
+        if wanted.of(key).is_empty() {
+            pairs.push((Some(row), None));
+        }
     }
     pairs.sort_unstable();
     Ok(Difference { pairs, stored, wanted })
 }
 
-/// Columns of a row as a JSON object.
-fn json(rows: &RecordBatch, row: usize, wanted: impl Fn(&str) -> bool) -> String {
-    use arrow::util::display::{ArrayFormatter, FormatOptions};
+/// Columns of a row as a JSON object: numbers and booleans as such, all else as text.
+fn json(rows: &RecordBatch, row: usize, wanted: impl Fn(&str) -> bool) -> Result<String> {
     let options = FormatOptions::default();
-    let mut object = serde_json::Map::new();
+    let quoted = |text: &str| serde_json::Value::from(text).to_string();
+    let mut members = Vec::new();
     for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
         if !wanted(field.name()) {
             continue;
         }
-        let value = match ArrayFormatter::try_new(column, &options) {
-            Ok(_) if column.is_null(row) => serde_json::Value::Null,
-            Ok(format) => serde_json::Value::String(format.value(row).to_string()),
-            Err(error) => serde_json::Value::String(error.to_string()),
+        let text = ArrayFormatter::try_new(column, &options)?.value(row).try_to_string()?;
+        let value = match field.data_type() {
+            _ if column.is_null(row) => "null".to_string(),
+            DataType::Boolean => text,
+            // JSON has no NaN and no infinity.
+            data_type if data_type.is_numeric() && !text.ends_with(['N', 'f']) => text,
+            _ => quoted(&text),
         };
-        object.insert(field.name().clone(), value);
+        members.push(format!("{}:{value}", quoted(field.name())));
     }
-    serde_json::Value::Object(object).to_string()
+    Ok(format!("{{{}}}", members.join(",")))
 }
 
 impl Difference {
-    /// The chosen rows of a side.
-    fn rows(
-        &self,
-        of: impl Fn(&(Option<usize>, Option<usize>)) -> Option<usize>,
-        side: &Side,
-    ) -> Result<RecordBatch> {
-        let rows = self.pairs.iter().filter_map(of).map(|row| row as u32);
-        Ok(take_record_batch(&side.rows, &UInt32Array::from_iter_values(rows))?)
+    /// The rows whose keys are to go, and those that come: each key that differs goes whole.
+    fn replacement(&self) -> Result<(RecordBatch, RecordBatch)> {
+        let (mut gone, mut new) = (BTreeSet::new(), BTreeSet::new());
+        for (old, row) in &self.pairs {
+            gone.extend(*old);
+            new.extend(*row);
+            new.extend(old.iter().flat_map(|old| self.wanted.of(&self.stored.keys[*old])));
+        }
+        let take = |side: &Side, rows: BTreeSet<usize>| {
+            let rows = UInt32Array::from_iter_values(rows.into_iter().map(|row| row as u32));
+            take_record_batch(&side.rows, &rows)
+        };
+        Ok((take(&self.stored, gone)?, take(&self.wanted, new)?))
     }
 
     /// Keys, old and new values, and when they were corrected.
@@ -339,9 +350,13 @@ impl Difference {
             columns.push(chosen.column(schema.index_of(key)?).clone());
         }
         let other = |name: &str| !keys.iter().any(|key| key == name);
-        let text = |side: &Side, row: Option<usize>| row.map(|row| json(&side.rows, row, other));
-        let old: StringArray = self.pairs.iter().map(|(old, _)| text(&self.stored, *old)).collect();
-        let new: StringArray = self.pairs.iter().map(|(_, new)| text(&self.wanted, *new)).collect();
+        let text = |side: &Side, row: Option<usize>| -> Result<Option<String>> {
+            row.map(|row| json(&side.rows, row, other)).transpose()
+        };
+        let old = self.pairs.iter().map(|(old, _)| text(&self.stored, *old));
+        let old = StringArray::from(old.collect::<Result<Vec<_>>>()?);
+        let new = self.pairs.iter().map(|(_, new)| text(&self.wanted, *new));
+        let new = StringArray::from(new.collect::<Result<Vec<_>>>()?);
         let now = TimestampMicrosecondArray::from(vec![super::now_us(); self.pairs.len()]);
         fields.push(Field::new("old", DataType::Utf8, true));
         fields.push(Field::new("new", DataType::Utf8, true));

@@ -19,10 +19,8 @@ use super::snapshot;
 use super::source::{Opening, Place, Read};
 use super::store::Store;
 use super::table::history_rest;
+use super::trim::{self, REPLAY_RECORDS};
 use crate::error::{Error, Result};
-
-/// Records that are read again at once, about.
-const REPLAY_RECORDS: i64 = 1 << 18;
 
 /// Adds streams and queries to a run and brings them to the last recorded epoch.
 ///
@@ -49,6 +47,7 @@ pub async fn join(
     let last = runner.journal.last();
     for (name, store) in &runner.stores {
         ahead(runner, "the store of stream", name, store.epoch())?;
+        trim::whole(&runner.journal, name, store)?;
     }
     for query in &mut queries {
         ahead(runner, "sink", &query.name, query.reached())?;
@@ -57,7 +56,9 @@ pub async fn join(
             Known::Same => {
                 // Its results were given out before the next epoch was recorded.
                 query.assume_reached(last.saturating_sub(1));
-                snapshot::restore(&folder, last, query)?;
+                snapshot::restore(&folder, query, |epoch| {
+                    epoch <= last && runner.journal.end_of(epoch) == epoch
+                })?;
             }
             Known::Changed if query.graph.is_stateless() => {
                 tracing::warn!(
@@ -69,7 +70,11 @@ pub async fn join(
             }
             Known::Changed => return Err(changed(query, last)),
         }
+        trim::settle(&runner.journal, query)?;
     }
+    let present = runner.queries.iter().chain(&queries).map(|query| query.application.as_str());
+    let present = present.chain(runner.streams.keys().map(String::as_str)).collect();
+    runner.apart = definitions.present(&present, last);
     definitions.write(&folder)?;
     catch_up(runner, &mut queries).await?;
     runner.queries.extend(queries);
@@ -142,8 +147,8 @@ async fn begin_anew(runner: &mut Runner, queries: &[Query]) -> Result<()> {
             store.append(epoch, &[], &bare).await?;
         }
     }
-    let tables = BTreeMap::new();
-    runner.journal.append(EpochRecord { epoch, time_us, streams: spans, tables })?;
+    let record = EpochRecord { epoch, time_us, streams: spans, ..EpochRecord::default() };
+    runner.journal.append(record)?;
     tracing::warn!(
         "the state folder {} is empty: this run begins with the stored history",
         runner.journal.folder().display()
@@ -171,8 +176,7 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
     let mut at = behind(runner, queries).max(base);
     while at < last {
         let end = group_end(runner, queries, at);
-        let range = |epoch: u64| usize::try_from(epoch - base).unwrap_or(usize::MAX);
-        let records = runner.journal.records()[range(at)..range(end)].to_vec();
+        let records = runner.journal.between(at, end).to_vec();
         let mut rows = BTreeMap::new();
         for (name, stream) in &runner.streams {
             let of = |query: &&mut Query| {
@@ -212,8 +216,7 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
 /// Whether a store lacks one of these epochs.
 fn missing(records: &[EpochRecord], stream: &str, store: Option<&Store>) -> bool {
     let Some(store) = store else { return false };
-    let of =
-        |record: &EpochRecord| record.epoch > store.epoch() && record.streams.contains_key(stream);
+    let of = |record: &EpochRecord| record.part(stream).is_some_and(|part| part > store.epoch());
     records.iter().any(of)
 }
 
@@ -221,12 +224,10 @@ fn missing(records: &[EpochRecord], stream: &str, store: Option<&Store>) -> bool
 fn behind(runner: &Runner, queries: &[Query]) -> u64 {
     let mut least = queries.iter().map(|query| query.done).min().unwrap_or(u64::MAX);
     for (name, store) in &runner.stores {
-        let records = runner.journal.records().iter();
-        let lacks = |record: &&EpochRecord| {
-            record.epoch > store.epoch() && record.streams.contains_key(name)
-        };
-        let first = records.clone().find(lacks);
-        least = least.min(first.map_or(u64::MAX, |record| record.epoch - 1));
+        let lacks =
+            |record: &&EpochRecord| record.part(name).is_some_and(|part| part > store.epoch());
+        let first = runner.journal.records().iter().find(lacks);
+        least = least.min(first.map_or(u64::MAX, |record| record.first() - 1));
     }
     least.min(runner.journal.last())
 }
@@ -234,35 +235,32 @@ fn behind(runner: &Runner, queries: &[Query]) -> u64 {
 /// The last of the epochs after `at` that can be read again as one: what is behind by one of them
 /// is so by all.
 fn group_end(runner: &Runner, queries: &[Query], at: u64) -> u64 {
-    let last = runner.journal.last();
+    let (journal, last) = (&runner.journal, runner.journal.last());
     let mut end = last;
     for query in queries {
         for edge in [query.done, query.reached()] {
             if edge > at {
-                end = end.min(edge);
+                end = end.min(journal.end_of(edge));
             }
         }
     }
     for (name, store) in &runner.stores {
-        let base = runner.journal.base();
-        let from = usize::try_from(at - base).unwrap_or(usize::MAX);
-        if missing(&runner.journal.records()[from..], name, Some(store)) {
+        if missing(journal.between(at, last), name, Some(store)) {
             end = match store.epoch() > at {
-                true => end.min(store.epoch()),
-                false => at + 1,
+                true => end.min(journal.end_of(store.epoch())),
+                false => journal.end_of(at + 1),
             };
         }
     }
     let mut count = 0;
-    for epoch in at + 1..=end {
-        let Some(record) = runner.journal.record(epoch) else { return end };
-        let next = runner.journal.record(epoch + 1);
+    for record in journal.between(at, end) {
+        let next = journal.record(record.epoch + 1);
         if next.is_some_and(|next| next.tables != record.tables) {
-            return epoch; // tables beside the streams are read at other versions from there on
+            return record.epoch; // tables beside the streams are read at other versions then
         }
-        count += record.streams.values().flatten().map(|span| span.to - span.from).sum::<i64>();
+        count += record.count();
         if count > REPLAY_RECORDS {
-            return epoch;
+            return record.epoch;
         }
     }
     end

@@ -32,8 +32,8 @@ impl Replay {
         records: &[EpochRecord],
         store: Option<&Store>,
     ) -> Result<Vec<RecordBatch>> {
-        let of_stream = |record: &&EpochRecord| record.streams.contains_key(&stream.name);
-        let last = records.iter().rfind(of_stream).map_or(0, |record| record.epoch);
+        let parts = records.iter().filter_map(|record| record.part(&stream.name));
+        let last = parts.max().unwrap_or(0);
         if let Some(store) = store.filter(|store| store.epoch() >= last) {
             let mut spans = Vec::new();
             for partition in 0..stream.connector.partitions() {

@@ -114,11 +114,16 @@ pub fn discard(folder: &Path) -> Result<()> {
     }
 }
 
-/// Gives a query the newest state that was saved of it, after `last` at the latest; it stays as it
-/// is where there is none that fits.
-pub fn restore(folder: &Path, last: u64, query: &mut Query) -> Result<()> {
+/// The epoch of the oldest snapshot there is.
+pub fn oldest(folder: &Path) -> Option<u64> {
+    list(&folder.join(FOLDER)).first().copied()
+}
+
+/// Gives a query the newest state that was saved of it after an epoch that is `known`; it stays as
+/// it is where there is none that fits.
+pub fn restore(folder: &Path, query: &mut Query, known: impl Fn(u64) -> bool) -> Result<()> {
     let all = folder.join(FOLDER);
-    for epoch in list(&all).into_iter().rev().filter(|epoch| *epoch <= last) {
+    for epoch in list(&all).into_iter().rev().filter(|epoch| known(*epoch)) {
         let folder = all.join(name(epoch));
         let Ok(index) = std::fs::read(folder.join(INDEX)) else { continue };
         let Ok(index) = serde_json::from_slice::<Index>(&index) else { continue };

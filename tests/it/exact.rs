@@ -1,6 +1,7 @@
 //! Streams against the batch over their own stored history: the same rows, whatever the epochs, the
 //! side, and however often the run was stopped or killed.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
@@ -228,8 +229,40 @@ fn arrive(folder: &Path, part: u64, count: u64) {
     write(&folder.join("asks"), &name, &rows(70 + part, part * count, count / 2));
 }
 
+/// Where the rows of `bids` and `asks` come from.
+#[derive(Clone, Copy)]
+enum Source {
+    /// The files that have arrived, of one partition.
+    Files,
+    /// A generator whose times scatter by more than the watermark's delay, like those of `rows`.
+    Random { partitions: u64, events: u64 },
+}
+
+impl Source {
+    fn options(self, folder: &Path, stream: &str) -> String {
+        let path = folder.join(stream);
+        match self {
+            Self::Files => {
+                format!("connector = 'file', path = '{}', format = 'csv'", path.display())
+            }
+            Self::Random { partitions, events } => {
+                let (seed, events) = match stream {
+                    "bids" => (7, events),
+                    _ => (70, events / 2),
+                };
+                format!(
+                    "connector = 'random', partitions = {partitions}, events = {events}, rate = 3,
+                     seed = {seed}, 'fields.k.min' = '0', 'fields.k.max' = '3',
+                     'fields.v.min' = '0', 'fields.v.max' = '99', 'fields.f.max' = '1000',
+                     'fields.ts.jitter' = '9 seconds'"
+                )
+            }
+        }
+    }
+}
+
 /// The pipeline: every query into a Delta table of its own, then both sides as SELECTs.
-fn script(folder: &Path, set: &str) -> String {
+fn script(folder: &Path, source: Source, set: &str) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut text = format!("{set}\n");
     writeln!(
@@ -250,8 +283,8 @@ fn script(folder: &Path, set: &str) -> String {
             text,
             "CREATE STREAM {stream} (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
                WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)
-             WITH (connector = 'file', path = '{}', format = 'csv', store = '{}');",
-            path(stream),
+             WITH ({}, store = '{}');",
+            source.options(folder, stream),
             path(&format!("lake/{stream}"))
         )
         .unwrap();
@@ -284,8 +317,8 @@ fn sorted(rows: &str) -> Vec<&str> {
 }
 
 /// Runs it to the end; every result is that of the batch. Answers the results.
-async fn check(device: DeviceChoice, folder: &Path, set: &str) -> Vec<String> {
-    let text = script(folder, set);
+async fn check(device: DeviceChoice, folder: &Path, source: Source, set: &str) -> Vec<String> {
+    let text = script(folder, source, set);
     let answers = pipeline_on(device, folder, &text).await.unwrap();
     let queries = queries();
     assert_eq!(answers.len(), 2 * queries.len());
@@ -307,7 +340,7 @@ async fn every_query_equals_its_batch_at_any_epoch() {
             "SET thalweg.batch_rows = {batch_rows}; SET thalweg.epoch_ms = {epoch_ms};
              SET thalweg.snapshot_ms = 100;"
         );
-        let mut got = check(DeviceChoice::Cpu, folder.path(), &set).await;
+        let mut got = check(DeviceChoice::Cpu, folder.path(), Source::Files, &set).await;
         got.pop(); // the last is by the time of the run
         assert_eq!(*before.get_or_insert_with(|| got.clone()), got, "{set}");
     }
@@ -321,8 +354,12 @@ async fn every_query_goes_on_where_it_was() {
     for part in 0..3 {
         arrive(folder.path(), part, 150);
         let set = format!("SET thalweg.epoch_rows = {};", 40 + part);
-        let got = check(DeviceChoice::Cpu, folder.path(), &set).await;
-        assert_eq!(check(DeviceChoice::Cpu, folder.path(), &set).await, got, "again");
+        let got = check(DeviceChoice::Cpu, folder.path(), Source::Files, &set).await;
+        assert_eq!(
+            check(DeviceChoice::Cpu, folder.path(), Source::Files, &set).await,
+            got,
+            "again"
+        );
     }
 }
 
@@ -333,28 +370,93 @@ async fn a_device_gives_what_the_batch_gives() {
     }
     let folder = TempDir::new().unwrap();
     arrive(folder.path(), 0, 200);
-    check(DeviceChoice::Gpu, folder.path(), "SET thalweg.epoch_rows = 128;").await;
+    let set = "SET thalweg.epoch_rows = 128;";
+    check(DeviceChoice::Gpu, folder.path(), Source::Files, set).await;
+}
+
+/// Partitions beside one another, out of order and with late rows, at any size of a batch.
+#[tokio::test]
+async fn partitions_equal_their_batch_at_any_epoch() {
+    let mut before: BTreeMap<(u64, u64), Vec<String>> = BTreeMap::new();
+    for partitions in [1, 4] {
+        // Single rows are slow: fewer of them.
+        for (batch_rows, epoch_ms, events) in
+            [(1, 200, 60), (7, 0, 60), (7, 50, 300), (512, 1000, 300), (65_536, 1000, 300)]
+        {
+            let folder = TempDir::new().unwrap();
+            let set = format!(
+                "SET thalweg.batch_rows = {batch_rows}; SET thalweg.epoch_ms = {epoch_ms};
+                 SET thalweg.epoch_rows = 100; SET thalweg.snapshot_ms = 100;"
+            );
+            let source = Source::Random { partitions, events };
+            let mut got = check(DeviceChoice::Cpu, folder.path(), source, &set).await;
+            got.pop(); // the last is by the time of the run
+            let before = before.entry((partitions, events)).or_insert_with(|| got.clone());
+            assert_eq!(*before, got, "{partitions} partitions, {set}");
+            clocks_are_as_defined(folder.path(), partitions).await;
+        }
+    }
+}
+
+/// The watermark before each stored row is the largest time before it in its own partition, less
+/// the delay; some rows are late by it, in every partition.
+async fn clocks_are_as_defined(folder: &Path, partitions: u64) {
+    let engine = support::engine_on(DeviceChoice::Cpu).unwrap();
+    let sql = format!(
+        "CREATE EXTERNAL TABLE s STORED AS DELTA LOCATION '{}';
+         SELECT sum(CASE WHEN __watermark IS DISTINCT FROM w THEN 1 ELSE 0 END) AS wrong,
+           count(DISTINCT CASE WHEN ts <= w THEN __partition END) AS late, max(__partition) + 1
+         FROM (SELECT *, max(ts) OVER (PARTITION BY __partition ORDER BY __offset ROWS BETWEEN
+           UNBOUNDED PRECEDING AND 1 PRECEDING) - INTERVAL '3' SECOND AS w FROM s)",
+        folder.join("lake/bids").display()
+    );
+    let answer = support::run(&engine, &sql).await.unwrap().unwrap();
+    let partitions = partitions.to_string();
+    assert_eq!(answer.rows, [["0".to_string(), partitions.clone(), partitions]]);
+}
+
+/// More rows of every partition between runs, each of which closes its windows.
+#[tokio::test]
+async fn partitions_go_on_where_they_were() {
+    let folder = TempDir::new().unwrap();
+    for part in 1..=3 {
+        let source = Source::Random { partitions: 4, events: 160 * part };
+        let set = format!("SET thalweg.epoch_rows = {};", 40 + part);
+        let got = check(DeviceChoice::Cpu, folder.path(), source, &set).await;
+        assert_eq!(check(DeviceChoice::Cpu, folder.path(), source, &set).await, got, "again");
+    }
 }
 
 /// Killed at every point of an epoch, then run again.
 #[tokio::test]
 async fn a_killed_run_loses_and_repeats_nothing() {
     let set = "SET thalweg.epoch_rows = 60; SET thalweg.epoch_ms = 0; SET thalweg.snapshot_ms = 0;";
-    for point in ["recorded:2", "stored:3", "sunk:9", "saved:2", "sunk:25"] {
-        let folder = TempDir::new().unwrap();
-        arrive(folder.path(), 0, 150);
-        let path = folder.path().join("pipe.sql");
-        std::fs::write(&path, script(folder.path(), set)).unwrap();
-        let killed = Command::new(env!("CARGO_BIN_EXE_thalweg"))
-            .args(["run", "--until-end", "--device", "cpu", "--state"])
-            .arg(folder.path().join("state"))
-            .arg(&path)
-            .env("THALWEG_KILL_AT", point)
-            .output()
-            .unwrap();
-        let told = String::from_utf8_lossy(&killed.stderr);
-        let epochs = std::fs::read_to_string(folder.path().join("state/epochs.jsonl"));
-        assert!(killed.status.code().is_none(), "{point}: not killed\n{told}\n{epochs:?}");
-        check(DeviceChoice::Cpu, folder.path(), set).await;
+    let partitions = Source::Random { partitions: 4, events: 200 };
+    for (source, points) in [
+        (Source::Files, ["recorded:2", "stored:3", "sunk:9", "saved:2", "sunk:25"]),
+        (partitions, ["recorded:3", "stored:4", "sunk:31", "saved:1", "sunk:50"]),
+    ] {
+        for point in points {
+            let folder = TempDir::new().unwrap();
+            arrive(folder.path(), 0, 150);
+            kill(folder.path(), point, &script(folder.path(), source, set));
+            check(DeviceChoice::Cpu, folder.path(), source, set).await;
+        }
     }
+}
+
+/// Runs a pipeline that is gone at a point.
+fn kill(folder: &Path, point: &str, script: &str) {
+    let path = folder.join("pipe.sql");
+    std::fs::write(&path, script).unwrap();
+    let killed = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args(["run", "--until-end", "--device", "cpu", "--state"])
+        .arg(folder.join("state"))
+        .arg(&path)
+        .env("THALWEG_KILL_AT", point)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&killed.stderr);
+    let epochs = std::fs::read_to_string(folder.join("state/epochs.jsonl"));
+    assert!(killed.status.code().is_none(), "{point}: not killed\n{told}\n{epochs:?}");
 }

@@ -26,11 +26,12 @@ fn rows() -> String {
     text
 }
 
-fn script(folder: &Path, batch_rows: usize, query: &str) -> String {
+/// With snapshots after every epoch, or none.
+fn script(folder: &Path, batch_rows: usize, snapshot_ms: u64, query: &str) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
     format!(
-        "SET thalweg.batch_rows = {batch_rows}; SET thalweg.epoch_rows = {}; SET \
-         thalweg.snapshot_ms = 0;
+        "SET thalweg.batch_rows = {batch_rows}; SET thalweg.epoch_rows = {};
+         SET thalweg.snapshot_ms = {snapshot_ms};
          CREATE STREAM s (k BIGINT, v BIGINT, ts TIMESTAMP,
            WATERMARK FOR ts AS ts - INTERVAL '1' HOUR)
          WITH (connector = 'file', path = '{}', format = 'csv');
@@ -46,10 +47,10 @@ fn script(folder: &Path, batch_rows: usize, query: &str) -> String {
 }
 
 /// The stream's rows and the batch's, sorted.
-async fn both(query: &str, batch_rows: usize, again: &str) -> [Vec<String>; 2] {
+async fn both(query: &str, batch_rows: usize, snapshot_ms: u64, again: &str) -> [Vec<String>; 2] {
     let folder = TempDir::new().unwrap();
     write(folder.path(), "in.csv", &rows());
-    let streamed = script(folder.path(), batch_rows, &format!("{query} {again}"));
+    let streamed = script(folder.path(), batch_rows, snapshot_ms, &format!("{query} {again}"));
     let text = format!("{streamed} {query};");
     let answers = pipeline_on(DeviceChoice::Cpu, folder.path(), &text).await.unwrap();
     assert_eq!(answers.len(), 2);
@@ -75,10 +76,11 @@ async fn windows_with_few_rows_and_with_many() {
         ),
     ];
     for query in &queries {
-        for batch_rows in [90, 1_000, 65_536] {
-            let [got, want] = both(query, batch_rows, "").await;
+        for (batch_rows, snapshot_ms) in [(90, 0), (90, 60_000), (1_000, 60_000), (65_536, 60_000)]
+        {
+            let [got, want] = both(query, batch_rows, snapshot_ms, "").await;
             assert!(want.len() > 1_400, "{}", want.len());
-            assert_eq!(got, want, "{batch_rows}: {query}");
+            assert_eq!(got, want, "{batch_rows}, {snapshot_ms}: {query}");
         }
     }
 }
@@ -91,7 +93,7 @@ async fn groups_that_are_given_out_again() {
         (1_000, "EMIT ON UPDATE"),
         (400, "EMIT PERIODIC INTERVAL '1' HOUR"),
     ] {
-        let [got, want] = both(query, batch_rows, again).await;
+        let [got, want] = both(query, batch_rows, 0, again).await;
         assert!(want.len() > 1_000, "{}", want.len());
         assert_eq!(got, want, "{batch_rows}, {again}");
     }

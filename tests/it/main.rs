@@ -9,6 +9,8 @@ mod support;
 mod abi;
 /// Accumulators, and our aggregate functions, against DataFusion's.
 mod aggregates;
+/// Results that change and tables beside streams, killed and resumed.
+mod changes;
 /// The command line by its real binary.
 mod cli;
 /// As-of joins over streams.
@@ -35,10 +37,14 @@ mod sql;
 mod stream;
 /// The queries of the NEXMark suite.
 mod nexmark;
+/// Results that are brought to what they were had no row been late.
+mod reconcile;
 /// What comes only once, across restarts.
 mod received;
 /// Sources by themselves.
 mod sources;
+/// State folders that do not grow, and what goes on from them.
+mod trim;
 /// Windows in all their spellings, tables as they were.
 mod windows;
 /// TPC-H at scale 1 against known answers.

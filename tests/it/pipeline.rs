@@ -46,17 +46,20 @@ fn row(second: u32) -> String {
 }
 
 /// A pipeline that follows a folder and writes windows of ten seconds.
-fn following(folder: &Path) -> Child {
+fn following(folder: &Path, options: &str) -> Child {
     std::fs::create_dir(folder.join("in")).unwrap();
-    let script = "
-        SET thalweg.epoch_ms = 50;
-        CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
-          WITH (connector = 'file', path = 'in', format = 'csv');
-        CREATE SINK out WITH (connector = 'file', format = 'csv', path = 'out');
-        INSERT INTO out SELECT window_end, sum(n) AS n
-        FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_end;";
+    let script = format!(
+        "SET thalweg.epoch_ms = 50;
+         CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+           WITH (connector = 'file', path = 'in', format = 'csv'{options});
+         CREATE SINK out WITH (connector = 'file', format = 'csv', path = 'out');
+         INSERT INTO out SELECT window_end, sum(n) AS n
+         FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_end;"
+    );
     std::fs::write(folder.join("follow.sql"), script).unwrap();
-    thalweg(folder).args(["run", "follow.sql", "--device", "cpu"]).spawn().unwrap()
+    let args =
+        ["run", "follow.sql", "--device", "cpu", "--state", "state", "--progress", "progress"];
+    thalweg(folder).args(args).spawn().unwrap()
 }
 
 fn arrive(folder: &Path, name: &str, seconds: &[u32]) {
@@ -86,7 +89,7 @@ fn written(folder: &Path, files: usize) -> String {
 fn files_that_arrive_are_followed_and_a_signal_ends_in_order() {
     for signal in ["-TERM", "-INT"] {
         let folder = TempDir::new().unwrap();
-        let child = following(folder.path());
+        let child = following(folder.path(), "");
         arrive(folder.path(), "b.csv", &[1, 2, 11]);
         assert_eq!(written(folder.path(), 1), "window_end,n\n2026-01-01T00:00:10,2\n");
         // Arrives later, so comes later, whatever its name.
@@ -100,6 +103,38 @@ fn files_that_arrive_are_followed_and_a_signal_ends_in_order() {
         // The window that is open is not final, and is not written.
         assert_eq!(written(folder.path(), 2), both);
     }
+}
+
+/// Records that are all malformed are an epoch as well: a restart does not read them again, and
+/// progress shows how far the log is.
+#[test]
+fn malformed_records_alone_are_an_epoch() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let mut child = following(folder, ", on_error = 'skip'");
+    let records = || {
+        let text = std::fs::read_to_string(folder.join("state/epochs.jsonl")).unwrap_or_default();
+        text.lines().skip(1).map(str::to_string).collect::<Vec<_>>()
+    };
+    std::fs::write(folder.join("new"), "n,ts\nmuch,2026-01-01T00:00:01\nmore,never\n").unwrap();
+    std::fs::rename(folder.join("new"), folder.join("in/a.csv")).unwrap();
+    let begun = Instant::now();
+    while !records().iter().any(|record| record.contains("\"to\":2")) {
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", records());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let progress = std::fs::read_to_string(folder.join("progress")).unwrap_or_default();
+    let shown = progress.lines().any(|line| line.contains("\"endOffset\":{\"0\":2}"));
+    assert!(shown, "{progress}");
+    // The next run goes on behind them.
+    arrive(folder, "b.csv", &[1, 2, 11]);
+    let args = ["run", "follow.sql", "--device", "cpu", "--state", "state", "--until-end"];
+    output(thalweg(folder).args(args));
+    assert!(written(folder, 1).starts_with("window_end,n\n2026-01-01T00:00:10,2\n"));
+    let read = records();
+    assert!(read.iter().any(|record| record.contains("\"from\":2,\"to\":5")), "{read:?}");
 }
 
 #[test]

@@ -87,6 +87,53 @@ fn standard_input_is_kept_across_runs() {
     assert!(kept[0].contains("standard input, line 3"), "{kept:?}");
 }
 
+/// What the store has is not kept a second time; the run after goes on behind it.
+#[test]
+fn what_is_stored_is_not_kept_twice() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    let script = "
+        SET thalweg.epoch_rows = 50; SET thalweg.epoch_ms = 0; SET thalweg.snapshot_ms = 0;
+        CREATE STREAM s (n BIGINT, t VARCHAR, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+          WITH (connector = 'stdin', format = 'csv', store = 'lake/s');
+        CREATE SINK out WITH (connector = 'file', format = 'csv', path = 'out');
+        INSERT INTO out SELECT n, length(t) AS l FROM s;";
+    std::fs::write(folder.join("p.sql"), script).unwrap();
+    let run = || thalweg(folder, &["run", "p.sql", "--state", "state", "--until-end"]);
+    let rows = |from: u32, to: u32| {
+        let text = "x".repeat(500_000);
+        (from..to).fold("n,t,ts\n".to_string(), |rows, n| {
+            rows + &format!("{n},{text},2026-01-01T00:00:00\n")
+        })
+    };
+    let kept = || {
+        let entries = std::fs::read_dir(folder.join("state/s")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<_> = names.filter(|name| name.ends_with(".log")).collect();
+        names.sort();
+        names
+    };
+    // Killed where a file has just been removed.
+    let mut killed = run();
+    killed.env("THALWEG_KILL_AT", "forgotten:1");
+    let told = fed(killed, &rows(0, 300));
+    assert!(told.status.code().is_none(), "{}", text(&told.stderr));
+    let names = kept();
+    assert!(!names.iter().any(|name| name.starts_with("00000000000000000000")), "{names:?}");
+    succeeded(fed(run(), "n,t,ts\n"));
+    let read = sunk(folder).len() as u32;
+    succeeded(fed(run(), &rows(read, read + 10)));
+    let mut got = sunk(folder);
+    got.sort_by_key(|row| row.split(',').next().unwrap().parse::<u32>().unwrap());
+    let want: Vec<String> = (0..read + 10).map(|n| format!("{n},500000")).collect();
+    assert_eq!(got, want);
+    // Even all over again: the rows are in the store.
+    std::fs::remove_dir_all(folder.join("state/snapshots")).unwrap();
+    std::fs::remove_dir_all(folder.join("out")).unwrap();
+    succeeded(fed(run(), "n,t,ts\n"));
+    assert_eq!(sunk(folder).len(), want.len());
+}
+
 #[test]
 fn standard_input_is_a_table_once() {
     let folder = TempDir::new().unwrap();

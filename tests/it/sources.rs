@@ -219,6 +219,52 @@ async fn schemas_may_drift_within_bounds() {
     assert!(told.ends_with("x.parquet: column n: Float64 in the file, Int64 in the stream"));
 }
 
+/// Fields of JSON that are not declared: passed over, malformed, or kept as they are written.
+#[tokio::test]
+async fn unknown_fields_go_by_the_option() {
+    let folder = TempDir::new().unwrap();
+    let lines = [
+        r#"{"n":1}"#,
+        r#"{"n":2,"x":[1.10, {"y":"}"}], "z":null}"#,
+        r#"{"n":"three","w":1}"#,
+        r#"{"N":4,"w":12345678901234567890123}"#,
+    ];
+    append(folder.path(), "a.json", &(lines.join("\n") + "\n"));
+    let of = |columns: &str, more: &str| {
+        let path = folder.path().display();
+        format!(
+            "CREATE STREAM s ({columns}) WITH (connector = 'file', path = '{path}',
+             format = 'json', on_error = 'skip' {more})"
+        )
+    };
+    let ignored = stream(&of("n BIGINT", "")).await;
+    assert_eq!(all(&ignored, 0, 0, 9), ["1", "2", "\"\""]);
+    let failing = stream(&of("n BIGINT", ", unknown_fields = 'fail'")).await;
+    assert_eq!(all(&failing, 0, 0, 9), ["1"]);
+    let kept = ", unknown_fields = 'rescue', rescued_data_column = 'more'";
+    let kept = stream(&of("more VARCHAR, n BIGINT", kept)).await;
+    let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
+    let want = [
+        ",1".to_string(),
+        quoted(r#"{"x":[1.10, {"y":"}"}],"z":null}"#) + ",2",
+        quoted(r#"{"N":4,"w":12345678901234567890123}"#) + ",",
+    ];
+    for limit in [1, 9] {
+        assert_eq!(all(&kept, 0, 0, limit), want);
+    }
+    for (columns, more, want) in [
+        ("n BIGINT", ", unknown_fields = 'rescue'", "in the column _rescued_data: declare it as"),
+        ("n BIGINT", ", rescued_data_column = 'n'", "goes with unknown_fields = 'rescue'"),
+        ("n BIGINT", ", unknown_fields = 'keep'", "one of ignore, fail, rescue is wanted"),
+    ] {
+        let told = try_stream(&of(columns, more)).await.unwrap_err().to_string();
+        assert!(told.contains(want), "{told}");
+    }
+    let csv = of("n BIGINT", ", unknown_fields = 'fail'").replace("'json'", "'csv'");
+    let told = try_stream(&csv).await.unwrap_err().to_string();
+    assert!(told.contains("are of JSON"), "{told}");
+}
+
 /// All rows of a partition, each as a line of text.
 fn all(stream: &Stream, partition: usize, from: i64, limit: usize) -> Vec<String> {
     let from = Place { offset: from, ..Place::default() };

@@ -25,10 +25,10 @@ const SEED: u64 = 7;
 const WARM_UP: Duration = Duration::from_secs(3);
 
 const PIPELINE: &str = "CREATE STREAM events (
-  key BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND
+  k BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts - INTERVAL '5' SECOND
 ) WITH (connector = 'stdin', format = 'json'STORE);
 CREATE SINK counts WITH (connector = 'stdout', format = 'json');
-INSERT INTO counts SELECT key, count(*) AS n, max(ts) AS ts FROM events GROUP BY key EMIT ON UPDATE;
+INSERT INTO counts SELECT k, count(*) AS n, max(ts) AS ts FROM events GROUP BY k EMIT ON UPDATE;
 ";
 
 pub fn run(arguments: &LatencyBench) -> Outcome {
@@ -83,7 +83,7 @@ fn measure(
         .arg(folder.join("progress.json"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::inherit())
         .spawn()
         .map_err(wrong)?;
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
@@ -113,7 +113,7 @@ fn send(arguments: &LatencyBench, mut input: ChildStdin) -> std::io::Result<()> 
         let now = Utc::now().to_rfc3339_opts(SecondsFormat::Micros, true);
         for row in sent..due {
             let key = Draw::new(SEED, row).below(arguments.keys);
-            writeln!(lines, "{{\"key\":{key},\"ts\":\"{now}\"}}")?;
+            writeln!(lines, "{{\"k\":{key},\"ts\":\"{now}\"}}")?;
         }
         sent = due;
         input.write_all(&lines)?;

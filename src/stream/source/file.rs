@@ -9,7 +9,7 @@ use datafusion::datasource::file_format::file_compression_type::FileCompressionT
 
 use super::csv::Csv;
 use super::directory::Directory;
-use super::json::Json;
+use super::json::{Json, Unknown};
 use super::parquet::Parquet;
 use super::text::{Dialect, Input, Records, Text};
 use super::{Connector, Mark, Opening, Source};
@@ -24,6 +24,7 @@ pub struct File {
     format: &'static str,
     header: bool,
     missing: Missing,
+    unknown: Unknown,
 }
 
 /// What a declared column is that a file of CSV or Parquet lacks. In JSON it is NULL.
@@ -37,7 +38,7 @@ pub enum Missing {
 const PACKED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
 
 impl File {
-    pub fn new(settings: &mut Settings) -> Result<Self> {
+    pub fn new(settings: &mut Settings, schema: &Schema) -> Result<Self> {
         let path = PathBuf::from(settings.required("path")?);
         let format = settings.choice("format", &["auto", "csv", "json", "parquet"])?;
         let header = settings.choice("header", &["true", "false"])? == "true";
@@ -45,7 +46,8 @@ impl File {
             "null" => Missing::Null,
             _ => Missing::Fail,
         };
-        Ok(Self { path, format, header, missing })
+        let unknown = Unknown::new(settings, schema, matches!(format, "auto" | "json"))?;
+        Ok(Self { path, format, header, missing, unknown })
     }
 
     /// The format of a file by its name; `None` for one that is not ours to read.
@@ -117,7 +119,7 @@ impl File {
     ) -> Result<(Box<dyn Records>, u64)> {
         let dialect: Arc<dyn Dialect> = match self.read_as(path) {
             Some("csv") => Arc::new(Csv { header: self.header, missing: self.missing }),
-            Some("json") => Arc::new(Json),
+            Some("json") => Arc::new(Json { unknown: self.unknown.clone() }),
             Some("parquet") => {
                 let file = std::fs::File::open(path)?;
                 let records = Parquet::open(file, opening, self.missing, skip)?;
@@ -156,7 +158,8 @@ impl Connector for File {
     fn identity(&self) -> String {
         let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         // A header or not, another format: other rows at the same offsets.
-        format!("{}, format {}, header {}", path.display(), self.format, self.header)
+        let (path, unknown) = (path.display(), self.unknown.identity());
+        format!("{path}, format {}, header {}{unknown}", self.format, self.header)
     }
 
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use arrow::datatypes::Schema;
 use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
 use parking_lot::Mutex;
@@ -21,8 +22,8 @@ use tiny_http::{Header, Method, Request, Response, Server};
 
 use super::csv::Csv;
 use super::file::{Missing, pick};
-use super::json::Json;
-use super::received::{Reader, Received};
+use super::json::{Json, Unknown};
+use super::received::{self, Reader, Received};
 use super::text::{Dialect, Handed, Piece, Position, piece};
 use super::{Connector, Opening, Read, Rejects, Source};
 use crate::error::{Error, Result};
@@ -47,15 +48,17 @@ pub struct Http {
     listen: SocketAddr,
     body_bytes: u64,
     ahead: i64,
+    json: Json,
 }
 
 impl Http {
-    pub fn new(settings: &mut Settings) -> Result<Self> {
+    pub fn new(settings: &mut Settings, schema: &Schema) -> Result<Self> {
         let listen = settings.parsed("listen", "an address such as 127.0.0.1:8080")?;
         let listen = listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
         let body_bytes = settings.parsed("max_body", "a number of bytes")?.unwrap_or(BODY_BYTES);
         let ahead = settings.parsed("max_ahead", "a number of rows")?.unwrap_or(AHEAD);
-        Ok(Self { listen, body_bytes, ahead })
+        let json = Json { unknown: Unknown::new(settings, schema, true)? };
+        Ok(Self { listen, body_bytes, ahead, json })
     }
 }
 
@@ -72,6 +75,10 @@ impl Connector for Http {
 
     fn received(&self) -> bool {
         true
+    }
+
+    fn forget(&self, state: &Path, before: i64) -> Result<()> {
+        received::forget(state, before)
     }
 
     /// The log is the pipeline's own, wherever it listens.
@@ -247,7 +254,8 @@ impl Service {
         }
         let form = form(request)?;
         let body = self.body(request)?;
-        let pieces = form.parse(&self.opening, &body).map_err(|e| Refusal::new(400, e))?;
+        let pieces = form.parse(&self.http.json, &self.opening, &body);
+        let pieces = pieces.map_err(|error| Refusal::new(400, error))?;
         let (mut batches, mut rejected) = (Vec::new(), Vec::new());
         for piece in pieces {
             if let (OnError::Fail, Some(wrong)) = (self.opening.on_error, piece.wrong.first()) {
@@ -338,10 +346,10 @@ impl Form {
         }
     }
 
-    fn parse(self, opening: &Opening, body: &[u8]) -> Result<Vec<Piece>> {
+    fn parse(self, json: &Json, opening: &Opening, body: &[u8]) -> Result<Vec<Piece>> {
         match self {
-            Self::Json => text(&Json, opening, &one_a_line(body)),
-            Self::Lines => text(&Json, opening, body),
+            Self::Json => text(json, opening, &one_a_line(body)),
+            Self::Lines => text(json, opening, body),
             Self::Csv => text(&Csv { header: true, missing: Missing::Null }, opening, body),
             Self::Arrow => {
                 let batches = StreamReader::try_new(body, None)?;

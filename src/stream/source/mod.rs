@@ -18,7 +18,7 @@ mod stdin;
 mod text;
 
 use std::fmt::Debug;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::Int64Array;
@@ -43,6 +43,12 @@ pub trait Connector: Debug + Send + Sync {
     /// Whether rows come only once: the log is what a pipeline has received.
     fn received(&self) -> bool {
         false
+    }
+
+    /// Removes what it keeps of rows before an offset, in a stream's folder of the state folder:
+    /// they are in the store.
+    fn forget(&self, _state: &Path, _before: i64) -> Result<()> {
+        Ok(())
     }
 
     /// What tells this log from another: a reading goes on only where it is the same.
@@ -98,6 +104,14 @@ impl Segment {
     /// Records of the file that this and earlier segments hold, as far as is known.
     fn records(&self) -> u64 {
         self.skip + self.end.map_or(0, |end| (end - self.first).max(0).unsigned_abs())
+    }
+
+    /// Adds it to those that are known, or what it tells of one of them again.
+    pub fn tell(self, known: &mut Vec<Self>) {
+        match known.iter_mut().find(|known| known.same(&self)) {
+            Some(known) => *known = self,
+            None => known.push(self),
+        }
     }
 
     /// Whether both tell of one segment.
@@ -201,11 +215,11 @@ type Make = fn(&mut Settings, &SchemaRef) -> Result<Arc<dyn Connector>>;
 
 /// Every connector: its name and how it reads its options.
 const SOURCES: [(&str, Make); 5] = [
-    ("file", |settings, _| Ok(Arc::new(file::File::new(settings)?))),
-    ("http", |settings, _| Ok(Arc::new(http::Http::new(settings)?))),
+    ("file", |settings, schema| Ok(Arc::new(file::File::new(settings, schema)?))),
+    ("http", |settings, schema| Ok(Arc::new(http::Http::new(settings, schema)?))),
     ("nexmark", |settings, schema| Ok(Arc::new(nexmark::Nexmark::new(settings, schema)?))),
     ("random", |settings, schema| Ok(Arc::new(random::Random::new(settings, schema)?))),
-    ("stdin", |settings, _| Ok(Arc::new(stdin::Stdin::new(settings)?))),
+    ("stdin", |settings, schema| Ok(Arc::new(stdin::Stdin::new(settings, schema)?))),
 ];
 
 /// Those that are to come.

@@ -8,7 +8,8 @@
 //!  frame   bytes u32, rows u32, CRC-32 u32, an Arrow IPC stream of one batch
 //! ```
 //!
-//! What was cut off while it was written was promised to nobody, and is forgotten.
+//! What was cut off while it was written was promised to nobody, and is forgotten. Files whose rows
+//! are all in the stream's store are removed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -163,6 +164,20 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, i64)>> {
     Ok(files)
 }
 
+/// Removes files that hold only rows before an offset; the last stays, it is written to.
+pub fn forget(folder: &Path, before: i64) -> Result<()> {
+    let files = files(folder)?;
+    let next = files.iter().skip(1).map(|(_, first)| *first);
+    for ((path, _), next) in files.iter().zip(next) {
+        if next > before {
+            break;
+        }
+        std::fs::remove_file(path).map_err(|error| at(path, error))?;
+        crate::fault::point("forgotten");
+    }
+    Ok(())
+}
+
 /// Rows that were received together.
 struct Frame {
     rows: u32,
@@ -289,8 +304,14 @@ impl Reader {
         if self.file.is_none() {
             let from = self.from.max(self.offset);
             let of = files(&self.folder)?;
+            let oldest = of.first().map(|(_, first)| *first);
             let Some((path, first)) = of.into_iter().rfind(|(_, first)| *first <= from) else {
-                return Ok(false);
+                let Some(oldest) = oldest else { return Ok(false) };
+                return Err(Error::Data(format!(
+                    "{}: rows {from} to {oldest} are gone: they were removed when the stream's \
+                     store had them; give the stream that store again",
+                    self.folder.display()
+                )));
             };
             self.file = Some(File::open(&path).map_err(|error| at(&path, error))?);
             (self.place, self.offset) = (0, first);
@@ -370,6 +391,15 @@ mod tests {
         log.sync(to).unwrap();
         let mut reader = Reader::new(folder.path(), &schema, 6);
         assert_eq!(read(&mut reader, 9, log.synced()), [6, 7, 8, 9, 10, 11]);
+        // What is stored elsewhere goes file by file, never the last.
+        forget(folder.path(), 6).unwrap();
+        assert_eq!(files(folder.path()).unwrap().len(), 2);
+        forget(folder.path(), 100).unwrap();
+        assert_eq!(files(folder.path()).unwrap(), [(named(folder.path(), 7), 7)]);
+        let mut reader = Reader::new(folder.path(), &schema, 8);
+        assert_eq!(read(&mut reader, 9, log.synced()), [8, 9, 10, 11]);
+        let error = Reader::new(folder.path(), &schema, 6).next(9, 9).unwrap_err().to_string();
+        assert!(error.contains("rows 6 to 7 are gone"), "{error}");
         // A lost file is no end.
         std::fs::write(named(folder.path(), 0), "").unwrap();
         let error = Reader::new(folder.path(), &schema, 0).next(9, 9).unwrap_err().to_string();

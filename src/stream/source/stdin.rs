@@ -6,17 +6,18 @@
 //! one query.
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 
 use arrow::compute::concat_batches;
+use arrow::datatypes::Schema;
 use parking_lot::Mutex;
 
 use super::csv::Csv;
 use super::file::Missing;
-use super::json::Json;
-use super::received::{Reader, Received};
+use super::json::{Json, Unknown};
+use super::received::{self, Reader, Received};
 use super::text::{Dialect, Handed, Parse, Piece, lines};
 use super::{Connector, Opening, Read, Rejects, Source};
 use crate::error::{Error, Result};
@@ -35,23 +36,25 @@ const TOGETHER: usize = 64;
 static TAKEN: Mutex<Option<Option<PathBuf>>> = Mutex::new(None);
 
 /// The connector with its options.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Stdin {
     csv: bool,
     header: bool,
+    unknown: Unknown,
 }
 
 impl Stdin {
-    pub fn new(settings: &mut Settings) -> Result<Self> {
+    pub fn new(settings: &mut Settings, schema: &Schema) -> Result<Self> {
         let csv = settings.choice("format", &["json", "csv"])? == "csv";
         let header = settings.choice("header", &["true", "false"])? == "true";
-        Ok(Self { csv, header })
+        let unknown = Unknown::new(settings, schema, !csv)?;
+        Ok(Self { csv, header, unknown })
     }
 
-    fn dialect(self) -> Arc<dyn Dialect> {
+    fn dialect(&self) -> Arc<dyn Dialect> {
         match self.csv {
             true => Arc::new(Csv { header: self.header, missing: Missing::Fail }),
-            false => Arc::new(Json),
+            false => Arc::new(Json { unknown: self.unknown.clone() }),
         }
     }
 }
@@ -69,13 +72,17 @@ impl Connector for Stdin {
         true
     }
 
+    fn forget(&self, state: &Path, before: i64) -> Result<()> {
+        received::forget(state, before)
+    }
+
     fn identity(&self) -> String {
         "standard input".to_string()
     }
 
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
         let opening = Arc::new(opening);
-        let input = Input { stdin: *self, opening: opening.clone(), pieces: None };
+        let input = Input { stdin: self.clone(), opening: opening.clone(), pieces: None };
         let rejects = Rejects::behind(&opening);
         let Some(folder) = opening.state.clone() else {
             let offset = 0;
