@@ -75,10 +75,24 @@ impl Clock {
         times: &PrimitiveArray<TimestampMicrosecondType>,
     ) -> PrimitiveArray<TimestampMicrosecondType> {
         let mut before = Vec::with_capacity(times.len());
-        for time in times.iter() {
-            before.push(self.watermark(rule));
-            if let Some(time) = time {
-                self.step(rule, time);
+        match (self.latest_us, rule.max_advance_us) {
+            (Some(first), None) if times.null_count() == 0 => {
+                let forced = self.forced_us.unwrap_or(BEFORE_ALL);
+                let mut latest = first;
+                before.extend(times.values().iter().map(|time| {
+                    let watermark = latest.saturating_sub(rule.delay_us).max(forced);
+                    latest = latest.max(*time);
+                    watermark
+                }));
+                self.latest_us = Some(latest);
+            }
+            _ => {
+                for time in times.iter() {
+                    before.push(self.watermark(rule));
+                    if let Some(time) = time {
+                        self.step(rule, time);
+                    }
+                }
             }
         }
         PrimitiveArray::from(before).with_timezone_opt(zone(times))

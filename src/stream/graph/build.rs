@@ -16,11 +16,11 @@ use super::asof::AsOfJoin;
 use super::bound::{self, Bound, Clock};
 use super::held::{Held, Key};
 use super::join::{IntervalJoin, ROWS, Side, numbered};
-use super::plan::{Planner, late_rows};
+use super::plan::{Planner, late_rows, without_late_rule};
 use super::states::Aggregate;
 use super::tables::{TableRows, Tables, pin};
 use super::updates::Updates;
-use super::{Graph, Hold, Node, Region, Source, Work, interval};
+use super::{Graph, Hold, Late, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
 use crate::stream::asof::{AsOfNode, Versions};
 use crate::stream::definition::Stream;
@@ -201,7 +201,11 @@ impl Builder {
 
     async fn region(&self, piece: Piece) -> Result<Region> {
         let late = match late_rows(&piece.plan)? {
-            Some(plan) => Some(self.planner.region(&plan).await?),
+            Some(late) => {
+                let count = self.planner.region(&late).await?;
+                let in_time = self.planner.region(&without_late_rule(&piece.plan)?).await?;
+                Some(Late { count, in_time })
+            }
             None => None,
         };
         let plan = self.planner.region(&piece.plan).await?;
@@ -239,10 +243,6 @@ impl Builder {
         let below = self.piece(input, None).await?;
         let over = plan.with_new_exprs(plan.expressions(), vec![below.plan.clone()])?;
         let steps = self.planner.aggregate(&over, first.as_deref()).await?;
-        let late = match late_rows(&below.plan)? {
-            Some(plan) => Some(self.planner.region(&plan).await?),
-            None => None,
-        };
         let key = match (found, &first) {
             (Some((_, bound)), Some(name)) => {
                 let column = steps.group(name)?;
@@ -266,6 +266,19 @@ impl Builder {
             }
         };
         let schema = rows.plan.schema();
+        let late = match late_rows(&below.plan)? {
+            Some(late) => {
+                let count = self.planner.region(&late).await?;
+                let over = without_late_rule(&over)?;
+                let steps = self.planner.aggregate(&over, first.as_deref()).await?;
+                let of_rows = steps.rows.map(|rows| rows.plan);
+                let in_time = of_rows.filter(|_| work.takes_rows()).unwrap_or(steps.partial);
+                // Columns may stand in another order there.
+                let in_time = if in_time.plan.schema() == schema { in_time } else { rows.clone() };
+                Some(Late { count, in_time })
+            }
+            None => None,
+        };
         let region = Region { inputs: below.inputs, plan: rows, shown, schema, late };
         let node = Node { regions: vec![region], work };
         Ok(Self::cut("groups", plan.schema(), node))

@@ -116,8 +116,15 @@ struct Region {
     /// The plan with what the cut does of it, for reports.
     shown: SlotPlan,
     schema: SchemaRef,
-    /// Counts the rows that the late rule leaves out.
-    late: Option<SlotPlan>,
+    late: Option<Late>,
+}
+
+/// What a region with a late rule runs besides its plan.
+struct Late {
+    /// Counts the rows that the rule leaves out.
+    count: SlotPlan,
+    /// The plan without the rule, for rows of which none is late.
+    in_time: SlotPlan,
 }
 
 enum Source {
@@ -350,17 +357,27 @@ impl Region {
         if !any {
             return Ok(Vec::new());
         }
-        if let (Some(late), true) = (&self.late, pass.input.late) {
-            let schema = late.plan.schema();
-            pass.late += counted(&late.run(&schema, &pass.task).await?);
-        }
-        let rows = self.plan.run(&self.schema, &pass.task).await;
+        let plan = match &self.late {
+            Some(late) if pass.input.late => {
+                let schema = late.count.plan.schema();
+                pass.late += counted(&late.count.run(&schema, &pass.task).await?);
+                &self.plan
+            }
+            Some(late) => &late.in_time,
+            None => &self.plan,
+        };
+        let rows = plan.run(&self.schema, &pass.task).await;
         self.inputs.iter().for_each(|(slot, _)| slot.put(Vec::new()));
         Ok(rows?)
     }
 }
 
 impl Work {
+    /// Whether it takes the rows of an aggregate, and not its states.
+    fn takes_rows(&self) -> bool {
+        matches!(self, Self::Aggregate(work) if work.takes_rows())
+    }
+
     /// Takes the rows of each region; answers what is final.
     async fn advance(
         &mut self,

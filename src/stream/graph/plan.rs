@@ -221,6 +221,17 @@ pub fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     Ok(None)
 }
 
+/// The plan for rows of which none is late: without the late rule, which would keep them all.
+pub fn without_late_rule(plan: &LogicalPlan) -> Result<LogicalPlan> {
+    let without = plan.clone().transform_up(|node| match &node {
+        LogicalPlan::Filter(filter) if late_rule(&filter.predicate).is_some() => {
+            Ok(Transformed::yes(filter.input.as_ref().clone()))
+        }
+        _ => Ok(Transformed::no(node)),
+    })?;
+    Ok(without.data)
+}
+
 fn bug(what: &str, plan: &Arc<dyn ExecutionPlan>) -> Error {
     let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false);
     Error::Bug(format!("a continuous query was planned with {what}:\n{plan}"))

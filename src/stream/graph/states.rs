@@ -101,6 +101,11 @@ impl Aggregate {
         Ok((aggregate, plan.unwrap_or(steps.partial)))
     }
 
+    /// Whether it takes rows, and not states.
+    pub fn takes_rows(&self) -> bool {
+        self.tables.is_some()
+    }
+
     /// Takes rows or states; answers what is final.
     pub async fn advance(
         &mut self,
