@@ -59,29 +59,24 @@ pub async fn follow(
     let query = Query::open(graph, &Handed(sender), writer).await?;
     // Nobody goes on where it was.
     let tuning = Tuning { snapshot: Duration::MAX, ..tuning(engine, false)? };
-    let folder = Folder::new();
-    let mut runner = Runner::open(&engine.context, folder.path(), NAME.to_string(), tuning)?;
+    let folder = folder();
+    let mut runner = Runner::open(&engine.context, folder.clone(), NAME.to_string(), tuning)?;
     runner.reader = true;
     let task = tokio::spawn(async move {
-        let done = runner.run(streams, vec![query], tuning, &mut stop).await;
-        // It holds a file of the folder.
-        drop(runner);
-        drop(folder);
-        done
+        runner.run(streams, vec![query], tuning, &mut stop).await // and lets go of the folder
     });
-    Ok(Some(rows(schema, receiver, task)))
+    Ok(Some(rows(schema, receiver, Running { task, folder })))
 }
 
 /// What comes through the channel, then how the run ended. Who drops it ends the run.
 fn rows(
     schema: SchemaRef,
     mut receiver: mpsc::Receiver<RecordBatch>,
-    task: JoinHandle<Result<()>>,
+    mut running: Running,
 ) -> SendableRecordBatchStream {
-    let mut running = Running(task);
     let rows = stream::poll_fn(move |context| receiver.poll_recv(context)).map(Ok);
     let end = async move {
-        let ended = (&mut running.0).await;
+        let ended = (&mut running.task).await;
         let ended = ended.map_err(|error| Error::Bug(format!("following a stream: {error}")));
         match ended.and_then(|done| done) {
             Ok(()) => Ok(None),
@@ -92,11 +87,16 @@ fn rows(
     Box::pin(RecordBatchStreamAdapter::new(schema, rows.chain(end)))
 }
 
-struct Running(JoinHandle<Result<()>>);
+/// A run, and its state folder, which goes with it.
+struct Running {
+    task: JoinHandle<Result<()>>,
+    folder: PathBuf,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
+        let _ = std::fs::remove_dir_all(&self.folder); // in the system's folder for such files
     }
 }
 
@@ -138,24 +138,10 @@ impl Sink for Handed {
     }
 }
 
-/// A state folder that nobody needs afterwards.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let (process, nth) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let since = crate::stream::now_us();
-        Self(std::env::temp_dir().join(format!("thalweg-select-{process}-{nth}-{since:x}")))
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.clone()
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0); // in the system's folder for such files
-    }
+/// A state folder of no other run.
+fn folder() -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let (process, nth) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let now_us = crate::stream::now_us();
+    std::env::temp_dir().join(format!("thalweg-select-{process}-{nth}-{now_us:x}"))
 }

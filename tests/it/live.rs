@@ -122,13 +122,19 @@ fn rows_and_changes_come_as_they_are_there() {
     let mut rows = Live::begin(folder.path(), "table", &sql);
     let sql = format!("{} SELECT key, count(*) AS n FROM s GROUP BY key EMIT CHANGES", stream(""));
     let mut changes = Live::begin(folder.path(), "json", &sql);
+    let sql = format!("{} SELECT sum(key) AS n FROM s EMIT ON UPDATE", stream(""));
+    let mut whole = Live::begin(folder.path(), "csv", &sql);
     assert_eq!(rows.lines(4), ["+-----+", "| key |", "+-----+", "| 1   |"]);
     assert_eq!(changes.lines(1), ["{\"key\":1,\"n\":1}"]);
+    assert_eq!(whole.lines(2), ["n", "1"]);
     append(folder.path(), &[(1, 2)]);
     assert_eq!(rows.lines(1), ["| 1   |"]);
     assert_eq!(changes.lines(1), ["{\"key\":1,\"n\":2}"]);
+    assert_eq!(whole.lines(1), ["2"]);
     assert_eq!(rows.interrupt(), (vec!["+-----+".to_string()], 130, String::new()));
-    assert_eq!(changes.interrupt(), (Vec::new(), 130, String::new()));
+    for live in [changes, whole] {
+        assert_eq!(live.interrupt(), (Vec::new(), 130, String::new()));
+    }
 }
 
 #[test]

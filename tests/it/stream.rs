@@ -504,6 +504,14 @@ async fn what_does_not_run_continuously_is_named() {
     );
     let told = pipeline(folder.path(), &text).await.unwrap_err().to_string();
     assert!(told.contains("stream bids has no watermark, so no window ever closes"), "{told}");
+    let text = format!(
+        "{} CREATE SINK d WITH (connector = 'delta', path = '{}/d');
+         INSERT INTO d SELECT count(*) AS n FROM bids EMIT ON UPDATE;",
+        stream(source.path(), ""),
+        folder.path().display()
+    );
+    let told = pipeline(folder.path(), &text).await.unwrap_err().to_string();
+    assert!(told.contains("sink d: a row that is given out again"), "{told}");
     let told = pipeline(folder.path(), "SELECT 1;\nINSERT INTO x SELEC 1").await.unwrap_err();
     assert!(told.to_string().contains("pipe.sql: line 2, column "), "{told}");
 }

@@ -131,7 +131,8 @@ impl Updates {
     pub fn size(&self) -> Size {
         let latest = self.latest.lock();
         let bytes = latest.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
-        Size { rows: latest.places.len(), bytes: bytes + latest.groups.size() }
+        let groups = latest.groups.as_ref().map_or(0, |groups| groups.size());
+        Size { rows: latest.places.len(), bytes: bytes + groups }
     }
 
     /// The state of every group, and what has come since the last emission.
@@ -150,8 +151,8 @@ impl Updates {
 
 /// The newest state of each group.
 struct Latest {
-    /// Numbers groups.
-    groups: Box<dyn GroupValues>,
+    /// Numbers groups; without GROUP BY all rows are of one, which is number 0.
+    groups: Option<Box<dyn GroupValues>>,
     /// How many columns of the states are groups.
     columns: usize,
     /// Batch and row of each group's state.
@@ -170,7 +171,10 @@ impl Latest {
     fn new(states: &SchemaRef, columns: usize) -> Result<Self> {
         let groups = Arc::new(Schema::new(states.fields()[..columns].to_vec()));
         Ok(Self {
-            groups: new_group_values(groups, &GroupOrdering::None)?,
+            groups: match columns {
+                0 => None,
+                _ => Some(new_group_values(groups, &GroupOrdering::None)?),
+            },
             columns,
             places: Vec::new(),
             batches: Vec::new(),
@@ -185,11 +189,22 @@ impl Latest {
     fn take(&mut self, of: &[RecordBatch]) -> Result<Vec<RecordBatch>> {
         let mut places = Vec::new();
         for batch in of {
-            self.groups.intern(&batch.columns()[..self.columns], &mut self.numbers)?;
+            self.number(batch)?;
             let known = self.numbers.iter().filter_map(|number| self.places.get(*number));
             places.extend(known.copied());
         }
         self.rows_at(&places)
+    }
+
+    /// Numbers the groups of rows; answers how many there are by now.
+    fn number(&mut self, rows: &RecordBatch) -> Result<usize> {
+        let Some(groups) = &mut self.groups else {
+            self.numbers.clear();
+            self.numbers.resize(rows.num_rows(), 0);
+            return Ok(1);
+        };
+        groups.intern(&rows.columns()[..self.columns], &mut self.numbers)?;
+        Ok(groups.len())
     }
 
     fn rows_at(&self, places: &[(usize, usize)]) -> Result<Vec<RecordBatch>> {
@@ -201,8 +216,8 @@ impl Latest {
     /// Puts states in the place of those of their groups.
     fn put(&mut self, states: &[RecordBatch], key: Option<&Key>) -> Result<()> {
         for batch in states {
-            self.groups.intern(&batch.columns()[..self.columns], &mut self.numbers)?;
-            self.places.resize(self.groups.len(), (0, 0));
+            let groups = self.number(batch)?;
+            self.places.resize(groups, (0, 0));
             for (row, number) in self.numbers.iter().enumerate() {
                 self.places[*number] = (self.batches.len(), row);
             }

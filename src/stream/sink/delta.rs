@@ -5,7 +5,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
 use super::{Mode, Sink, SinkConnector, Writer};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::lake::Table;
 use crate::stream::settings::Settings;
 
@@ -37,6 +37,13 @@ impl SinkConnector for Delta {
     }
 
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
+        if writer.keys.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Error::User(format!(
+                "sink {}: a row that is given out again replaces the one with the same groups, and \
+                 this query has none: GROUP BY a column, or use console or stdout",
+                writer.sink
+            )));
+        }
         let table = Table::open_or_create(&self.path, schema).await?;
         Ok(Box::new(Open { table, application: writer.application(), keys: writer.keys }))
     }
