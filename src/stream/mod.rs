@@ -20,6 +20,7 @@ pub mod graph;
 pub mod journal;
 pub mod local;
 pub mod log;
+mod memory;
 pub mod proctime;
 pub mod progress;
 pub mod query;

@@ -16,7 +16,8 @@ use super::bound::Clock;
 use super::groups::OpenWindows;
 use super::held::{Held, Key};
 use super::plan::{Rows, Steps};
-use super::{Size, Times};
+use super::spill::Folder;
+use super::{Part, Size, Times};
 use crate::error::Result;
 use crate::stream::slot::{Slot, SlotPlan, run};
 
@@ -150,19 +151,45 @@ impl Aggregate {
     pub fn size(&self) -> Size {
         let tables =
             self.tables.as_ref().map(|tables| tables.open.lock().size()).unwrap_or_default();
-        Size { rows: self.held.rows() + tables.rows, bytes: self.held.bytes() + tables.bytes }
+        self.held.size() + tables
+    }
+
+    /// The group column that tells when a group is final.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// When groups in memory are final and what they take, in parts.
+    pub fn weights(&self) -> Result<Vec<(i64, usize)>> {
+        let tables = self.tables.as_ref().map(|tables| tables.open.lock().weights());
+        let mut all = self.held.weights(&self.key)?;
+        all.extend(tables.unwrap_or_default());
+        Ok(all)
+    }
+
+    /// Writes the groups that are final at a time or after it to the disk, as states. Several
+    /// states of one group are merged when it is final.
+    pub fn spill(&mut self, from_us: i64, folder: &Folder) -> Result<()> {
+        if let Some(tables) = &mut self.tables {
+            let states = tables.open.get_mut().take_states_from(from_us)?;
+            self.held.add(&self.key, states)?;
+        }
+        self.held.spill(&self.key, from_us, folder)?;
+        self.merged_rows = self.merged_rows.min(self.held.rows());
+        Ok(())
     }
 
     /// All states; tables are emptied into them.
-    pub fn save(&mut self) -> Result<Vec<RecordBatch>> {
+    pub fn save(&mut self) -> Result<Part> {
         if let Some(tables) = &mut self.tables {
             let states = tables.open.get_mut().take_states(i64::MAX)?;
             self.held.add(&self.key, states)?;
         }
-        Ok(self.held.batches().to_vec())
+        self.held.save()
     }
 
-    pub fn restore(&mut self, states: Vec<RecordBatch>) -> Result<()> {
-        self.held.add(&self.key, states)
+    /// Takes what `save` gave.
+    pub fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        parts.into_iter().try_for_each(|part| self.held.restore(&self.key, part))
     }
 }
