@@ -20,12 +20,15 @@ mod groups;
 pub mod held;
 pub mod interval;
 mod join;
+mod keys;
+mod panes;
 mod plan;
 mod states;
 mod tables;
 mod updates;
 
-pub use build::{group_keys, streams};
+pub use build::streams;
+pub use keys::group_keys;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -125,6 +128,8 @@ struct Late {
     count: SlotPlan,
     /// The plan without the rule, for rows of which none is late.
     in_time: SlotPlan,
+    /// Whether that gives panes of the windows.
+    panes: bool,
 }
 
 enum Source {
@@ -288,9 +293,13 @@ impl Node {
         pass: &'a mut Pass<'_>,
     ) -> BoxFuture<'a, Result<Vec<RecordBatch>>> {
         Box::pin(async move {
-            let mut rows = Vec::with_capacity(self.regions.len());
+            let (mut rows, mut panes) = (Vec::with_capacity(self.regions.len()), false);
             for region in &mut self.regions {
                 rows.push(region.run(pass).await?);
+                panes |= region.late.as_ref().is_some_and(|late| late.panes && !pass.input.late);
+            }
+            if let (Work::Aggregate(work), true) = (&mut self.work, panes) {
+                work.add_panes(std::mem::take(&mut rows[0]), &pass.task).await?;
             }
             self.work.advance(rows, &pass.input.times, &pass.task).await
         })
@@ -357,16 +366,17 @@ impl Region {
         if !any {
             return Ok(Vec::new());
         }
-        let plan = match &self.late {
+        let (plan, schema) = match &self.late {
             Some(late) if pass.input.late => {
                 let schema = late.count.plan.schema();
                 pass.late += counted(&late.count.run(&schema, &pass.task).await?);
-                &self.plan
+                (&self.plan, self.schema.clone())
             }
-            Some(late) => &late.in_time,
-            None => &self.plan,
+            Some(late) if late.panes => (&late.in_time, late.in_time.plan.schema()),
+            Some(late) => (&late.in_time, self.schema.clone()),
+            None => (&self.plan, self.schema.clone()),
         };
-        let rows = plan.run(&self.schema, &pass.task).await;
+        let rows = plan.run(&schema, &pass.task).await;
         self.inputs.iter().for_each(|(slot, _)| slot.put(Vec::new()));
         Ok(rows?)
     }

@@ -1,8 +1,9 @@
 //! Aggregates: what is known of groups, until the window of a group is final.
 //!
-//! On the CPU rows go into the tables of their windows (`groups.rs`). From a device, and where
-//! tables do not do, come states: the batches of DataFusion's partial aggregates, so any aggregate
-//! it can split works. Either way the result is that of one aggregate over all rows.
+//! On the CPU rows go into the tables of their windows (`groups.rs`), or of their panes where
+//! windows overlap (`panes.rs`). From a device, and where tables do not do, come states: the
+//! batches of DataFusion's partial aggregates, so any aggregate it can split works. Either way the
+//! result is that of one aggregate over all rows.
 
 use std::sync::Arc;
 
@@ -15,10 +16,13 @@ use parking_lot::Mutex;
 use super::bound::Clock;
 use super::groups::OpenWindows;
 use super::held::{Held, Key};
+use super::panes::Panes;
 use super::plan::{Rows, Steps};
 use super::{Size, Times};
 use crate::error::Result;
+use crate::stream::hop::{self, Hop};
 use crate::stream::slot::{Slot, SlotPlan, run};
+use crate::stream::window::Bound as Edge;
 
 /// States below this many rows are not worth merging.
 const FEW_ROWS: usize = 4096;
@@ -60,6 +64,9 @@ impl Hashed {
 pub struct Aggregate {
     /// What takes rows; without, states come.
     tables: Option<Hashed>,
+    /// What takes rows of overlapping windows that are in time. The lock is there for those who
+    /// only look.
+    panes: Option<Mutex<Panes>>,
     /// The group column that tells when a group is final.
     key: Key,
     /// States to fewer states: one row per group.
@@ -90,6 +97,7 @@ impl Aggregate {
         let (tables, plan) = hashed.unzip();
         let aggregate = Self {
             tables,
+            panes: None,
             key,
             reduce: steps.reduce,
             finish: steps.finish,
@@ -99,6 +107,52 @@ impl Aggregate {
             merged_rows: 0,
         };
         Ok((aggregate, plan.unwrap_or(steps.partial)))
+    }
+
+    /// Takes rows that are in time by panes from now on, by the steps of the aggregate over panes;
+    /// answers the plan whose rows or states these are, `None` where panes do not do.
+    pub fn set_panes(&mut self, steps: Steps, hop: Hop) -> Result<Option<SlotPlan>> {
+        let names = |schema: &SchemaRef| -> Vec<String> {
+            schema.fields()[..steps.groups].iter().map(|field| field.name().clone()).collect()
+        };
+        let groups = names(&self.states);
+        let edges = groups.iter().enumerate();
+        let edges = edges.filter_map(|(at, name)| Some((at, hop::edge(name)?)));
+        let edges: Vec<(usize, Edge)> = edges.collect();
+        let own = edges.iter().find(|(column, _)| *column == self.key.column);
+        let (Some((_, own)), true) = (own, names(&steps.states) == groups) else {
+            return Ok(None);
+        };
+        let rows = match steps.rows {
+            Some(rows) => {
+                // A pane is over when its end is where that of a window that is final would be.
+                let (before, after) = (hop.edge(*own, 0, hop.size), hop.edge(*own, 0, hop.step));
+                let lag = hop.us((before - hop.size) - (after - hop.step));
+                let mut key = self.key;
+                key.bound.lag_us = key.bound.lag_us.saturating_add(lag);
+                let times: Vec<&str> =
+                    edges.iter().map(|(column, _)| groups[*column].as_str()).collect();
+                Hashed::new(rows, &steps.states, &times, key)?
+            }
+            None => None,
+        };
+        let (hashed, plan) = rows.unzip();
+        let rows = hashed.map(|hashed| (hashed.open.into_inner(), hashed.partial));
+        let panes = Panes::new(rows, hop, edges, self.key, self.states.clone());
+        self.panes = Some(Mutex::new(panes));
+        Ok(Some(plan.unwrap_or(steps.partial)))
+    }
+
+    /// Takes rows or states of panes.
+    pub async fn add_panes(
+        &mut self,
+        rows: Vec<RecordBatch>,
+        task: &Arc<TaskContext>,
+    ) -> Result<()> {
+        match &mut self.panes {
+            Some(panes) => panes.get_mut().add(rows, task).await,
+            None => Ok(()),
+        }
     }
 
     /// Whether it takes rows, and not states.
@@ -130,6 +184,9 @@ impl Aggregate {
         }
         let mut closed = self.held.take(&self.key, times)?;
         self.merged_rows = self.merged_rows.min(self.held.rows());
+        if let Some(panes) = &mut self.panes {
+            closed.extend(panes.get_mut().take_final(self.key.clock(times))?);
+        }
         if let Some(tables) = &mut self.tables {
             let clock = self.key.clock(times);
             if closed.is_empty() {
@@ -144,19 +201,28 @@ impl Aggregate {
     /// When the last group is final by a clock.
     pub fn open_until(&self, clock: Clock) -> Option<i64> {
         let tables = self.tables.as_ref().and_then(|tables| tables.open.lock().latest_us());
-        self.held.latest_us().max(tables).filter(|_| self.key.bound.clock == clock)
+        let panes = self.panes.as_ref().and_then(|panes| panes.lock().latest_us());
+        self.held.latest_us().max(tables).max(panes).filter(|_| self.key.bound.clock == clock)
     }
 
     pub fn size(&self) -> Size {
         let tables =
             self.tables.as_ref().map(|tables| tables.open.lock().size()).unwrap_or_default();
-        Size { rows: self.held.rows() + tables.rows, bytes: self.held.bytes() + tables.bytes }
+        let panes = self.panes.as_ref().map(|panes| panes.lock().size()).unwrap_or_default();
+        Size {
+            rows: self.held.rows() + tables.rows + panes.rows,
+            bytes: self.held.bytes() + tables.bytes + panes.bytes,
+        }
     }
 
-    /// All states; tables are emptied into them.
+    /// All states; tables and panes are emptied into them.
     pub fn save(&mut self) -> Result<Vec<RecordBatch>> {
         if let Some(tables) = &mut self.tables {
             let states = tables.open.get_mut().take_states(i64::MAX)?;
+            self.held.add(&self.key, states)?;
+        }
+        if let Some(panes) = &mut self.panes {
+            let states = panes.get_mut().take_all()?;
             self.held.add(&self.key, states)?;
         }
         Ok(self.held.batches().to_vec())
