@@ -17,6 +17,7 @@ pub mod emit;
 pub mod epoch;
 mod feed;
 pub mod graph;
+mod hop;
 pub mod journal;
 pub mod local;
 pub mod log;

@@ -250,7 +250,7 @@ fn interval(nanoseconds: i64) -> Expr {
 
 /// A whole number of a time's units: added without a calendar, which takes a tenth of the time
 /// that an interval does.
-fn duration(nanoseconds: i64, of: &DataType) -> Expr {
+pub fn duration(nanoseconds: i64, of: &DataType) -> Expr {
     match of {
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
             lit(ScalarValue::DurationMillisecond(Some(nanoseconds / MILLISECOND_NS)))

@@ -18,7 +18,7 @@ pub type Named = Vec<(&'static str, String)>;
 
 /// Queries by name; `bids` and `asks` are streams, `names` and `rates` are tables.
 pub fn queries() -> Named {
-    windows().into_iter().chain(as_of_joins()).chain(joins()).collect()
+    windows().into_iter().chain(overlapping()).chain(as_of_joins()).chain(joins()).collect()
 }
 
 fn windows() -> Named {
@@ -31,20 +31,6 @@ fn windows() -> Named {
             format!(
                 "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s, avg(f) AS a,
                  count(DISTINCT v) AS d FROM {TUMBLE} {group}, k HAVING count(*) > 1"
-            ),
-        ),
-        (
-            "hop",
-            format!(
-                "SELECT window_start, window_end, sum(f) AS s FROM TABLE(HOP(TABLE bids,
-                 DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '10' SECOND)) {group}"
-            ),
-        ),
-        (
-            "cumulate",
-            format!(
-                "SELECT window_start, window_end, max(v) AS m FROM TABLE(CUMULATE(TABLE bids,
-                 DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND)) {group}"
             ),
         ),
         (
@@ -79,6 +65,40 @@ fn windows() -> Named {
             ),
         ),
         ("distinct", format!("SELECT DISTINCT window_end, k FROM {TUMBLE}")),
+    ]
+}
+
+fn overlapping() -> Named {
+    let group = "GROUP BY window_start, window_end";
+    vec![
+        (
+            "hop",
+            format!(
+                "SELECT window_start, window_end, sum(f) AS s FROM TABLE(HOP(TABLE bids,
+                 DESCRIPTOR(ts), INTERVAL '4' SECOND, INTERVAL '10' SECOND)) {group}"
+            ),
+        ),
+        (
+            "panes",
+            format!(
+                "SELECT window_start, window_end, k, count(*) AS n, sum(f) AS s, count(DISTINCT v)
+                 AS d FROM TABLE(HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '2' SECOND, INTERVAL '10'
+                 SECOND)) WHERE v > 3 {group}, k"
+            ),
+        ),
+        (
+            "panes_end",
+            "SELECT window_start, max(v) AS m FROM TABLE(HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL
+             '5' SECOND, INTERVAL '15' SECOND)) GROUP BY window_start"
+                .to_string(),
+        ),
+        (
+            "cumulate",
+            format!(
+                "SELECT window_start, window_end, max(v) AS m FROM TABLE(CUMULATE(TABLE bids,
+                 DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND)) {group}"
+            ),
+        ),
     ]
 }
 

@@ -39,7 +39,7 @@ impl AsOfJoin {
     ) -> Result<Vec<RecordBatch>> {
         self.add(rows)?;
         let mut out = Vec::new();
-        for batch in self.waiting.take(&self.key, times)? {
+        for batch in self.waiting.take(&self.key, self.key.clock(times))? {
             out.push(self.versions.join(&batch)?);
         }
         out.retain(|batch| batch.num_rows() > 0);

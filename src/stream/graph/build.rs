@@ -16,7 +16,8 @@ use super::asof::AsOfJoin;
 use super::bound::{self, Bound, Clock};
 use super::held::{Held, Key};
 use super::join::{IntervalJoin, ROWS, Side, numbered};
-use super::plan::{Planner, late_rows, without_late_rule};
+use super::keys::upsert_keys;
+use super::plan::{Planner, Steps, late_rows, without_late_rule};
 use super::states::Aggregate;
 use super::tables::{TableRows, Tables, pin};
 use super::updates::Updates;
@@ -25,8 +26,9 @@ use crate::error::{Error, Result};
 use crate::stream::asof::{AsOfNode, Versions};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
+use crate::stream::hop;
 use crate::stream::session::{SessionNode, Sessions};
-use crate::stream::slot::{Slot, SlotNode};
+use crate::stream::slot::{Slot, SlotNode, SlotPlan};
 use crate::stream::table::StreamTable;
 use crate::stream::window::{COLUMNS, late_rule};
 
@@ -101,7 +103,7 @@ pub fn streams(plan: &LogicalPlan) -> Result<Vec<Arc<Stream>>> {
     Ok(streams)
 }
 
-fn missing(what: impl std::fmt::Display, instead: &str) -> Error {
+pub fn missing(what: impl std::fmt::Display, instead: &str) -> Error {
     Error::User(format!("{what} cannot run continuously: {instead}"))
 }
 
@@ -204,7 +206,7 @@ impl Builder {
             Some(late) => {
                 let count = self.planner.region(&late).await?;
                 let in_time = self.planner.region(&without_late_rule(&piece.plan)?).await?;
-                Some(Late { count, in_time })
+                Some(Late { count, in_time, panes: false })
             }
             None => None,
         };
@@ -255,7 +257,7 @@ impl Builder {
         let times: Vec<&str> = times.map(|at| plan.schema().field(at).name().as_str()).collect();
         let shown = steps.partial.clone();
         let of = arrow(plan.schema());
-        let (work, rows) = match (emit, key) {
+        let (mut work, rows) = match (emit, key) {
             (Emit::Close { .. }, Some(key)) => {
                 let (work, plan) = Aggregate::new(steps, key, &times, of)?;
                 (Work::Aggregate(Box::new(work)), plan)
@@ -266,22 +268,43 @@ impl Builder {
             }
         };
         let schema = rows.plan.schema();
-        let late = match late_rows(&below.plan)? {
-            Some(late) => {
-                let count = self.planner.region(&late).await?;
-                let over = without_late_rule(&over)?;
-                let steps = self.planner.aggregate(&over, first.as_deref()).await?;
-                let of_rows = steps.rows.map(|rows| rows.plan);
-                let in_time = of_rows.filter(|_| work.takes_rows()).unwrap_or(steps.partial);
-                // Columns may stand in another order there.
-                let in_time = if in_time.plan.schema() == schema { in_time } else { rows.clone() };
-                Some(Late { count, in_time })
-            }
-            None => None,
-        };
+        let late = self.late(plan, &below.plan, first.as_deref(), &mut work, &rows).await?;
         let region = Region { inputs: below.inputs, plan: rows, shown, schema, late };
         let node = Node { regions: vec![region], work };
         Ok(Self::cut("groups", plan.schema(), node))
+    }
+
+    /// What an aggregate runs besides `rows`, the plan whose rows it takes, where rows may be late.
+    async fn late(
+        &self,
+        plan: &LogicalPlan,
+        input: &LogicalPlan,
+        first: Option<&str>,
+        work: &mut Work,
+        rows: &SlotPlan,
+    ) -> Result<Option<Late>> {
+        let Some(late) = late_rows(input)? else { return Ok(None) };
+        let count = self.planner.region(&late).await?;
+        let over = async |input: &LogicalPlan| -> Result<Steps> {
+            let input = without_late_rule(input)?;
+            let over = plan.with_new_exprs(plan.expressions(), vec![input])?;
+            self.planner.aggregate(&over, first).await
+        };
+        if let (Work::Aggregate(work), Some((slides, hop))) = (&mut *work, hop::slides(input)?)
+            && passes_windows_on(plan)
+            && let Some(in_time) = work.set_panes(over(&slides).await?, hop)?
+        {
+            return Ok(Some(Late { count, in_time, panes: true }));
+        }
+        let steps = over(input).await?;
+        let of_rows = steps.rows.map(|rows| rows.plan);
+        let in_time = of_rows.filter(|_| work.takes_rows()).unwrap_or(steps.partial);
+        // Columns may stand in another order there.
+        let in_time = match in_time.plan.schema() == rows.plan.schema() {
+            true => in_time,
+            false => rows.clone(),
+        };
+        Ok(Some(Late { count, in_time, panes: false }))
     }
 
     /// OVER: rows wait until their window is final, which every PARTITION BY holds.
@@ -532,6 +555,25 @@ fn delay(emit: Option<Emit>) -> i64 {
     }
 }
 
+/// Aggregates whose states are the same in any order of merging.
+const MERGED: [&str; 10] =
+    ["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor"];
+
+/// Whether an aggregate has the times of its windows as groups, and computes nothing of them.
+fn passes_windows_on(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Aggregate(node) = plan else { return false };
+    let of_windows =
+        |expr: &Expr| expr.column_refs().iter().any(|column| hop::edge(&column.name).is_some());
+    let merges = |expr: &Expr| match expr.clone().unalias() {
+        Expr::AggregateFunction(function) => {
+            MERGED.contains(&function.func.name()) && function.params.order_by.is_empty()
+        }
+        _ => false,
+    };
+    node.group_expr.iter().all(|group| matches!(group, Expr::Column(_)) || !of_windows(group))
+        && node.aggr_expr.iter().all(|expr| merges(expr) && !of_windows(expr))
+}
+
 /// Only aggregates give results that change.
 fn final_only(emit: Option<Emit>, what: &str) -> Result<()> {
     match emit {
@@ -594,66 +636,5 @@ fn changes(plan: &LogicalPlan) -> bool {
         LogicalPlan::Projection(node) => changes(&node.input),
         LogicalPlan::Filter(node) => changes(&node.input),
         _ => false,
-    }
-}
-
-/// The columns of the result that tell the groups of the topmost aggregate apart, where rows
-/// change.
-fn upsert_keys(plan: &LogicalPlan) -> Result<Vec<String>> {
-    let (groups, places) = group_columns(plan, false)?;
-    keys(plan, groups, &places)
-}
-
-/// The same where each row is final.
-pub fn group_keys(plan: &LogicalPlan) -> Result<Vec<String>> {
-    let (groups, places) = group_columns(plan, true)?;
-    keys(plan, groups, &places)
-}
-
-fn keys(plan: &LogicalPlan, groups: usize, places: &[Option<usize>]) -> Result<Vec<String>> {
-    let schema = plan.schema();
-    let place = |group: usize| places.iter().position(|place| *place == Some(group));
-    let keys = (0..groups).map(|group| Some(schema.field(place(group)?).name().clone()));
-    keys.collect::<Option<Vec<String>>>().ok_or_else(|| {
-        Error::User(
-            "EMIT ON UPDATE: a row that is given out again replaces the one with the same groups, \
-             so SELECT every column of GROUP BY"
-                .to_string(),
-        )
-    })
-}
-
-/// How many groups the topmost aggregate has, and which of them each column is.
-fn group_columns(plan: &LogicalPlan, is_final: bool) -> Result<(usize, Vec<Option<usize>>)> {
-    match plan {
-        LogicalPlan::Aggregate(node) => {
-            let groups = node.group_expr.len();
-            let columns = 0..node.schema.fields().len();
-            Ok((groups, columns.map(|at| (at < groups).then_some(at)).collect()))
-        }
-        LogicalPlan::Distinct(Distinct::All(input)) => {
-            let groups = input.schema().fields().len();
-            Ok((groups, (0..groups).map(Some).collect()))
-        }
-        LogicalPlan::SubqueryAlias(node) => group_columns(&node.input, is_final),
-        LogicalPlan::Projection(node) => {
-            let (groups, below) = group_columns(&node.input, is_final)?;
-            let place = |expr: &Expr| match expr.clone().unalias() {
-                Expr::Column(column) => {
-                    below[node.input.schema().maybe_index_of_column(&column)?]
-                }
-                _ => None,
-            };
-            Ok((groups, node.expr.iter().map(place).collect()))
-        }
-        LogicalPlan::Filter(node) if is_final => group_columns(&node.input, is_final),
-        LogicalPlan::Filter(_) => Err(missing(
-            "HAVING with EMIT ON UPDATE",
-            "a group that no longer passes would need a retraction; filter when reading",
-        )),
-        other => Err(missing(
-            format_args!("EMIT ON UPDATE over {}", other.display()),
-            "it gives out again the rows of one aggregate",
-        )),
     }
 }

@@ -224,6 +224,16 @@ impl OpenWindows {
         table.update(part, &mut self.indices)
     }
 
+    /// The times of the window that is final first, in the order of the groups.
+    pub fn first(&self) -> Option<&[i64]> {
+        self.tables.first_key_value().map(|(window, _)| window.times.as_slice())
+    }
+
+    /// The times of the window that is final last.
+    pub fn last(&self) -> Option<&[i64]> {
+        self.tables.last_key_value().map(|(window, _)| window.times.as_slice())
+    }
+
     /// When the last window is final; `None` where none is open.
     pub fn latest_us(&self) -> Option<i64> {
         self.tables.last_key_value().map(|(window, _)| window.final_us)

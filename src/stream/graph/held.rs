@@ -208,9 +208,24 @@ impl Held {
         batches.into_iter().for_each(|batch| self.push_next(batch));
     }
 
-    /// Takes out the rows that are final, in the order in which they came.
-    pub fn take(&mut self, key: &Key, times: &Times) -> Result<Vec<RecordBatch>> {
-        let clock = key.clock(times);
+    /// The latest time, not after a clock, until which so many rows come from the disk at most, or
+    /// the rows of one file.
+    pub fn reach(&self, clock: i64, rows: usize) -> i64 {
+        let facts = self.spilled.iter().map(|segment| &segment.facts);
+        let mut due: Vec<&Facts> = facts.filter(|facts| facts.first_us <= clock).collect();
+        due.sort_unstable_by_key(|facts| facts.first_us);
+        let mut sum = 0;
+        for (nth, facts) in due.iter().enumerate() {
+            sum += facts.rows;
+            if sum > rows && nth > 0 && facts.first_us > due[0].first_us {
+                return facts.first_us - 1;
+            }
+        }
+        clock
+    }
+
+    /// Takes out the rows that are final at a time, in the order in which they came.
+    pub fn take(&mut self, key: &Key, clock: i64) -> Result<Vec<RecordBatch>> {
         self.read(clock)?;
         if self.earliest_us.is_none_or(|earliest| earliest > clock) {
             return Ok(Vec::new());
@@ -424,7 +439,7 @@ fn in_order(all: Vec<Rows>) -> Result<Vec<RecordBatch>> {
 
 /// What a batch takes, each piece of memory counted once: columns that were read from a file
 /// share one.
-fn bytes(batch: &RecordBatch) -> usize {
+pub fn bytes(batch: &RecordBatch) -> usize {
     fn visit(data: &ArrayData, pieces: &mut Vec<(usize, usize)>) {
         let nulls = data.nulls().map(|nulls| nulls.buffer());
         let buffers = data.buffers().iter().chain(nulls);
@@ -509,8 +524,8 @@ mod tests {
                 }
                 Step::Spill(from_us) => spilling.spill(&KEY, from_us, &folder).unwrap(),
                 Step::Take(clock) => {
-                    let want = text(&plain.take(&KEY, &at(clock)).unwrap());
-                    assert_eq!(text(&spilling.take(&KEY, &at(clock)).unwrap()), want);
+                    let want = text(&plain.take(&KEY, KEY.clock(&at(clock))).unwrap());
+                    assert_eq!(text(&spilling.take(&KEY, KEY.clock(&at(clock))).unwrap()), want);
                 }
                 // In the order in which they came only where nothing is elsewhere.
                 Step::Merge if spilling.spilled.is_empty() => {
@@ -555,7 +570,7 @@ mod tests {
         let size = held.size();
         assert_eq!((size.rows, size.spilled_rows, held.rows()), (1000, 500, 500));
         assert!(size.spilled_bytes > 0 && size.bytes < 100_000, "{size:?}");
-        assert_eq!(held.take(&KEY, &at(506)).unwrap().len(), 1);
+        assert_eq!(held.take(&KEY, KEY.clock(&at(506))).unwrap().len(), 1);
         assert_eq!((held.size().spilled_rows, held.latest_us()), (500, Some(1006)));
     }
 
@@ -570,7 +585,7 @@ mod tests {
             let files = std::fs::read_dir(state.path().join("spill")).unwrap();
             let file = files.map(|file| file.unwrap().path()).max().unwrap();
             damage(&file);
-            let told = held.take(&KEY, &at(100)).unwrap_err().to_string();
+            let told = held.take(&KEY, KEY.clock(&at(100))).unwrap_err().to_string();
             assert!(told.contains(&file.display().to_string()), "{told}");
             assert!(told.contains("snapshots"), "{told}");
         };

@@ -214,8 +214,8 @@ impl IntervalJoin {
 
     /// Lets go of the rows that nothing to come can meet.
     fn over(&mut self, times: &Times) -> Result<Vec<RecordBatch>> {
-        let left = self.left.held.take(&self.left.key, times)?;
-        let right = self.right.held.take(&self.right.key, times)?;
+        let left = self.left.held.take(&self.left.key, self.left.key.clock(times))?;
+        let right = self.right.held.take(&self.right.key, self.right.key.clock(times))?;
         let (keeps_left, keeps_right) = keeps_unmatched(self.join_type);
         let mut out = Vec::new();
         if keeps_left {

@@ -20,13 +20,16 @@ mod groups;
 pub mod held;
 pub mod interval;
 mod join;
+mod keys;
+mod panes;
 mod plan;
 pub mod spill;
 mod states;
 mod tables;
 mod updates;
 
-pub use build::{group_keys, streams};
+pub use build::streams;
+pub use keys::group_keys;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -127,6 +130,8 @@ struct Late {
     count: SlotPlan,
     /// The plan without the rule, for rows of which none is late.
     in_time: SlotPlan,
+    /// Whether that gives panes of the windows.
+    panes: bool,
 }
 
 enum Source {
@@ -188,6 +193,29 @@ impl std::ops::Add for Size {
 pub struct Part {
     pub rows: Vec<RecordBatch>,
     pub spilled: Vec<Segment>,
+}
+
+impl Part {
+    /// How much there is.
+    fn size(&self) -> Size {
+        let files = || self.spilled.iter().map(|segment| segment.facts);
+        let spilled_rows = files().map(|facts| facts.rows).sum::<usize>();
+        Size {
+            rows: self.rows.iter().map(RecordBatch::num_rows).sum::<usize>() + spilled_rows,
+            bytes: self.rows.iter().map(held::bytes).sum(),
+            spilled_rows,
+            spilled_bytes: files().map(|facts| facts.bytes).sum(),
+        }
+    }
+
+    /// All rows; those of files are read.
+    fn read(&self) -> Result<Vec<RecordBatch>> {
+        let mut all = self.rows.clone();
+        for segment in &self.spilled {
+            all.extend(segment.read()?);
+        }
+        Ok(all)
+    }
 }
 
 impl From<Vec<RecordBatch>> for Part {
@@ -334,9 +362,13 @@ impl Node {
         pass: &'a mut Pass<'_>,
     ) -> BoxFuture<'a, Result<Vec<RecordBatch>>> {
         Box::pin(async move {
-            let mut rows = Vec::with_capacity(self.regions.len());
+            let (mut rows, mut panes) = (Vec::with_capacity(self.regions.len()), false);
             for region in &mut self.regions {
                 rows.push(region.run(pass).await?);
+                panes |= region.late.as_ref().is_some_and(|late| late.panes && !pass.input.late);
+            }
+            if let (Work::Aggregate(work), true) = (&mut self.work, panes) {
+                work.add_panes(std::mem::take(&mut rows[0]), &pass.task).await?;
             }
             self.work.advance(rows, &pass.input.times, &pass.task).await
         })
@@ -403,16 +435,17 @@ impl Region {
         if !any {
             return Ok(Vec::new());
         }
-        let plan = match &self.late {
+        let (plan, schema) = match &self.late {
             Some(late) if pass.input.late => {
                 let schema = late.count.plan.schema();
                 pass.late += counted(&late.count.run(&schema, &pass.task).await?);
-                &self.plan
+                (&self.plan, self.schema.clone())
             }
-            Some(late) => &late.in_time,
-            None => &self.plan,
+            Some(late) if late.panes => (&late.in_time, late.in_time.plan.schema()),
+            Some(late) => (&late.in_time, self.schema.clone()),
+            None => (&self.plan, self.schema.clone()),
         };
-        let rows = plan.run(&self.schema, &pass.task).await;
+        let rows = plan.run(&schema, &pass.task).await;
         self.inputs.iter().for_each(|(slot, _)| slot.put(Vec::new()));
         Ok(rows?)
     }
@@ -527,7 +560,8 @@ impl Work {
     fn sides(&self) -> usize {
         match self {
             Self::Pass => 0,
-            Self::Aggregate(_) | Self::Sessions(..) => 1,
+            Self::Aggregate(_) => 3,
+            Self::Sessions(..) => 1,
             Self::Hold(work) => work.sides.len(),
             Self::Interval(_) | Self::Updates(_) | Self::AsOf(_) => 2,
         }
@@ -537,7 +571,7 @@ impl Work {
         let in_memory = |sides: Vec<Vec<RecordBatch>>| sides.into_iter().map(Part::from).collect();
         match self {
             Self::Pass => Ok(Vec::new()),
-            Self::Aggregate(work) => Ok(vec![work.save()?]),
+            Self::Aggregate(work) => work.save(),
             Self::Updates(work) => work.save().map(in_memory),
             Self::Hold(work) => work.sides.iter().map(|(.., held)| held.save()).collect(),
             Self::Interval(work) => work.save().map(in_memory),
@@ -583,7 +617,7 @@ impl Hold {
         let mut any = false;
         for ((key, slot, held), rows) in self.sides.iter_mut().zip(rows) {
             held.add(key, rows)?;
-            let done = held.take(key, times)?;
+            let done = held.take(key, key.clock(times))?;
             any |= !done.is_empty();
             slot.put(done);
         }

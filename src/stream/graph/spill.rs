@@ -29,7 +29,7 @@ pub struct Folder {
 }
 
 /// What is known of a segment without reading it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     pub rows: usize,
     /// When the first of its rows is final, and the last, in microseconds.

@@ -1,8 +1,9 @@
 //! Aggregates: what is known of groups, until the window of a group is final.
 //!
-//! On the CPU rows go into the tables of their windows (`groups.rs`). From a device, and where
-//! tables do not do, come states: the batches of DataFusion's partial aggregates, so any aggregate
-//! it can split works. Either way the result is that of one aggregate over all rows.
+//! On the CPU rows go into the tables of their windows (`groups.rs`), or of their panes where
+//! windows overlap (`panes.rs`). From a device, and where tables do not do, come states: the
+//! batches of DataFusion's partial aggregates, so any aggregate it can split works. Either way the
+//! result is that of one aggregate over all rows.
 
 use std::sync::Arc;
 
@@ -15,14 +16,20 @@ use parking_lot::Mutex;
 use super::bound::Clock;
 use super::groups::OpenWindows;
 use super::held::{Held, Key};
+use super::panes::Panes;
 use super::plan::{Rows, Steps};
 use super::spill::Folder;
 use super::{Part, Size, Times};
 use crate::error::Result;
+use crate::stream::hop::{self, Hop};
 use crate::stream::slot::{Slot, SlotPlan, run};
+use crate::stream::window::Bound as Edge;
 
 /// States below this many rows are not worth merging.
 const FEW_ROWS: usize = 4096;
+
+/// States above this many rows are not made result rows at once where windows can be told apart.
+const MANY_ROWS: usize = 1 << 20;
 
 /// Rows that go into tables.
 struct Hashed {
@@ -61,6 +68,9 @@ impl Hashed {
 pub struct Aggregate {
     /// What takes rows; without, states come.
     tables: Option<Hashed>,
+    /// What takes rows of overlapping windows that are in time. The lock is there for those who
+    /// only look.
+    panes: Option<Mutex<Panes>>,
     /// The group column that tells when a group is final.
     key: Key,
     /// States to fewer states: one row per group.
@@ -91,6 +101,7 @@ impl Aggregate {
         let (tables, plan) = hashed.unzip();
         let aggregate = Self {
             tables,
+            panes: None,
             key,
             reduce: steps.reduce,
             finish: steps.finish,
@@ -100,6 +111,52 @@ impl Aggregate {
             merged_rows: 0,
         };
         Ok((aggregate, plan.unwrap_or(steps.partial)))
+    }
+
+    /// Takes rows that are in time by panes from now on, by the steps of the aggregate over panes;
+    /// answers the plan whose rows or states these are, `None` where panes do not do.
+    pub fn set_panes(&mut self, steps: Steps, hop: Hop) -> Result<Option<SlotPlan>> {
+        let names = |schema: &SchemaRef| -> Vec<String> {
+            schema.fields()[..steps.groups].iter().map(|field| field.name().clone()).collect()
+        };
+        let groups = names(&self.states);
+        let edges = groups.iter().enumerate();
+        let edges = edges.filter_map(|(at, name)| Some((at, hop::edge(name)?)));
+        let edges: Vec<(usize, Edge)> = edges.collect();
+        let own = edges.iter().find(|(column, _)| *column == self.key.column);
+        let (Some((_, own)), true) = (own, names(&steps.states) == groups) else {
+            return Ok(None);
+        };
+        let rows = match steps.rows {
+            Some(rows) => {
+                // A pane is over when its end is where that of a window that is final would be.
+                let (before, after) = (hop.edge(*own, 0, hop.size), hop.edge(*own, 0, hop.step));
+                let lag = hop.us((before - hop.size) - (after - hop.step));
+                let mut key = self.key;
+                key.bound.lag_us = key.bound.lag_us.saturating_add(lag);
+                let times: Vec<&str> =
+                    edges.iter().map(|(column, _)| groups[*column].as_str()).collect();
+                Hashed::new(rows, &steps.states, &times, key)?
+            }
+            None => None,
+        };
+        let (hashed, plan) = rows.unzip();
+        let rows = hashed.map(|hashed| (hashed.open.into_inner(), hashed.partial));
+        let panes = Panes::new(rows, hop, edges, self.key, self.states.clone());
+        self.panes = Some(Mutex::new(panes));
+        Ok(Some(plan.unwrap_or(steps.partial)))
+    }
+
+    /// Takes rows or states of panes.
+    pub async fn add_panes(
+        &mut self,
+        rows: Vec<RecordBatch>,
+        task: &Arc<TaskContext>,
+    ) -> Result<()> {
+        match &mut self.panes {
+            Some(panes) => panes.get_mut().add(rows, task).await,
+            None => Ok(()),
+        }
     }
 
     /// Whether it takes rows, and not states.
@@ -129,29 +186,53 @@ impl Aggregate {
             self.held.put_back(merged);
             self.merged_rows = self.held.rows();
         }
-        let mut closed = self.held.take(&self.key, times)?;
+        let (clock, mut out) = (self.key.clock(times), Vec::new());
+        loop {
+            let (more, reached) = self.close(clock, task).await?;
+            out.extend(more);
+            if reached == clock {
+                return Ok(out);
+            }
+        }
+    }
+
+    /// Result rows of what is final at a time, or at the time before it that it answers, where
+    /// there is much.
+    async fn close(
+        &mut self,
+        clock_us: i64,
+        task: &Arc<TaskContext>,
+    ) -> Result<(Vec<RecordBatch>, i64)> {
+        let mut clock = self.held.reach(clock_us, MANY_ROWS);
+        let mut states = Vec::new();
+        if let Some(panes) = &mut self.panes {
+            (states, clock) = panes.get_mut().take_final(clock, MANY_ROWS)?;
+        }
+        let mut closed = self.held.take(&self.key, clock)?;
+        closed.extend(states);
         self.merged_rows = self.merged_rows.min(self.held.rows());
         if let Some(tables) = &mut self.tables {
-            let clock = self.key.clock(times);
             if closed.is_empty() {
                 let results = tables.open.get_mut().take_results(clock)?;
-                return run(&tables.above, results, &self.schema, task).await;
+                return Ok((run(&tables.above, results, &self.schema, task).await?, clock));
             }
             closed.extend(tables.open.get_mut().take_states(clock)?);
         }
-        run(&self.finish, closed, &self.schema, task).await
+        Ok((run(&self.finish, closed, &self.schema, task).await?, clock))
     }
 
     /// When the last group is final by a clock.
     pub fn open_until(&self, clock: Clock) -> Option<i64> {
         let tables = self.tables.as_ref().and_then(|tables| tables.open.lock().latest_us());
-        self.held.latest_us().max(tables).filter(|_| self.key.bound.clock == clock)
+        let panes = self.panes.as_ref().and_then(|panes| panes.lock().latest_us());
+        self.held.latest_us().max(tables).max(panes).filter(|_| self.key.bound.clock == clock)
     }
 
     pub fn size(&self) -> Size {
         let tables =
             self.tables.as_ref().map(|tables| tables.open.lock().size()).unwrap_or_default();
-        self.held.size() + tables
+        let panes = self.panes.as_ref().map(|panes| panes.lock().size()).unwrap_or_default();
+        self.held.size() + tables + panes
     }
 
     /// The group column that tells when a group is final.
@@ -162,8 +243,9 @@ impl Aggregate {
     /// When groups in memory are final and what they take, in parts.
     pub fn weights(&self) -> Result<Vec<(i64, usize)>> {
         let tables = self.tables.as_ref().map(|tables| tables.open.lock().weights());
+        let panes = self.panes.as_ref().map(|panes| panes.lock().weights()).transpose()?;
         let mut all = self.held.weights(&self.key)?;
-        all.extend(tables.unwrap_or_default());
+        all.extend(tables.into_iter().chain(panes).flatten());
         Ok(all)
     }
 
@@ -174,22 +256,34 @@ impl Aggregate {
             let states = tables.open.get_mut().take_states_from(from_us)?;
             self.held.add(&self.key, states)?;
         }
+        if let Some(panes) = &mut self.panes {
+            panes.get_mut().spill(from_us, folder)?;
+        }
         self.held.spill(&self.key, from_us, folder)?;
         self.merged_rows = self.merged_rows.min(self.held.rows());
         Ok(())
     }
 
-    /// All states; tables are emptied into them.
-    pub fn save(&mut self) -> Result<Part> {
+    /// All states, and those of panes; tables are emptied into them.
+    pub fn save(&mut self) -> Result<Vec<Part>> {
         if let Some(tables) = &mut self.tables {
             let states = tables.open.get_mut().take_states(i64::MAX)?;
             self.held.add(&self.key, states)?;
         }
-        self.held.save()
+        let mut parts = vec![self.held.save()?];
+        if let Some(panes) = &mut self.panes {
+            parts.extend(panes.get_mut().save()?);
+        }
+        Ok(parts)
     }
 
     /// Takes what `save` gave.
     pub fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
-        parts.into_iter().try_for_each(|part| self.held.restore(&self.key, part))
+        let mut parts = parts.into_iter();
+        self.held.restore(&self.key, parts.next().unwrap_or_default())?;
+        match &mut self.panes {
+            Some(panes) => panes.get_mut().restore(parts),
+            None => Ok(()),
+        }
     }
 }

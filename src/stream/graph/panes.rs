@@ -1,0 +1,278 @@
+//! Windows that overlap, in panes: a row counts once, in the slide that it falls into, and a window
+//! that is final is put together from its slides (Li et al., "No Pane, No Gain", SIGMOD Record
+//! 34(1), 2005).
+//!
+//! Only rows that are in time go here: such a row is in none of the windows that are out. A late
+//! one is in some of its windows and not in others, and takes the way of single windows.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array};
+use arrow::compute::{cast, take_record_batch};
+use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion::execution::TaskContext;
+
+use super::groups::OpenWindows;
+use super::held::{Key, bytes, micros};
+use super::spill::{Facts, Folder};
+use super::{Part, Size};
+use crate::error::{Error, Result};
+use crate::stream::hop::Hop;
+use crate::stream::slot::{Slot, SlotPlan, run};
+use crate::stream::window::Bound as Edge;
+
+/// The rows of an aggregate by panes.
+pub struct Panes {
+    /// What takes rows, and rows to states; without, states come.
+    rows: Option<(OpenWindows, (Slot, SlotPlan))>,
+    /// States by the start of their pane, in ticks of the times' type.
+    sealed: BTreeMap<i64, Part>,
+    hop: Hop,
+    /// The group columns that are times of the window.
+    edges: Vec<(usize, Edge)>,
+    key: Key,
+    states: SchemaRef,
+    /// Windows that are final at this time are out, in microseconds.
+    out_us: i64,
+}
+
+impl Panes {
+    /// `edges` are the times among the columns of the states, one at least, of which `key` is one.
+    pub fn new(
+        rows: Option<(OpenWindows, (Slot, SlotPlan))>,
+        hop: Hop,
+        edges: Vec<(usize, Edge)>,
+        key: Key,
+        states: SchemaRef,
+    ) -> Self {
+        Self { rows, sealed: BTreeMap::new(), hop, edges, key, states, out_us: i64::MIN }
+    }
+
+    /// Takes rows or states that are in time.
+    pub async fn add(&mut self, rows: Vec<RecordBatch>, task: &Arc<TaskContext>) -> Result<()> {
+        let states = match &mut self.rows {
+            Some((open, partial)) => match open.update(rows)? {
+                left if left.is_empty() => left,
+                left => run(partial, left, &self.states, task).await?,
+            },
+            None => rows,
+        };
+        self.seal(states)
+    }
+
+    /// Takes the states of windows that are final at a time: of each group one row a pane, or
+    /// more. Where there are more than so many rows, those of the first windows, and the time at
+    /// which these are final.
+    pub fn take_final(&mut self, clock_us: i64, rows: usize) -> Result<(Vec<RecordBatch>, i64)> {
+        if self.due_us()?.is_none_or(|due| due > clock_us) {
+            self.out_us = self.out_us.max(clock_us);
+            return Ok((Vec::new(), clock_us));
+        }
+        if let Some((open, _)) = &mut self.rows {
+            // No row that is in time falls into a pane that is over.
+            let over = open.take_states(clock_us)?;
+            self.seal(over)?;
+        }
+        let (mut states, mut count, mut reached) = (Vec::new(), 0, clock_us);
+        let next = self.sealed.first_key_value().map(|(pane, _)| *pane);
+        let mut next = next.map(|pane| self.first_of(pane)).transpose()?;
+        while let Some(window) = next {
+            let time = self.final_us(window)?;
+            if time > clock_us {
+                break;
+            }
+            if count > rows {
+                reached = time - 1;
+                break;
+            }
+            for (_, part) in self.sealed.range(window..window + self.hop.size) {
+                for batch in part.read()? {
+                    count += batch.num_rows();
+                    states.push(self.of_window(&batch, window)?);
+                }
+            }
+            next = self.after(window);
+        }
+        self.out_us = self.out_us.max(reached);
+        // A pane whose last window is out is not needed any more.
+        while let Some((pane, _)) = self.sealed.first_key_value() {
+            if self.final_us(*pane)? > self.out_us {
+                break;
+            }
+            self.sealed.pop_first();
+        }
+        Ok((states, reached))
+    }
+
+    /// The states of all panes, and what else `restore` needs; tables are emptied into states.
+    pub fn save(&mut self) -> Result<[Part; 2]> {
+        if let Some((open, _)) = &mut self.rows {
+            let states = open.take_states(i64::MAX)?;
+            self.seal(states)?;
+        }
+        let (mut all, mut places) = (Part::default(), vec![self.out_us]);
+        for (pane, part) in &self.sealed {
+            all.rows.extend(part.rows.iter().cloned());
+            all.spilled.extend(part.spilled.iter().cloned());
+            places.extend(part.spilled.iter().map(|_| pane));
+        }
+        let places: ArrayRef = Arc::new(Int64Array::from(places));
+        let places = RecordBatch::try_from_iter([("place", places)])?;
+        Ok([all, vec![places].into()])
+    }
+
+    /// Takes what `save` gave.
+    ///
+    /// Errors: states without their places.
+    pub fn restore(&mut self, mut saved: impl Iterator<Item = Part>) -> Result<()> {
+        let all = saved.next().unwrap_or_default();
+        self.seal(all.rows)?;
+        let places = saved.next().unwrap_or_default().rows;
+        let mut places = places
+            .iter()
+            .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter().copied());
+        self.out_us = places.next().unwrap_or(i64::MIN);
+        for segment in all.spilled {
+            let Some(pane) = places.next() else {
+                return Err(Error::Data("a saved pane without its place".to_string()));
+            };
+            self.sealed.entry(pane).or_default().spilled.push(segment);
+        }
+        Ok(())
+    }
+
+    /// When each pane in memory is needed next, and what it takes.
+    pub fn weights(&self) -> Result<Vec<(i64, usize)>> {
+        let open = self.rows.as_ref().map(|(open, _)| open.weights());
+        let mut all = open.unwrap_or_default();
+        for (pane, part) in self.sealed.iter().filter(|(_, part)| !part.rows.is_empty()) {
+            let time = self.final_us(self.first_of(*pane)?)?;
+            all.push((time, part.rows.iter().map(bytes).sum()));
+        }
+        Ok(all)
+    }
+
+    /// Writes the panes to the disk that are needed at a time or after it.
+    pub fn spill(&mut self, from_us: i64, folder: &Folder) -> Result<()> {
+        if let Some((open, _)) = &mut self.rows {
+            let states = open.take_states_from(from_us)?;
+            self.seal(states)?;
+        }
+        let panes: Vec<i64> = self.sealed.keys().copied().collect();
+        for pane in panes {
+            let first_us = self.final_us(self.first_of(pane)?)?;
+            let last_us = self.final_us(pane)?;
+            let Some(part) = self.sealed.get_mut(&pane) else { continue };
+            if first_us < from_us || part.rows.is_empty() {
+                continue;
+            }
+            let rows = part.rows.iter().map(RecordBatch::num_rows).sum();
+            let facts = Facts { rows, first_us, last_us, ..Facts::default() };
+            let batches = part.rows.iter().cloned().map(Ok);
+            part.spilled.push(folder.write(&self.states, batches, facts)?);
+            part.rows.clear();
+        }
+        Ok(())
+    }
+
+    /// When the last window is final; `None` where there is none.
+    pub fn latest_us(&self) -> Option<i64> {
+        let sealed = self.sealed.last_key_value().map(|(start, _)| *start);
+        let open = self.rows.as_ref().and_then(|(open, _)| self.start_of(open.last()?));
+        sealed.max(open).and_then(|start| self.final_us(start).ok())
+    }
+
+    pub fn size(&self) -> Size {
+        let open = self.rows.as_ref().map(|(open, _)| open.size()).unwrap_or_default();
+        self.sealed.values().fold(open, |all, part| all + part.size())
+    }
+
+    /// When the first window is final that is not out.
+    fn due_us(&self) -> Result<Option<i64>> {
+        let sealed = self.sealed.first_key_value().map(|(start, _)| *start);
+        let open = self.rows.as_ref().and_then(|(open, _)| self.start_of(open.first()?));
+        let Some(pane) = sealed.into_iter().chain(open).min() else { return Ok(None) };
+        self.final_us(self.first_of(pane)?).map(Some)
+    }
+
+    /// The start of the first window with a pane that is not out; of the last one, where all are.
+    fn first_of(&self, pane: i64) -> Result<i64> {
+        let mut window = pane.saturating_add(self.hop.step - self.hop.size);
+        while window < pane && self.final_us(window)? <= self.out_us {
+            window += self.hop.step;
+        }
+        Ok(window)
+    }
+
+    /// The start of the next window after one that has a pane.
+    fn after(&self, window: i64) -> Option<i64> {
+        let next = window.checked_add(self.hop.step)?;
+        let (pane, _) = self.sealed.range(next..).next()?;
+        Some(next.max(pane.saturating_add(self.hop.step - self.hop.size)))
+    }
+
+    /// Puts states to their panes.
+    fn seal(&mut self, states: Vec<RecordBatch>) -> Result<()> {
+        for batch in states {
+            let starts = self.starts(&batch)?;
+            let mut rows: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+            for (row, start) in starts.values().iter().enumerate() {
+                rows.entry(*start).or_default().push(row as u32);
+            }
+            if rows.len() == 1 {
+                let start = rows.into_keys().next().unwrap_or_default();
+                self.sealed.entry(start).or_default().rows.push(batch);
+                continue;
+            }
+            for (start, rows) in rows {
+                let part = take_record_batch(&batch, &UInt32Array::from(rows))?;
+                self.sealed.entry(start).or_default().rows.push(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// When a window is final, by its start.
+    fn final_us(&self, start: i64) -> Result<i64> {
+        let (column, edge) = self.edges[0];
+        let tick = Int64Array::from(vec![self.hop.edge(edge, start, self.hop.size)]);
+        let time = cast(&tick, self.states.field(column).data_type())?;
+        let own = self.edges.iter().find(|(column, _)| *column == self.key.column);
+        // The key's lag is that of its own edge: here they are told by another.
+        let lag = match own {
+            Some((_, own)) => self.hop.edge(*own, 0, self.hop.size),
+            None => return Err(Error::Bug("the key of a window is none of its times".to_string())),
+        };
+        let lag = self.hop.us(lag - self.hop.edge(edge, 0, self.hop.size));
+        let after = self.key.bound.lag_us.saturating_add(self.key.delay_us).saturating_add(lag);
+        Ok(micros(&time, after)?.value(0))
+    }
+
+    /// The start of the pane with these times, in the order of `edges`.
+    fn start_of(&self, times: &[i64]) -> Option<i64> {
+        let (_, edge) = self.edges.first()?;
+        Some(times.first()? - self.hop.edge(*edge, 0, self.hop.step))
+    }
+
+    /// The start of each row's pane.
+    fn starts(&self, batch: &RecordBatch) -> Result<Int64Array> {
+        let (column, edge) = self.edges[0];
+        let ticks = cast(batch.column(column), &DataType::Int64)?;
+        let before = self.hop.edge(edge, 0, self.hop.step);
+        let starts = ticks.as_primitive::<Int64Type>().values().iter().map(|tick| tick - before);
+        Ok(Int64Array::from_iter_values(starts))
+    }
+
+    /// The states of a pane as those of a window.
+    fn of_window(&self, batch: &RecordBatch, start: i64) -> Result<RecordBatch> {
+        let mut columns: Vec<ArrayRef> = batch.columns().to_vec();
+        for (column, edge) in &self.edges {
+            let tick = self.hop.edge(*edge, start, self.hop.size);
+            let ticks = Int64Array::from_value(tick, batch.num_rows());
+            columns[*column] = cast(&ticks, self.states.field(*column).data_type())?;
+        }
+        Ok(RecordBatch::try_new(self.states.clone(), columns)?)
+    }
+}
