@@ -330,7 +330,7 @@ pub fn script(folder: &Path, source: Source, set: &str) -> String {
     text
 }
 
-fn sorted(rows: &str) -> Vec<&str> {
+pub fn sorted(rows: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = rows.lines().collect();
     lines.sort_unstable();
     lines

@@ -276,3 +276,99 @@ impl Panes {
         Ok(RecordBatch::try_new(self.states.clone(), columns)?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::TimestampMicrosecondArray;
+    use arrow::datatypes::TimeUnit;
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::super::bound::{Bound, Clock};
+    use super::*;
+
+    const HOP: Hop = Hop { size: 30, step: 10, unit: TimeUnit::Microsecond };
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// Rows of these times, as far as they are in time.
+        Add(Vec<i64>),
+        Take(i64, usize),
+        Spill(i64),
+        Save,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let time = prop_oneof![9 => 0..300_i64, 1 => 100_000..100_100_i64];
+        let step = prop_oneof![
+            6 => prop::collection::vec(time, 1..9).prop_map(Step::Add),
+            4 => (0..330_i64, 0..9_usize).prop_map(|(clock, rows)| Step::Take(clock, rows)),
+            2 => (0..330_i64).prop_map(Step::Spill),
+            1 => Just(Step::Save),
+        ];
+        prop::collection::vec(step, 0..40)
+    }
+
+    /// Windows by their end; each row of a state counts itself.
+    fn panes() -> Panes {
+        let bound = Bound { lag_us: 0, clock: Clock::Event, origin: 0 };
+        let key = Key { column: 0, bound, delay_us: 0 };
+        Panes::new(None, HOP, vec![(0, Edge::End)], key, states(&[]).schema())
+    }
+
+    fn states(ends: &[i64]) -> RecordBatch {
+        let ends: ArrayRef = Arc::new(TimestampMicrosecondArray::from(ends.to_vec()));
+        RecordBatch::try_from_iter([("window_end", ends)]).unwrap()
+    }
+
+    fn check(steps: Vec<Step>) {
+        let state = TempDir::new().unwrap();
+        let folder = Folder::open(state.path()).unwrap();
+        let mut panes = panes();
+        let (mut out_us, mut want, mut got) = (i64::MIN, BTreeMap::new(), BTreeMap::new());
+        for step in steps.into_iter().chain([Step::Take(i64::MAX, 1)]) {
+            match step {
+                Step::Add(times) => {
+                    let ends = times.iter().map(|time| time / 10 * 10 + 10);
+                    let ends: Vec<i64> = ends.filter(|end| *end > out_us).collect();
+                    for end in &ends {
+                        (0..3).for_each(|nth| *want.entry(end + nth * 10).or_insert(0) += 1);
+                    }
+                    panes.seal(vec![states(&ends)]).unwrap();
+                }
+                Step::Take(clock, rows) => {
+                    let mut reached = i64::MIN;
+                    while reached < clock {
+                        let (states, next) = panes.take_final(clock, rows).unwrap();
+                        assert!(next > reached && next <= clock);
+                        for batch in states {
+                            for end in micros(batch.column(0), 0).unwrap().values() {
+                                assert!(*end > reached.max(out_us) && *end <= next, "{end}");
+                                *got.entry(*end).or_insert(0) += 1;
+                            }
+                        }
+                        reached = next;
+                    }
+                    out_us = out_us.max(clock);
+                }
+                Step::Spill(from_us) => panes.spill(from_us, &folder).unwrap(),
+                Step::Save => {
+                    let saved = panes.save().unwrap();
+                    panes = self::panes();
+                    panes.restore(saved.into_iter()).unwrap();
+                }
+            }
+        }
+        assert_eq!(got, want);
+        assert_eq!(panes.size(), Size::default());
+        let files = std::fs::read_dir(state.path().join("spill")).into_iter().flatten();
+        assert_eq!(files.count(), 0, "files of nobody");
+    }
+
+    proptest! {
+        #[test]
+        fn windows_have_all_rows_of_their_panes_once(steps in steps()) {
+            check(steps);
+        }
+    }
+}
