@@ -359,6 +359,7 @@ fn tuning(engine: &Engine, until_end: bool) -> Result<Tuning> {
         latency: Duration::from_millis(set.latency_ms),
         snapshot: Duration::from_millis(set.snapshot_ms),
         journal_epochs: set.journal_epochs,
+        state_memory: set.state_memory().map_err(Error::User)?,
         until_end,
     })
 }

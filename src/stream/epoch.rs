@@ -24,6 +24,7 @@ use super::feed::{Feed, Reading, Taken};
 use super::graph::{Input, Times};
 use super::journal::{EpochRecord, Journal, Span};
 use super::log::{LogRows, Start};
+use super::memory::Memory;
 use super::progress::{EventTimes, Observer, Progress, SourceProgress, Steps, time};
 use super::query::{Done, Query};
 use super::snapshot::{self, Snapshot};
@@ -47,6 +48,8 @@ pub struct Tuning {
     pub snapshot: Duration,
     /// Epochs that the journal keeps one by one.
     pub journal_epochs: usize,
+    /// Bytes that the states of all queries take in memory; what is above waits on the disk.
+    pub state_memory: usize,
     /// Reads to the end and closes all windows; else the streams are followed.
     pub until_end: bool,
 }
@@ -60,6 +63,7 @@ pub struct Runner {
     pub(super) streams: BTreeMap<String, Arc<Stream>>,
     pub(super) stores: BTreeMap<String, Store>,
     pub(super) queries: Vec<Query>,
+    pub(super) memory: Memory,
     /// What earlier runs have given to sinks is let stand.
     pub(super) fresh: bool,
     /// Only looks at the streams: no store is written, and where all of them end, windows close.
@@ -124,6 +128,7 @@ impl Runner {
             streams: BTreeMap::new(),
             stores: BTreeMap::new(),
             queries: Vec::new(),
+            memory: Memory::open(&folder)?,
             fresh: false,
             reader: false,
             apart: 0,
@@ -336,6 +341,7 @@ impl Runner {
             let input = Input { rows: &all, times, late: batch.late > 0 };
             query.advance(number, &input).await?;
         }
+        self.bound(batch.count, epoch.time_us)?;
         for (name, rows) in all {
             if self.streams[&name].store.is_some() && !self.reader {
                 epoch.rows.entry(name).or_default().extend(rows);
@@ -343,6 +349,14 @@ impl Runner {
         }
         epoch.steps.process += begun.elapsed();
         Ok(())
+    }
+
+    /// Keeps what the queries hold in memory within its bound.
+    fn bound(&mut self, rows: usize, time_us: i64) -> Result<()> {
+        let feeds = &self.feeds;
+        let limit = self.tuning.state_memory;
+        let times = |query: &Query| times(feeds, query, time_us);
+        self.memory.bound(limit, rows, &mut self.queries, times)
     }
 
     /// Reads the tables beside the streams as they are now; answers their versions.
@@ -513,6 +527,7 @@ impl Runner {
             let times = times(&self.feeds, query, time_us);
             query.advance(number, &Input { rows: &rows, times, late: false }).await?;
         }
+        self.bound(0, time_us)?;
         let mut epoch = Epoch { time_us, ..Epoch::default() };
         epoch.steps.process = begun.elapsed();
         self.effects(number, epoch)

@@ -13,7 +13,7 @@ use crate::error::Result;
 pub struct Hop {
     pub size: i64,
     pub step: i64,
-    unit: TimeUnit,
+    pub unit: TimeUnit,
 }
 
 const MILLISECOND_NS: i64 = 1_000_000;

@@ -21,6 +21,7 @@ mod hop;
 pub mod journal;
 pub mod local;
 pub mod log;
+mod memory;
 pub mod proctime;
 pub mod progress;
 pub mod query;

@@ -53,6 +53,9 @@ pub struct EventTimes {
 pub struct StateOperator {
     pub num_rows_total: u64,
     pub memory_used_bytes: u64,
+    /// Of all rows, those that wait on the disk, and the size of their files.
+    pub spilled_rows: u64,
+    pub spilled_bytes: u64,
     /// Rows that came too late, of this run.
     pub num_rows_dropped_by_watermark: u64,
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use tokio::sync::Mutex;
 
-use super::graph::{Graph, Input, Saved, Size};
+use super::graph::{Graph, Input, Part, Saved, Size};
 use super::progress::{
     self, EventTimes, Fragment, Progress, SinkProgress, SourceProgress, StateOperator, Steps,
 };
@@ -193,6 +193,8 @@ impl Query {
             state_operators: vec![StateOperator {
                 num_rows_total: size.rows as u64,
                 memory_used_bytes: size.bytes as u64,
+                spilled_rows: size.spilled_rows as u64,
+                spilled_bytes: size.spilled_bytes,
                 num_rows_dropped_by_watermark: self.graph.late,
             }],
             sources: done.sources,
@@ -215,7 +217,7 @@ impl Query {
     }
 
     /// Takes the state that was saved after an epoch.
-    pub fn restore(&mut self, epoch: u64, parts: BTreeMap<String, Vec<RecordBatch>>) -> Result<()> {
+    pub fn restore(&mut self, epoch: u64, parts: BTreeMap<String, Part>) -> Result<()> {
         self.graph.restore(parts)?;
         self.done = epoch;
         Ok(())

@@ -58,6 +58,9 @@ pub async fn join(
                 delivery.run().await?;
             }
         }
+        let count = rows.values().flatten().map(RecordBatch::num_rows).sum();
+        let clocks = |query: &Query| times(&runner.journal, epoch, &query.graph.streams);
+        runner.memory.bound(runner.tuning.state_memory, count, &mut queries, clocks)?;
     }
     runner.queries.extend(queries);
     Ok(())

@@ -56,7 +56,7 @@ pub async fn join(
             Known::Same => {
                 // Its results were given out before the next epoch was recorded.
                 query.assume_reached(last.saturating_sub(1));
-                snapshot::restore(&folder, query, |epoch| {
+                snapshot::restore(&folder, &runner.memory.folder, query, |epoch| {
                     epoch <= last && runner.journal.end_of(epoch) == epoch
                 })?;
             }
@@ -208,6 +208,9 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
             }
             crate::fault::point("repeated");
         }
+        let count = rows.values().flatten().map(|batch| batch.num_rows()).sum();
+        let clocks = |query: &Query| times(&runner.journal, end, &query.graph.streams);
+        runner.memory.bound(runner.tuning.state_memory, count, queries, clocks)?;
         at = end;
     }
     Ok(())

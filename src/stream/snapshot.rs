@@ -2,7 +2,8 @@
 //!
 //! `snapshots/N/` holds what every query keeps after epoch N: `snapshot.json` and Arrow files. It
 //! is written beside, brought to the disk, and then named; the two newest are kept. It may be lost:
-//! everything is in the log, which is then read again.
+//! everything is in the log, which is then read again. Spilled state is not read for it: its files
+//! get a second name there, or are copied.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,7 +14,8 @@ use arrow::ipc::writer::FileWriter;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
-use super::graph::Saved;
+use super::graph::spill::{Facts, Folder};
+use super::graph::{Part, Saved};
 use super::query::Query;
 use crate::error::{Error, Result};
 
@@ -37,6 +39,54 @@ struct Entry {
     written: u64,
     /// Files by part of the state.
     parts: BTreeMap<String, String>,
+    /// Those of spilled rows, in their order.
+    #[serde(default)]
+    spilled: BTreeMap<String, Vec<Spilled>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Spilled {
+    file: String,
+    #[serde(flatten)]
+    facts: Facts,
+}
+
+impl Entry {
+    /// Writes the parts of a query's state to a folder; `name` is what their files begin with.
+    fn put(&mut self, folder: &Path, name: &str, saved: Vec<Saved>) -> Result<()> {
+        for (part, Part { rows, spilled }) in saved {
+            let stem = format!("{name}-{part}");
+            if !rows.is_empty() {
+                let file = format!("{stem}.arrow");
+                write_rows(&folder.join(&file), &rows)?;
+                self.parts.insert(part.clone(), file);
+            }
+            let mut files = Vec::with_capacity(spilled.len());
+            for (nth, segment) in spilled.iter().enumerate() {
+                let file = format!("{stem}-{nth}.arrows");
+                segment.save(&folder.join(&file))?;
+                files.push(Spilled { file, facts: segment.facts });
+            }
+            if !files.is_empty() {
+                self.spilled.insert(part, files);
+            }
+        }
+        Ok(())
+    }
+
+    /// The parts of a query's state; spilled rows stay on the disk.
+    fn get(&self, folder: &Path, spill: &Folder) -> Result<BTreeMap<String, Part>> {
+        let mut parts: BTreeMap<String, Part> = BTreeMap::new();
+        for (part, file) in &self.parts {
+            parts.insert(part.clone(), read_rows(&folder.join(file))?.into());
+        }
+        for (part, files) in &self.spilled {
+            let adopt = |of: &Spilled| spill.adopt(&folder.join(&of.file), of.facts);
+            let spilled = files.iter().map(adopt).collect::<Result<_>>()?;
+            parts.entry(part.clone()).or_default().spilled = spilled;
+        }
+        Ok(parts)
+    }
 }
 
 /// What the queries keep after an epoch.
@@ -83,13 +133,10 @@ impl Snapshot {
         for (nth, (application, fingerprint, written, saved)) in
             self.queries.into_iter().enumerate()
         {
-            let mut parts = BTreeMap::new();
-            for (part, batches) in saved {
-                let file = format!("{nth}-{part}.arrow");
-                write_rows(&unfinished.join(&file), &batches)?;
-                parts.insert(part, file);
-            }
-            index.queries.insert(application, Entry { fingerprint, written, parts });
+            let (parts, spilled) = (BTreeMap::new(), BTreeMap::new());
+            let mut entry = Entry { fingerprint, written, parts, spilled };
+            entry.put(&unfinished, &nth.to_string(), saved)?;
+            index.queries.insert(application, entry);
         }
         let path = unfinished.join(INDEX);
         std::fs::write(&path, serde_json::to_vec(&index).map_err(std::io::Error::from)?)?;
@@ -121,7 +168,12 @@ pub fn oldest(folder: &Path) -> Option<u64> {
 
 /// Gives a query the newest state that was saved of it after an epoch that is `known`; it stays as
 /// it is where there is none that fits.
-pub fn restore(folder: &Path, query: &mut Query, known: impl Fn(u64) -> bool) -> Result<()> {
+pub fn restore(
+    folder: &Path,
+    spill: &Folder,
+    query: &mut Query,
+    known: impl Fn(u64) -> bool,
+) -> Result<()> {
     let all = folder.join(FOLDER);
     for epoch in list(&all).into_iter().rev().filter(|epoch| known(*epoch)) {
         let folder = all.join(name(epoch));
@@ -133,13 +185,8 @@ pub fn restore(folder: &Path, query: &mut Query, known: impl Fn(u64) -> bool) ->
         if entry.fingerprint != query.graph.fingerprint || lost {
             continue;
         }
-        let mut parts = BTreeMap::new();
-        let read = entry.parts.iter().try_for_each(|(part, file)| -> Result<()> {
-            parts.insert(part.clone(), read_rows(&folder.join(file))?);
-            Ok(())
-        });
-        match read {
-            Ok(()) => return query.restore(epoch, parts),
+        match entry.get(&folder, spill) {
+            Ok(parts) => return query.restore(epoch, parts),
             Err(error) => {
                 tracing::warn!("{}: {error}: the log is read again instead", folder.display());
             }

@@ -14,10 +14,10 @@ use crate::support;
 
 const TUMBLE: &str = "TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))";
 
-type Named = Vec<(&'static str, String)>;
+pub type Named = Vec<(&'static str, String)>;
 
 /// Queries by name; `bids` and `asks` are streams, `names` and `rates` are tables.
-fn queries() -> Named {
+pub fn queries() -> Named {
     windows().into_iter().chain(overlapping()).chain(as_of_joins()).chain(joins()).collect()
 }
 
@@ -243,7 +243,7 @@ fn rows(seed: u64, from: u64, count: u64) -> String {
     text
 }
 
-fn arrive(folder: &Path, part: u64, count: u64) {
+pub fn arrive(folder: &Path, part: u64, count: u64) {
     let name = format!("{part}.csv");
     write(&folder.join("bids"), &name, &rows(7 + part, part * count, count));
     write(&folder.join("asks"), &name, &rows(70 + part, part * count, count / 2));
@@ -251,7 +251,7 @@ fn arrive(folder: &Path, part: u64, count: u64) {
 
 /// Where the rows of `bids` and `asks` come from.
 #[derive(Clone, Copy)]
-enum Source {
+pub enum Source {
     /// The files that have arrived, of one partition.
     Files,
     /// A generator whose times scatter by more than the watermark's delay, like those of `rows`.
@@ -282,7 +282,7 @@ impl Source {
 }
 
 /// The pipeline: every query into a Delta table of its own, then both sides as SELECTs.
-fn script(folder: &Path, source: Source, set: &str) -> String {
+pub fn script(folder: &Path, source: Source, set: &str) -> String {
     let path = |name: &str| folder.join(name).display().to_string();
     let mut text = format!("{set}\n");
     writeln!(
@@ -330,14 +330,14 @@ fn script(folder: &Path, source: Source, set: &str) -> String {
     text
 }
 
-fn sorted(rows: &str) -> Vec<&str> {
+pub fn sorted(rows: &str) -> Vec<&str> {
     let mut lines: Vec<&str> = rows.lines().collect();
     lines.sort_unstable();
     lines
 }
 
 /// Runs it to the end; every result is that of the batch. Answers the results.
-async fn check(device: DeviceChoice, folder: &Path, source: Source, set: &str) -> Vec<String> {
+pub async fn check(device: DeviceChoice, folder: &Path, source: Source, set: &str) -> Vec<String> {
     let text = script(folder, source, set);
     let answers = pipeline_on(device, folder, &text).await.unwrap();
     let queries = queries();
@@ -466,7 +466,7 @@ async fn a_killed_run_loses_and_repeats_nothing() {
 }
 
 /// Runs a pipeline that is gone at a point.
-fn kill(folder: &Path, point: &str, script: &str) {
+pub fn kill(folder: &Path, point: &str, script: &str) {
     let path = folder.join("pipe.sql");
     std::fs::write(&path, script).unwrap();
     let killed = Command::new(env!("CARGO_BIN_EXE_thalweg"))

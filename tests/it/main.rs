@@ -43,6 +43,8 @@ mod reconcile;
 mod received;
 /// Sources by themselves.
 mod sources;
+/// State that waits on the disk.
+mod spill;
 /// State folders that do not grow, and what goes on from them.
 mod trim;
 /// Windows in all their spellings, tables as they were.

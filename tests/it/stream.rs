@@ -323,7 +323,7 @@ async fn nexmark_is_the_same_log_again_and_needs_an_end() {
 
 /// Takes the results of plain SELECTs, as CSV, one after another.
 #[derive(Default)]
-struct Collected(Vec<String>);
+pub struct Collected(Vec<String>);
 
 #[async_trait::async_trait]
 impl Results for Collected {
@@ -354,7 +354,7 @@ pub async fn pipeline_on(device: DeviceChoice, folder: &Path, text: &str) -> Res
 }
 
 /// The lines of all CSV files in a folder, in the order of their names, without headers.
-fn sunk(folder: &Path) -> String {
+pub fn sunk(folder: &Path) -> String {
     let mut names: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     names.sort();
     let mut lines = String::new();

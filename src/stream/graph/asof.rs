@@ -8,7 +8,8 @@
 use arrow::record_batch::RecordBatch;
 
 use super::held::{Held, Key};
-use super::{Size, Times};
+use super::spill::Folder;
+use super::{Part, Size, Times};
 use crate::error::Result;
 use crate::stream::asof::Versions;
 
@@ -36,9 +37,9 @@ impl AsOfJoin {
         rows: Vec<Vec<RecordBatch>>,
         times: &Times,
     ) -> Result<Vec<RecordBatch>> {
-        self.restore(rows)?;
+        self.add(rows)?;
         let mut out = Vec::new();
-        for batch in self.waiting.take(&self.key, times)? {
+        for batch in self.waiting.take(&self.key, self.key.clock(times))? {
             out.push(self.versions.join(&batch)?);
         }
         out.retain(|batch| batch.num_rows() > 0);
@@ -51,18 +52,39 @@ impl AsOfJoin {
     }
 
     pub fn size(&self) -> Size {
-        Size {
-            rows: self.waiting.rows() + self.versions.rows(),
-            bytes: self.waiting.bytes() + self.versions.bytes(),
-        }
+        let (rows, bytes) = (self.versions.rows(), self.versions.bytes());
+        self.waiting.size() + Size { rows, bytes, ..Size::default() }
     }
 
-    pub fn save(&self) -> Result<Vec<Vec<RecordBatch>>> {
-        Ok(vec![self.waiting.batches().to_vec(), self.versions.save()?])
+    /// When a left row is final.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// When left rows in memory are final and what they take, in parts.
+    pub fn weights(&self) -> Result<Vec<(i64, usize)>> {
+        self.waiting.weights(&self.key)
+    }
+
+    /// Writes left rows that are final at a time or after it to the disk.
+    pub fn spill(&mut self, from_us: i64, folder: &Folder) -> Result<()> {
+        self.waiting.spill(&self.key, from_us, folder)
+    }
+
+    pub fn save(&self) -> Result<Vec<Part>> {
+        Ok(vec![self.waiting.save()?, self.versions.save()?.into()])
+    }
+
+    /// Takes what `save` gave.
+    pub fn restore(&mut self, sides: Vec<Part>) -> Result<()> {
+        let mut sides = sides.into_iter();
+        self.waiting.restore(&self.key, sides.next().unwrap_or_default())?;
+        let versions = sides.next().unwrap_or_default().rows;
+        versions.into_iter().try_for_each(|batch| self.versions.push(batch))
     }
 
     /// Takes rows of both sides.
-    pub fn restore(&mut self, sides: Vec<Vec<RecordBatch>>) -> Result<()> {
+    fn add(&mut self, sides: Vec<Vec<RecordBatch>>) -> Result<()> {
         let mut sides = sides.into_iter();
         self.waiting.add(&self.key, sides.next().unwrap_or_default())?;
         sides.next().unwrap_or_default().into_iter().try_for_each(|batch| self.versions.push(batch))

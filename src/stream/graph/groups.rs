@@ -240,15 +240,14 @@ impl OpenWindows {
     }
 
     pub fn size(&self) -> Size {
-        let of = |table: &Table| {
-            let accumulators = table.accumulators.iter().map(|one| one.size()).sum::<usize>();
-            let values = table.values.as_ref().map_or(0, |values| values.size());
-            Size { rows: table.len, bytes: values + accumulators }
-        };
-        self.tables.values().map(of).fold(Size::default(), |all, one| Size {
-            rows: all.rows + one.rows,
-            bytes: all.bytes + one.bytes,
-        })
+        let rows = self.tables.values().map(|table| table.len).sum();
+        let bytes = self.tables.values().map(Table::bytes).sum();
+        Size { rows, bytes, ..Size::default() }
+    }
+
+    /// When each window is final, and what it takes.
+    pub fn weights(&self) -> Vec<(i64, usize)> {
+        self.tables.iter().map(|(window, table)| (window.final_us, table.bytes())).collect()
     }
 
     /// Takes out the windows that are final at a time.
@@ -262,7 +261,18 @@ impl OpenWindows {
 
     /// Takes out the windows that are final at a time, as partial states.
     pub fn take_states(&mut self, clock_us: i64) -> Result<Vec<RecordBatch>> {
-        let tables = self.take_final(clock_us).into_iter().map(|(window, table)| {
+        let tables = self.take_final(clock_us);
+        self.states(tables)
+    }
+
+    /// Takes out the windows that are final at a time or after it, as partial states.
+    pub fn take_states_from(&mut self, from_us: i64) -> Result<Vec<RecordBatch>> {
+        let tables = self.tables.split_off(&Window { final_us: from_us, times: Vec::new() });
+        self.states(tables)
+    }
+
+    fn states(&self, tables: BTreeMap<Window, Table>) -> Result<Vec<RecordBatch>> {
+        let tables = tables.into_iter().map(|(window, table)| {
             let (groups, mut accumulators) = self.groups(&window, table)?;
             let states = accumulators.iter_mut().map(|one| one.state(EmitTo::All));
             let states = states.collect::<Result<Vec<_>, _>>()?.into_iter().flatten();
@@ -340,6 +350,11 @@ impl Table {
             accumulators: accumulators.collect::<Result<_, _>>()?,
             len: 0,
         })
+    }
+
+    fn bytes(&self) -> usize {
+        let accumulators = self.accumulators.iter().map(|one| one.size()).sum::<usize>();
+        accumulators + self.values.as_ref().map_or(0, |values| values.size())
     }
 
     fn update(&mut self, part: &Part<'_>, indices: &mut Vec<usize>) -> Result<()> {

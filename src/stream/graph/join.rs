@@ -142,11 +142,11 @@ impl IntervalJoin {
         let left = self.left.number(rows.pop().unwrap_or_default(), ROWS[0])?;
         let mut pairs = Vec::new();
         if !left.is_empty() {
-            let all = self.right.held.batches().iter().chain(&right).cloned().collect();
+            let all = self.right.held.batches().into_iter().chain(right.clone()).collect();
             pairs.extend(self.meet(left.clone(), all, task).await?);
         }
         if !right.is_empty() {
-            let kept = self.left.held.batches().to_vec();
+            let kept = self.left.held.batches();
             pairs.extend(self.meet(kept, right.clone(), task).await?);
         }
         self.left.held.add(&self.left.key, left)?;
@@ -197,10 +197,10 @@ impl IntervalJoin {
         }
         match self.join_type {
             JoinType::LeftSemi => {
-                out = self.left.strip(self.left.held.batches(), |n| new_left.contains(&n))?;
+                out = self.left.strip(&self.left.held.batches(), |n| new_left.contains(&n))?;
             }
             JoinType::RightSemi => {
-                out = self.right.strip(self.right.held.batches(), |n| new_right.contains(&n))?;
+                out = self.right.strip(&self.right.held.batches(), |n| new_right.contains(&n))?;
             }
             _ => {}
         }
@@ -214,8 +214,8 @@ impl IntervalJoin {
 
     /// Lets go of the rows that nothing to come can meet.
     fn over(&mut self, times: &Times) -> Result<Vec<RecordBatch>> {
-        let left = self.left.held.take(&self.left.key, times)?;
-        let right = self.right.held.take(&self.right.key, times)?;
+        let left = self.left.held.take(&self.left.key, self.left.key.clock(times))?;
+        let right = self.right.held.take(&self.right.key, self.right.key.clock(times))?;
         let (keeps_left, keeps_right) = keeps_unmatched(self.join_type);
         let mut out = Vec::new();
         if keeps_left {
@@ -256,8 +256,7 @@ impl IntervalJoin {
     }
 
     pub fn size(&self) -> Size {
-        let (left, right) = (&self.left.held, &self.right.held);
-        Size { rows: left.rows() + right.rows(), bytes: left.bytes() + right.bytes() }
+        self.left.held.size() + self.right.held.size()
     }
 
     pub fn save(&self) -> Result<Vec<Vec<RecordBatch>>> {

@@ -23,6 +23,7 @@ mod join;
 mod keys;
 mod panes;
 mod plan;
+pub mod spill;
 mod states;
 mod tables;
 mod updates;
@@ -48,6 +49,7 @@ use asof::AsOfJoin;
 use bound::Clock;
 use held::{Held, Key};
 use join::IntervalJoin;
+use spill::{Folder, Segment};
 use states::Aggregate;
 use tables::{TableRows, Tables};
 use updates::Updates;
@@ -164,12 +166,66 @@ struct Hold {
 /// Rows and bytes that a query keeps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Size {
+    /// In memory and on the disk.
     pub rows: usize,
+    /// In memory.
     pub bytes: usize,
+    /// On the disk.
+    pub spilled_rows: usize,
+    pub spilled_bytes: u64,
+}
+
+impl std::ops::Add for Size {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            rows: self.rows + other.rows,
+            bytes: self.bytes + other.bytes,
+            spilled_rows: self.spilled_rows + other.spilled_rows,
+            spilled_bytes: self.spilled_bytes + other.spilled_bytes,
+        }
+    }
+}
+
+/// Rows of a part of a query's state: those in memory, and files.
+#[derive(Debug, Clone, Default)]
+pub struct Part {
+    pub rows: Vec<RecordBatch>,
+    pub spilled: Vec<Segment>,
+}
+
+impl Part {
+    /// How much there is.
+    fn size(&self) -> Size {
+        let files = || self.spilled.iter().map(|segment| segment.facts);
+        let spilled_rows = files().map(|facts| facts.rows).sum::<usize>();
+        Size {
+            rows: self.rows.iter().map(RecordBatch::num_rows).sum::<usize>() + spilled_rows,
+            bytes: self.rows.iter().map(held::bytes).sum(),
+            spilled_rows,
+            spilled_bytes: files().map(|facts| facts.bytes).sum(),
+        }
+    }
+
+    /// All rows; those of files are read.
+    fn read(&self) -> Result<Vec<RecordBatch>> {
+        let mut all = self.rows.clone();
+        for segment in &self.spilled {
+            all.extend(segment.read()?);
+        }
+        Ok(all)
+    }
+}
+
+impl From<Vec<RecordBatch>> for Part {
+    fn from(rows: Vec<RecordBatch>) -> Self {
+        Self { rows, spilled: Vec::new() }
+    }
 }
 
 /// A saved part of a query's state: a name within the query and its rows.
-pub type Saved = (String, Vec<RecordBatch>);
+pub type Saved = (String, Part);
 
 impl Graph {
     /// Takes the rows of an epoch; answers result rows.
@@ -234,11 +290,24 @@ impl Graph {
     /// What waits.
     pub fn size(&self) -> Size {
         let mut size = Size::default();
-        self.root.visit(&mut |work| {
-            let of = work.size();
-            size = Size { rows: size.rows + of.rows, bytes: size.bytes + of.bytes };
-        });
+        self.root.visit(&mut |work| size = size + work.size());
         size
+    }
+
+    /// What could be written to the disk: how long it is still needed by its clock, in
+    /// microseconds, and its bytes in memory.
+    pub fn spillable(&self, times: &Times) -> Result<Vec<(i128, usize)>> {
+        let (mut all, mut failed) = (Vec::new(), None);
+        self.root.visit(&mut |work| match work.spillable(times) {
+            Ok(parts) => all.extend(parts),
+            Err(error) => failed = Some(error),
+        });
+        failed.map_or(Ok(all), Err)
+    }
+
+    /// Writes what is needed so much later, or later than that, to the disk.
+    pub fn spill(&mut self, wait: i128, times: &Times, folder: &Folder) -> Result<()> {
+        self.root.visit_mut(&mut |work| work.spill(wait, times, folder))
     }
 
     /// Whether the query has no state, ever.
@@ -253,8 +322,8 @@ impl Graph {
         let (mut parts, mut at) = (Vec::new(), 0);
         self.root.visit_mut(&mut |work| {
             let saved = work.save()?.into_iter().enumerate();
-            let saved = saved.filter(|(_, rows)| !rows.is_empty());
-            parts.extend(saved.map(|(side, rows)| (format!("{at}.{side}"), rows)));
+            let saved = saved.filter(|(_, part)| !part.rows.is_empty() || !part.spilled.is_empty());
+            parts.extend(saved.map(|(side, part)| (format!("{at}.{side}"), part)));
             at += 1;
             Ok(())
         })?;
@@ -262,7 +331,7 @@ impl Graph {
     }
 
     /// Puts back what `save` gave.
-    pub fn restore(&mut self, mut parts: BTreeMap<String, Vec<RecordBatch>>) -> Result<()> {
+    pub fn restore(&mut self, mut parts: BTreeMap<String, Part>) -> Result<()> {
         let mut at = 0;
         self.root.visit_mut(&mut |work| {
             let sides = (0..work.sides()).map(|side| parts.remove(&format!("{at}.{side}")));
@@ -440,13 +509,50 @@ impl Work {
             Self::Pass => Size::default(),
             Self::Aggregate(work) => work.size(),
             Self::Updates(work) => work.size(),
-            Self::Hold(work) => work.sides.iter().fold(Size::default(), |size, (.., held)| Size {
-                rows: size.rows + held.rows(),
-                bytes: size.bytes + held.bytes(),
-            }),
+            Self::Hold(work) => {
+                work.sides.iter().fold(Size::default(), |size, (.., held)| size + held.size())
+            }
             Self::Interval(work) => work.size(),
             Self::AsOf(work) => work.size(),
-            Self::Sessions(_, work) => Size { rows: work.rows(), bytes: work.bytes() },
+            Self::Sessions(_, work) => {
+                Size { rows: work.rows(), bytes: work.bytes(), ..Size::default() }
+            }
+        }
+    }
+
+    fn spillable(&self, times: &Times) -> Result<Vec<(i128, usize)>> {
+        let mut all = Vec::new();
+        let mut add = |key: &Key, parts: Vec<(i64, usize)>| {
+            let clock = i128::from(key.clock(times));
+            all.extend(parts.into_iter().map(|(time, bytes)| (i128::from(time) - clock, bytes)));
+        };
+        match self {
+            Self::Aggregate(work) => add(work.key(), work.weights()?),
+            Self::Hold(work) => {
+                for (key, _, held) in &work.sides {
+                    add(key, held.weights(key)?);
+                }
+            }
+            Self::AsOf(work) => add(work.key(), work.weights()?),
+            // What may change or meet others at any time stays in memory.
+            Self::Pass | Self::Updates(_) | Self::Interval(_) | Self::Sessions(..) => {}
+        }
+        Ok(all)
+    }
+
+    fn spill(&mut self, wait: i128, times: &Times, folder: &Folder) -> Result<()> {
+        let from = |key: &Key| {
+            let from_us = (i128::from(key.clock(times)) + wait).max(i64::MIN.into());
+            i64::try_from(from_us).unwrap_or(i64::MAX)
+        };
+        match self {
+            Self::Aggregate(work) => work.spill(from(work.key()), folder),
+            Self::Hold(work) => work
+                .sides
+                .iter_mut()
+                .try_for_each(|(key, _, held)| held.spill(key, from(key), folder)),
+            Self::AsOf(work) => work.spill(from(work.key()), folder),
+            Self::Pass | Self::Updates(_) | Self::Interval(_) | Self::Sessions(..) => Ok(()),
         }
     }
 
@@ -454,42 +560,43 @@ impl Work {
     fn sides(&self) -> usize {
         match self {
             Self::Pass => 0,
-            Self::Aggregate(_) | Self::Sessions(..) => 1,
+            Self::Aggregate(_) => 3,
+            Self::Sessions(..) => 1,
             Self::Hold(work) => work.sides.len(),
             Self::Interval(_) | Self::Updates(_) | Self::AsOf(_) => 2,
         }
     }
 
-    fn save(&mut self) -> Result<Vec<Vec<RecordBatch>>> {
+    fn save(&mut self) -> Result<Vec<Part>> {
+        let in_memory = |sides: Vec<Vec<RecordBatch>>| sides.into_iter().map(Part::from).collect();
         match self {
             Self::Pass => Ok(Vec::new()),
-            Self::Aggregate(work) => Ok(vec![work.save()?]),
-            Self::Updates(work) => work.save(),
-            Self::Hold(work) => {
-                Ok(work.sides.iter().map(|(.., held)| held.batches().to_vec()).collect())
-            }
-            Self::Interval(work) => work.save(),
+            Self::Aggregate(work) => work.save(),
+            Self::Updates(work) => work.save().map(in_memory),
+            Self::Hold(work) => work.sides.iter().map(|(.., held)| held.save()).collect(),
+            Self::Interval(work) => work.save().map(in_memory),
             Self::AsOf(work) => work.save(),
-            Self::Sessions(_, work) => Ok(vec![work.save()?]),
+            Self::Sessions(_, work) => Ok(vec![work.save()?.into()]),
         }
     }
 
-    fn restore(&mut self, sides: Vec<Vec<RecordBatch>>) -> Result<()> {
+    fn restore(&mut self, sides: Vec<Part>) -> Result<()> {
+        let in_memory = |sides: Vec<Part>| sides.into_iter().map(|side| side.rows);
         match self {
             Self::Pass => Ok(()),
-            Self::Aggregate(work) => work.restore(sides.into_iter().flatten().collect()),
+            Self::Aggregate(work) => work.restore(sides),
             Self::Updates(work) => {
-                let mut sides = sides.into_iter();
+                let mut sides = in_memory(sides);
                 let (latest, changed) = (sides.next(), sides.next());
                 work.restore(&latest.unwrap_or_default(), changed.unwrap_or_default())
             }
             Self::Hold(work) => {
                 let sides = work.sides.iter_mut().zip(sides);
-                sides.into_iter().try_for_each(|((key, _, held), rows)| held.add(key, rows))
+                sides.into_iter().try_for_each(|((key, _, held), part)| held.restore(key, part))
             }
-            Self::Interval(work) => work.restore(sides),
+            Self::Interval(work) => work.restore(in_memory(sides).collect()),
             Self::AsOf(work) => work.restore(sides),
-            Self::Sessions(_, work) => work.restore(sides.into_iter().flatten().collect()),
+            Self::Sessions(_, work) => work.restore(in_memory(sides).flatten().collect()),
         }
     }
 }
@@ -510,7 +617,7 @@ impl Hold {
         let mut any = false;
         for ((key, slot, held), rows) in self.sides.iter_mut().zip(rows) {
             held.add(key, rows)?;
-            let done = held.take(key, times)?;
+            let done = held.take(key, key.clock(times))?;
             any |= !done.is_empty();
             slot.put(done);
         }

@@ -14,9 +14,10 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::TaskContext;
 
-use super::Size;
 use super::groups::OpenWindows;
-use super::held::{Key, micros};
+use super::held::{Key, bytes, micros};
+use super::spill::{Facts, Folder};
+use super::{Part, Size};
 use crate::error::{Error, Result};
 use crate::stream::hop::Hop;
 use crate::stream::slot::{Slot, SlotPlan, run};
@@ -27,7 +28,7 @@ pub struct Panes {
     /// What takes rows, and rows to states; without, states come.
     rows: Option<(OpenWindows, (Slot, SlotPlan))>,
     /// States by the start of their pane, in ticks of the times' type.
-    sealed: BTreeMap<i64, Vec<RecordBatch>>,
+    sealed: BTreeMap<i64, Part>,
     hop: Hop,
     /// The group columns that are times of the window.
     edges: Vec<(usize, Edge)>,
@@ -61,31 +62,119 @@ impl Panes {
         self.seal(states)
     }
 
-    /// Takes the states of windows that are final at a time: of each group one row a pane.
-    pub fn take_final(&mut self, clock_us: i64) -> Result<Vec<RecordBatch>> {
+    /// Takes the states of windows that are final at a time: of each group one row a pane, or
+    /// more. Where there are more than so many rows, those of the first windows, and the time at
+    /// which these are final.
+    pub fn take_final(&mut self, clock_us: i64, rows: usize) -> Result<(Vec<RecordBatch>, i64)> {
         if self.due_us()?.is_none_or(|due| due > clock_us) {
             self.out_us = self.out_us.max(clock_us);
-            return Ok(Vec::new());
+            return Ok((Vec::new(), clock_us));
         }
-        let states = self.between(self.out_us, clock_us)?;
-        self.out_us = self.out_us.max(clock_us);
-        // A pane whose last window is out is not needed any more.
-        let last = |start: &i64| self.final_us(*start).map(|time| time > clock_us);
-        let mut gone = Vec::new();
-        for start in self.sealed.keys() {
-            if !last(start)? {
-                gone.push(*start);
+        if let Some((open, _)) = &mut self.rows {
+            // No row that is in time falls into a pane that is over.
+            let over = open.take_states(clock_us)?;
+            self.seal(over)?;
+        }
+        let (mut states, mut count, mut reached) = (Vec::new(), 0, clock_us);
+        let next = self.sealed.first_key_value().map(|(pane, _)| *pane);
+        let mut next = next.map(|pane| self.first_of(pane)).transpose()?;
+        while let Some(window) = next {
+            let time = self.final_us(window)?;
+            if time > clock_us {
+                break;
             }
+            if count > rows {
+                reached = time - 1;
+                break;
+            }
+            for (_, part) in self.sealed.range(window..window + self.hop.size) {
+                for batch in part.read()? {
+                    count += batch.num_rows();
+                    states.push(self.of_window(&batch, window)?);
+                }
+            }
+            next = self.after(window);
         }
-        gone.iter().for_each(|start| drop(self.sealed.remove(start)));
-        Ok(states)
+        self.out_us = self.out_us.max(reached);
+        // A pane whose last window is out is not needed any more.
+        while let Some((pane, _)) = self.sealed.first_key_value() {
+            if self.final_us(*pane)? > self.out_us {
+                break;
+            }
+            self.sealed.pop_first();
+        }
+        Ok((states, reached))
     }
 
-    /// Takes the states of all windows that are not out.
-    pub fn take_all(&mut self) -> Result<Vec<RecordBatch>> {
-        let states = self.between(self.out_us, i64::MAX)?;
-        self.sealed.clear();
-        Ok(states)
+    /// The states of all panes, and what else `restore` needs; tables are emptied into states.
+    pub fn save(&mut self) -> Result<[Part; 2]> {
+        if let Some((open, _)) = &mut self.rows {
+            let states = open.take_states(i64::MAX)?;
+            self.seal(states)?;
+        }
+        let (mut all, mut places) = (Part::default(), vec![self.out_us]);
+        for (pane, part) in &self.sealed {
+            all.rows.extend(part.rows.iter().cloned());
+            all.spilled.extend(part.spilled.iter().cloned());
+            places.extend(part.spilled.iter().map(|_| pane));
+        }
+        let places: ArrayRef = Arc::new(Int64Array::from(places));
+        let places = RecordBatch::try_from_iter([("place", places)])?;
+        Ok([all, vec![places].into()])
+    }
+
+    /// Takes what `save` gave.
+    ///
+    /// Errors: states without their places.
+    pub fn restore(&mut self, mut saved: impl Iterator<Item = Part>) -> Result<()> {
+        let all = saved.next().unwrap_or_default();
+        self.seal(all.rows)?;
+        let places = saved.next().unwrap_or_default().rows;
+        let mut places = places
+            .iter()
+            .flat_map(|batch| batch.column(0).as_primitive::<Int64Type>().values().iter().copied());
+        self.out_us = places.next().unwrap_or(i64::MIN);
+        for segment in all.spilled {
+            let Some(pane) = places.next() else {
+                return Err(Error::Data("a saved pane without its place".to_string()));
+            };
+            self.sealed.entry(pane).or_default().spilled.push(segment);
+        }
+        Ok(())
+    }
+
+    /// When each pane in memory is needed next, and what it takes.
+    pub fn weights(&self) -> Result<Vec<(i64, usize)>> {
+        let open = self.rows.as_ref().map(|(open, _)| open.weights());
+        let mut all = open.unwrap_or_default();
+        for (pane, part) in self.sealed.iter().filter(|(_, part)| !part.rows.is_empty()) {
+            let time = self.final_us(self.first_of(*pane)?)?;
+            all.push((time, part.rows.iter().map(bytes).sum()));
+        }
+        Ok(all)
+    }
+
+    /// Writes the panes to the disk that are needed at a time or after it.
+    pub fn spill(&mut self, from_us: i64, folder: &Folder) -> Result<()> {
+        if let Some((open, _)) = &mut self.rows {
+            let states = open.take_states_from(from_us)?;
+            self.seal(states)?;
+        }
+        let panes: Vec<i64> = self.sealed.keys().copied().collect();
+        for pane in panes {
+            let first_us = self.final_us(self.first_of(pane)?)?;
+            let last_us = self.final_us(pane)?;
+            let Some(part) = self.sealed.get_mut(&pane) else { continue };
+            if first_us < from_us || part.rows.is_empty() {
+                continue;
+            }
+            let rows = part.rows.iter().map(RecordBatch::num_rows).sum();
+            let facts = Facts { rows, first_us, last_us, ..Facts::default() };
+            let batches = part.rows.iter().cloned().map(Ok);
+            part.spilled.push(folder.write(&self.states, batches, facts)?);
+            part.rows.clear();
+        }
+        Ok(())
     }
 
     /// When the last window is final; `None` where there is none.
@@ -96,28 +185,32 @@ impl Panes {
     }
 
     pub fn size(&self) -> Size {
-        let of = |batch: &RecordBatch| Size {
-            rows: batch.num_rows(),
-            bytes: batch.get_array_memory_size(),
-        };
         let open = self.rows.as_ref().map(|(open, _)| open.size()).unwrap_or_default();
-        self.sealed
-            .values()
-            .flatten()
-            .map(of)
-            .fold(open, |all, one| Size { rows: all.rows + one.rows, bytes: all.bytes + one.bytes })
+        self.sealed.values().fold(open, |all, part| all + part.size())
     }
 
     /// When the first window is final that is not out.
     fn due_us(&self) -> Result<Option<i64>> {
         let sealed = self.sealed.first_key_value().map(|(start, _)| *start);
         let open = self.rows.as_ref().and_then(|(open, _)| self.start_of(open.first()?));
-        let Some(start) = sealed.into_iter().chain(open).min() else { return Ok(None) };
-        let mut window = start.saturating_add(self.hop.step - self.hop.size);
-        while self.final_us(window)? <= self.out_us && window < start {
+        let Some(pane) = sealed.into_iter().chain(open).min() else { return Ok(None) };
+        self.final_us(self.first_of(pane)?).map(Some)
+    }
+
+    /// The start of the first window with a pane that is not out; of the last one, where all are.
+    fn first_of(&self, pane: i64) -> Result<i64> {
+        let mut window = pane.saturating_add(self.hop.step - self.hop.size);
+        while window < pane && self.final_us(window)? <= self.out_us {
             window += self.hop.step;
         }
-        self.final_us(window).map(Some)
+        Ok(window)
+    }
+
+    /// The start of the next window after one that has a pane.
+    fn after(&self, window: i64) -> Option<i64> {
+        let next = window.checked_add(self.hop.step)?;
+        let (pane, _) = self.sealed.range(next..).next()?;
+        Some(next.max(pane.saturating_add(self.hop.step - self.hop.size)))
     }
 
     /// Puts states to their panes.
@@ -130,38 +223,15 @@ impl Panes {
             }
             if rows.len() == 1 {
                 let start = rows.into_keys().next().unwrap_or_default();
-                self.sealed.entry(start).or_default().push(batch);
+                self.sealed.entry(start).or_default().rows.push(batch);
                 continue;
             }
             for (start, rows) in rows {
                 let part = take_record_batch(&batch, &UInt32Array::from(rows))?;
-                self.sealed.entry(start).or_default().push(part);
+                self.sealed.entry(start).or_default().rows.push(part);
             }
         }
         Ok(())
-    }
-
-    /// The states of windows that are final after a time and not after another.
-    fn between(&mut self, after_us: i64, until_us: i64) -> Result<Vec<RecordBatch>> {
-        if let Some((open, _)) = &mut self.rows {
-            // No row that is in time falls into a pane that is over.
-            let over = open.take_states(until_us)?;
-            self.seal(over)?;
-        }
-        let mut states = Vec::new();
-        for (pane, batches) in &self.sealed {
-            let mut start = pane + self.hop.step - self.hop.size;
-            while start <= *pane {
-                let time = self.final_us(start)?;
-                if time > after_us && time <= until_us {
-                    for batch in batches {
-                        states.push(self.of_window(batch, start)?);
-                    }
-                }
-                start += self.hop.step;
-            }
-        }
-        Ok(states)
     }
 
     /// When a window is final, by its start.
@@ -204,5 +274,101 @@ impl Panes {
             columns[*column] = cast(&ticks, self.states.field(*column).data_type())?;
         }
         Ok(RecordBatch::try_new(self.states.clone(), columns)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::TimestampMicrosecondArray;
+    use arrow::datatypes::TimeUnit;
+    use proptest::prelude::*;
+    use tempfile::TempDir;
+
+    use super::super::bound::{Bound, Clock};
+    use super::*;
+
+    const HOP: Hop = Hop { size: 30, step: 10, unit: TimeUnit::Microsecond };
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// Rows of these times, as far as they are in time.
+        Add(Vec<i64>),
+        Take(i64, usize),
+        Spill(i64),
+        Save,
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let time = prop_oneof![9 => 0..300_i64, 1 => 100_000..100_100_i64];
+        let step = prop_oneof![
+            6 => prop::collection::vec(time, 1..9).prop_map(Step::Add),
+            4 => (0..330_i64, 0..9_usize).prop_map(|(clock, rows)| Step::Take(clock, rows)),
+            2 => (0..330_i64).prop_map(Step::Spill),
+            1 => Just(Step::Save),
+        ];
+        prop::collection::vec(step, 0..40)
+    }
+
+    /// Windows by their end; each row of a state counts itself.
+    fn panes() -> Panes {
+        let bound = Bound { lag_us: 0, clock: Clock::Event, origin: 0 };
+        let key = Key { column: 0, bound, delay_us: 0 };
+        Panes::new(None, HOP, vec![(0, Edge::End)], key, states(&[]).schema())
+    }
+
+    fn states(ends: &[i64]) -> RecordBatch {
+        let ends: ArrayRef = Arc::new(TimestampMicrosecondArray::from(ends.to_vec()));
+        RecordBatch::try_from_iter([("window_end", ends)]).unwrap()
+    }
+
+    fn check(steps: Vec<Step>) {
+        let state = TempDir::new().unwrap();
+        let folder = Folder::open(state.path()).unwrap();
+        let mut panes = panes();
+        let (mut out_us, mut want, mut got) = (i64::MIN, BTreeMap::new(), BTreeMap::new());
+        for step in steps.into_iter().chain([Step::Take(i64::MAX, 1)]) {
+            match step {
+                Step::Add(times) => {
+                    let ends = times.iter().map(|time| time / 10 * 10 + 10);
+                    let ends: Vec<i64> = ends.filter(|end| *end > out_us).collect();
+                    for end in &ends {
+                        (0..3).for_each(|nth| *want.entry(end + nth * 10).or_insert(0) += 1);
+                    }
+                    panes.seal(vec![states(&ends)]).unwrap();
+                }
+                Step::Take(clock, rows) => {
+                    let mut reached = i64::MIN;
+                    while reached < clock {
+                        let (states, next) = panes.take_final(clock, rows).unwrap();
+                        assert!(next > reached && next <= clock);
+                        for batch in states {
+                            for end in micros(batch.column(0), 0).unwrap().values() {
+                                assert!(*end > reached.max(out_us) && *end <= next, "{end}");
+                                *got.entry(*end).or_insert(0) += 1;
+                            }
+                        }
+                        reached = next;
+                    }
+                    out_us = out_us.max(clock);
+                }
+                Step::Spill(from_us) => panes.spill(from_us, &folder).unwrap(),
+                Step::Save => {
+                    let saved = panes.save().unwrap();
+                    panes = self::panes();
+                    panes.restore(saved.into_iter()).unwrap();
+                }
+            }
+        }
+        assert_eq!(got, want);
+        assert_eq!(panes.size(), Size::default());
+        let files = std::fs::read_dir(state.path().join("spill")).into_iter().flatten();
+        assert_eq!(files.count(), 0, "files of nobody");
+    }
+
+    proptest! {
+        #[test]
+        fn windows_have_all_rows_of_their_panes_once(steps in steps()) {
+            check(steps);
+        }
     }
 }

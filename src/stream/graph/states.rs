@@ -18,7 +18,8 @@ use super::groups::OpenWindows;
 use super::held::{Held, Key};
 use super::panes::Panes;
 use super::plan::{Rows, Steps};
-use super::{Size, Times};
+use super::spill::Folder;
+use super::{Part, Size, Times};
 use crate::error::Result;
 use crate::stream::hop::{self, Hop};
 use crate::stream::slot::{Slot, SlotPlan, run};
@@ -26,6 +27,9 @@ use crate::stream::window::Bound as Edge;
 
 /// States below this many rows are not worth merging.
 const FEW_ROWS: usize = 4096;
+
+/// States above this many rows are not made result rows at once where windows can be told apart.
+const MANY_ROWS: usize = 1 << 20;
 
 /// Rows that go into tables.
 struct Hashed {
@@ -182,20 +186,39 @@ impl Aggregate {
             self.held.put_back(merged);
             self.merged_rows = self.held.rows();
         }
-        let mut closed = self.held.take(&self.key, times)?;
-        self.merged_rows = self.merged_rows.min(self.held.rows());
-        if let Some(panes) = &mut self.panes {
-            closed.extend(panes.get_mut().take_final(self.key.clock(times))?);
+        let (clock, mut out) = (self.key.clock(times), Vec::new());
+        loop {
+            let (more, reached) = self.close(clock, task).await?;
+            out.extend(more);
+            if reached == clock {
+                return Ok(out);
+            }
         }
+    }
+
+    /// Result rows of what is final at a time, or at the time before it that it answers, where
+    /// there is much.
+    async fn close(
+        &mut self,
+        clock_us: i64,
+        task: &Arc<TaskContext>,
+    ) -> Result<(Vec<RecordBatch>, i64)> {
+        let mut clock = self.held.reach(clock_us, MANY_ROWS);
+        let mut states = Vec::new();
+        if let Some(panes) = &mut self.panes {
+            (states, clock) = panes.get_mut().take_final(clock, MANY_ROWS)?;
+        }
+        let mut closed = self.held.take(&self.key, clock)?;
+        closed.extend(states);
+        self.merged_rows = self.merged_rows.min(self.held.rows());
         if let Some(tables) = &mut self.tables {
-            let clock = self.key.clock(times);
             if closed.is_empty() {
                 let results = tables.open.get_mut().take_results(clock)?;
-                return run(&tables.above, results, &self.schema, task).await;
+                return Ok((run(&tables.above, results, &self.schema, task).await?, clock));
             }
             closed.extend(tables.open.get_mut().take_states(clock)?);
         }
-        run(&self.finish, closed, &self.schema, task).await
+        Ok((run(&self.finish, closed, &self.schema, task).await?, clock))
     }
 
     /// When the last group is final by a clock.
@@ -209,26 +232,58 @@ impl Aggregate {
         let tables =
             self.tables.as_ref().map(|tables| tables.open.lock().size()).unwrap_or_default();
         let panes = self.panes.as_ref().map(|panes| panes.lock().size()).unwrap_or_default();
-        Size {
-            rows: self.held.rows() + tables.rows + panes.rows,
-            bytes: self.held.bytes() + tables.bytes + panes.bytes,
-        }
+        self.held.size() + tables + panes
     }
 
-    /// All states; tables and panes are emptied into them.
-    pub fn save(&mut self) -> Result<Vec<RecordBatch>> {
+    /// The group column that tells when a group is final.
+    pub fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// When groups in memory are final and what they take, in parts.
+    pub fn weights(&self) -> Result<Vec<(i64, usize)>> {
+        let tables = self.tables.as_ref().map(|tables| tables.open.lock().weights());
+        let panes = self.panes.as_ref().map(|panes| panes.lock().weights()).transpose()?;
+        let mut all = self.held.weights(&self.key)?;
+        all.extend(tables.into_iter().chain(panes).flatten());
+        Ok(all)
+    }
+
+    /// Writes the groups that are final at a time or after it to the disk, as states. Several
+    /// states of one group are merged when it is final.
+    pub fn spill(&mut self, from_us: i64, folder: &Folder) -> Result<()> {
+        if let Some(tables) = &mut self.tables {
+            let states = tables.open.get_mut().take_states_from(from_us)?;
+            self.held.add(&self.key, states)?;
+        }
+        if let Some(panes) = &mut self.panes {
+            panes.get_mut().spill(from_us, folder)?;
+        }
+        self.held.spill(&self.key, from_us, folder)?;
+        self.merged_rows = self.merged_rows.min(self.held.rows());
+        Ok(())
+    }
+
+    /// All states, and those of panes; tables are emptied into them.
+    pub fn save(&mut self) -> Result<Vec<Part>> {
         if let Some(tables) = &mut self.tables {
             let states = tables.open.get_mut().take_states(i64::MAX)?;
             self.held.add(&self.key, states)?;
         }
+        let mut parts = vec![self.held.save()?];
         if let Some(panes) = &mut self.panes {
-            let states = panes.get_mut().take_all()?;
-            self.held.add(&self.key, states)?;
+            parts.extend(panes.get_mut().save()?);
         }
-        Ok(self.held.batches().to_vec())
+        Ok(parts)
     }
 
-    pub fn restore(&mut self, states: Vec<RecordBatch>) -> Result<()> {
-        self.held.add(&self.key, states)
+    /// Takes what `save` gave.
+    pub fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        let mut parts = parts.into_iter();
+        self.held.restore(&self.key, parts.next().unwrap_or_default())?;
+        match &mut self.panes {
+            Some(panes) => panes.get_mut().restore(parts),
+            None => Ok(()),
+        }
     }
 }

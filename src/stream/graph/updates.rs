@@ -132,7 +132,7 @@ impl Updates {
         let latest = self.latest.lock();
         let bytes = latest.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
         let groups = latest.groups.as_ref().map_or(0, |groups| groups.size());
-        Size { rows: latest.places.len(), bytes: bytes + groups }
+        Size { rows: latest.places.len(), bytes: bytes + groups, ..Size::default() }
     }
 
     /// The state of every group, and what has come since the last emission.

@@ -1,0 +1,198 @@
+//! State on the disk: rows that are final late wait in files of a narrow range of time each.
+//!
+//! A file belongs to a run: it goes with the last who knows it, and a snapshot that needs it has a
+//! link of its own. So what a crashed run has left is of no use and is removed at the start.
+
+use std::fs::File;
+use std::io::{BufWriter, Cursor, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::datatypes::SchemaRef;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use arrow::record_batch::RecordBatch;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+
+/// The folder within a state folder.
+const FOLDER: &str = "spill";
+
+/// Where a run spills.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    /// Number of the next file.
+    next: AtomicU64,
+}
+
+/// What is known of a segment without reading it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    pub rows: usize,
+    /// When the first of its rows is final, and the last, in microseconds.
+    pub first_us: i64,
+    pub last_us: i64,
+    /// The number after the greatest of its rows.
+    pub next: u64,
+    /// Of the file.
+    pub bytes: u64,
+    pub crc32: u32,
+}
+
+/// Rows in a file: an Arrow IPC stream. Clones are the same file.
+#[derive(Debug, Clone)]
+pub struct Segment {
+    file: Arc<OwnFile>,
+    pub facts: Facts,
+}
+
+/// A file that goes when nobody knows it any more.
+#[derive(Debug)]
+struct OwnFile(PathBuf);
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0); // else the next run removes it
+    }
+}
+
+/// Counts and sums what is written.
+struct Summed {
+    file: File,
+    bytes: u64,
+    crc32: crc32fast::Hasher,
+}
+
+impl Write for Summed {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.crc32.update(&bytes[..written]);
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Folder {
+    /// The folder of a run that begins, which has its state folder for itself.
+    ///
+    /// Errors: files of an earlier run cannot be removed.
+    pub fn open(state: &Path) -> Result<Self> {
+        let path = state.join(FOLDER);
+        match std::fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::User(format!(
+                "{}: {error}: what an earlier run has left there is of no use: remove the folder",
+                path.display()
+            ))),
+            _ => Ok(Self { path, next: AtomicU64::new(0) }),
+        }
+    }
+
+    fn new_file(&self) -> std::io::Result<OwnFile> {
+        std::fs::create_dir_all(&self.path)?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Ok(OwnFile(self.path.join(format!("{number:010}.arrows"))))
+    }
+
+    /// Takes a segment from a snapshot, which keeps it.
+    ///
+    /// Errors: the file is not the one that was saved.
+    pub fn adopt(&self, saved: &Path, facts: Facts) -> Result<Segment> {
+        let length = std::fs::metadata(saved)?.len();
+        if length != facts.bytes {
+            let name = saved.display();
+            return Err(Error::Data(format!("{name}: {length} bytes, not {}", facts.bytes)));
+        }
+        let file = self.new_file()?;
+        link(saved, &file.0)?;
+        Ok(Segment { file: Arc::new(file), facts })
+    }
+
+    /// Writes rows, of which `facts` knows all but what the file is.
+    ///
+    /// Errors: the disk is full, or the folder cannot be written.
+    pub fn write(
+        &self,
+        schema: &SchemaRef,
+        rows: impl Iterator<Item = Result<RecordBatch>>,
+        facts: Facts,
+    ) -> Result<Segment> {
+        let file = self.new_file().map_err(|error| unwritten(&self.path, &error))?;
+        let written = write(&file.0, schema, rows, facts).map_err(|error| match error {
+            Error::Io(error) => unwritten(&file.0, &error),
+            Error::Arrow(error) => unwritten(&file.0, &error),
+            other => other,
+        });
+        Ok(Segment { facts: written?, file: Arc::new(file) })
+    }
+}
+
+impl Segment {
+    /// Its rows.
+    ///
+    /// Errors: the file is gone or is not what was written.
+    pub fn read(&self) -> Result<Vec<RecordBatch>> {
+        let path = &self.file.0;
+        let bytes = std::fs::read(path).map_err(|error| unread(path, &error))?;
+        if bytes.len() as u64 != self.facts.bytes || crc32fast::hash(&bytes) != self.facts.crc32 {
+            return Err(unread(path, &"it is not what was written"));
+        }
+        let rows = StreamReader::try_new(Cursor::new(bytes), None).and_then(Iterator::collect);
+        let rows: Vec<RecordBatch> = rows.map_err(|error| unread(path, &error))?;
+        Ok(rows)
+    }
+
+    /// Puts the file into a snapshot's folder and brings it to the disk.
+    pub fn save(&self, target: &Path) -> Result<()> {
+        link(&self.file.0, target)?;
+        crate::lake::sync(target)
+    }
+}
+
+fn write(
+    path: &Path,
+    schema: &SchemaRef,
+    rows: impl Iterator<Item = Result<RecordBatch>>,
+    facts: Facts,
+) -> Result<Facts> {
+    let summed = Summed { file: File::create(path)?, bytes: 0, crc32: crc32fast::Hasher::new() };
+    let mut writer = StreamWriter::try_new(BufWriter::new(summed), schema)?;
+    for batch in rows {
+        writer.write(&batch?)?;
+    }
+    writer.finish()?;
+    let summed = writer.into_inner()?.into_inner();
+    let summed = summed.map_err(std::io::IntoInnerError::into_error)?;
+    Ok(Facts { bytes: summed.bytes, crc32: summed.crc32.finalize(), ..facts })
+}
+
+/// A second name for a file, or a copy where the disk has none.
+fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+    match std::fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(_) => std::fs::copy(from, to).map(|_| ()),
+    }
+}
+
+fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::User(format!(
+        "{}: {error}: state above thalweg.state_memory cannot be written there: make room on the \
+         disk, or raise thalweg.state_memory; then run the same command again",
+        path.display()
+    ))
+}
+
+fn unread(path: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::Data(format!(
+        "{}: {error}: state that was written there cannot be read again. Run the same command \
+         again: it goes on from the last snapshot; if that says the same, remove the folder \
+         snapshots in the state folder, and the log is read again instead",
+        path.display()
+    ))
+}
