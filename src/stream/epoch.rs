@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use super::definition::{Begin, Stream};
 use super::effects::{self, Effects, Pending};
 use super::feed::{Feed, Reading, Taken};
+use super::graph::apart::Apart;
 use super::graph::{Input, Times};
 use super::journal::{EpochRecord, Journal, Span};
 use super::log::{LogRows, Start};
@@ -57,7 +58,6 @@ pub struct Tuning {
 /// A pipeline with its state folder, for one run.
 pub struct Runner {
     pub(super) context: SessionContext,
-    pub(super) journal: Journal,
     pub(super) pipeline: String,
     pub(super) tuning: Tuning,
     pub(super) streams: BTreeMap<String, Arc<Stream>>,
@@ -81,6 +81,8 @@ pub struct Runner {
     observed: Instant,
     /// Names this run.
     run: String,
+    /// Its lock goes last: until then the state folder is this run's.
+    pub(super) journal: Journal,
 }
 
 /// Rows that are processed together.
@@ -179,7 +181,12 @@ impl Runner {
         // What is recorded is brought to its end even where the next failed.
         let settled = self.settle().await;
         if !ended? {
-            tracing::warn!("every stream has ended; --until-end closes the windows still open");
+            let open = self.queries.iter().filter(|query| query.graph.open_until().is_some());
+            let open: Vec<&str> = open.map(|query| query.name.as_str()).collect();
+            if !open.is_empty() {
+                let open = open.join(", ");
+                tracing::warn!("every stream has ended; --until-end closes the windows of {open}");
+            }
         }
         settled?;
         if !self.reader {
@@ -336,9 +343,13 @@ impl Runner {
             all.insert(name, rows.collect::<Result<_>>()?);
         }
         let number = self.journal.last() + 1;
+        let apart = match batch.late > 0 {
+            true => Apart::of(&all, &self.streams)?,
+            false => None,
+        };
         for query in &mut self.queries {
             let times = times(&self.feeds, query, epoch.time_us);
-            let input = Input { rows: &all, times, late: batch.late > 0 };
+            let input = Input { rows: &all, times, apart: apart.as_ref() };
             query.advance(number, &input).await?;
         }
         self.bound(batch.count, epoch.time_us)?;
@@ -525,7 +536,7 @@ impl Runner {
         let rows = BTreeMap::new();
         for query in &mut self.queries {
             let times = times(&self.feeds, query, time_us);
-            query.advance(number, &Input { rows: &rows, times, late: false }).await?;
+            query.advance(number, &Input { rows: &rows, times, apart: None }).await?;
         }
         self.bound(0, time_us)?;
         let mut epoch = Epoch { time_us, ..Epoch::default() };

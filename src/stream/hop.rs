@@ -23,8 +23,10 @@ impl Hop {
     pub fn edge(&self, edge: Edge, start: i64, size: i64) -> i64 {
         match edge {
             Edge::Start => start,
-            Edge::End => start + size,
-            Edge::Time => start + size - MILLISECOND_NS / nanos(self.unit),
+            Edge::End => start.saturating_add(size),
+            Edge::Time => {
+                start.saturating_add(size).saturating_sub(MILLISECOND_NS / nanos(self.unit))
+            }
         }
     }
 

@@ -8,24 +8,38 @@ use super::graph::spill::Folder;
 use super::query::Query;
 use crate::error::Result;
 
-/// What a row adds to the state, at most, for the question whether it is time to measure it.
-const ROW_BYTES: usize = 4096;
+/// The state is measured after so many rows, or so many times that rows came; each time, where it
+/// is above half of the bound.
+const ROWS: usize = 16_384;
+const TIMES: usize = 64;
+
+/// A part of the bound that is worth files.
+const WORTH: usize = 16;
 
 /// The state in memory, as it was last measured.
 #[derive(Debug)]
 pub struct Memory {
     pub folder: Folder,
     bytes: usize,
-    /// Rows that came since.
+    /// Rows that came since, and how many times.
     rows: usize,
-    /// Whether it was told that the bound does not hold.
+    times: usize,
+    /// What must stay in memory was so much when it was above the bound.
+    stays: usize,
+    /// Whether that was told.
     warned: bool,
 }
 
 impl Memory {
     /// For a run that has its state folder for itself.
     pub fn open(state: &Path) -> Result<Self> {
-        Ok(Self { folder: Folder::open(state)?, bytes: 0, rows: 0, warned: false })
+        let folder = Folder::open(state)?;
+        Ok(Self { folder, bytes: usize::MAX, rows: 0, times: 0, stays: 0, warned: false })
+    }
+
+    /// Makes the next `bound` measure: the queries are others, or have other states.
+    pub fn forget(&mut self) {
+        self.bytes = usize::MAX;
     }
 
     /// Keeps the queries within the bound, after they have taken some rows; `times` are the clocks
@@ -38,11 +52,14 @@ impl Memory {
         times: impl Fn(&Query) -> Times,
     ) -> Result<()> {
         self.rows = self.rows.saturating_add(rows);
-        if self.rows.saturating_mul(ROW_BYTES) < limit.saturating_sub(self.bytes) {
-            return Ok(()); // it cannot be above yet
+        self.times += 1;
+        if self.bytes < limit / 2 && self.rows < ROWS && self.times < TIMES {
+            return Ok(());
         }
-        (self.rows, self.bytes) = (0, total(queries));
-        if self.bytes <= limit {
+        (self.rows, self.times, self.bytes) = (0, 0, total(queries));
+        self.stays = if self.bytes > limit { self.stays.min(self.bytes) } else { 0 };
+        let worth = limit / WORTH;
+        if self.bytes <= limit || (self.stays > 0 && self.bytes < self.stays + worth) {
             return Ok(());
         }
         // Down to half, so that files are few and large.
@@ -51,7 +68,10 @@ impl Memory {
         for query in queries.iter() {
             waits.extend(query.graph.spillable(&times(query))?);
         }
-        if let Some(wait) = cut(waits, excess) {
+        let most = waits.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        if let Some(wait) = cut(waits, excess)
+            && most >= worth
+        {
             for query in queries.iter_mut() {
                 let times = times(query);
                 query.graph.spill(wait, &times, &self.folder)?;
@@ -59,6 +79,7 @@ impl Memory {
             self.bytes = total(queries);
             crate::fault::point("spilled");
         }
+        self.stays = if self.bytes > limit { self.bytes } else { 0 };
         if self.bytes > limit && !self.warned {
             self.warned = true;
             warn(self.bytes, limit, queries);

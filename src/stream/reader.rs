@@ -13,6 +13,7 @@ use arrow::record_batch::RecordBatch;
 use super::definition::{Begin, Stream};
 use super::epoch::Runner;
 use super::graph::Input;
+use super::graph::apart::Apart;
 use super::journal::{EpochRecord, Span};
 use super::log::PARTITION;
 use super::query::Query;
@@ -50,10 +51,11 @@ pub async fn join(
             tables: tables_read,
             ..EpochRecord::default()
         })?;
+        let apart = Apart::of(&rows, &runner.streams)?;
         for query in &mut queries {
             query.graph.read_tables(&tables).await?;
             let times = times(&runner.journal, epoch, &query.graph.streams);
-            query.advance(epoch, &Input { rows: &rows, times, late: true }).await?;
+            query.advance(epoch, &Input { rows: &rows, times, apart: apart.as_ref() }).await?;
             if let Some(delivery) = query.commit(epoch) {
                 delivery.run().await?;
             }
@@ -61,6 +63,7 @@ pub async fn join(
         let count = rows.values().flatten().map(RecordBatch::num_rows).sum();
         let clocks = |query: &Query| times(&runner.journal, epoch, &query.graph.streams);
         runner.memory.bound(runner.tuning.state_memory, count, &mut queries, clocks)?;
+        runner.memory.forget();
     }
     runner.queries.extend(queries);
     Ok(())

@@ -11,6 +11,7 @@ use super::definition::{Begin, OnError, Stream};
 use super::definitions::{Definitions, Known};
 use super::epoch::Runner;
 use super::graph::Input;
+use super::graph::apart::Apart;
 use super::journal::{EpochRecord, Span};
 use super::log::Start;
 use super::query::Query;
@@ -198,11 +199,12 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
             }
             rows.insert(name.clone(), read);
         }
+        let apart = Apart::of(&rows, &runner.streams)?;
         for query in queries.iter_mut().filter(|query| query.done < end) {
             let times = times(&runner.journal, end, &query.graph.streams);
             let tables = records.last().map(|record| record.tables.clone()).unwrap_or_default();
             query.graph.read_tables(&tables).await?;
-            query.advance(end, &Input { rows: &rows, times, late: true }).await?;
+            query.advance(end, &Input { rows: &rows, times, apart: apart.as_ref() }).await?;
             if let Some(delivery) = query.commit(end) {
                 delivery.run().await?;
             }
@@ -213,6 +215,7 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
         runner.memory.bound(runner.tuning.state_memory, count, queries, clocks)?;
         at = end;
     }
+    runner.memory.forget();
     Ok(())
 }
 

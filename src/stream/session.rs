@@ -18,11 +18,11 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryViewArray, Int32Array, Int64Array, StringViewArray,
-};
+use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray, Int32Array, Int64Array};
 use arrow::compute::{cast, interleave_record_batch};
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{
+    ByteViewType, DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
+};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 
@@ -373,13 +373,19 @@ impl Sessions {
     }
 }
 
-/// Without the text of rows that have gone.
+/// Without the text of rows that have gone, where that is more than what is left.
 pub fn shrink(batch: &RecordBatch) -> Result<RecordBatch> {
+    fn gone<T: ByteViewType>(views: &GenericByteViewArray<T>) -> bool {
+        let all = views.data_buffers().iter().map(|buffer| buffer.len()).sum::<usize>();
+        all > 2 * views.total_buffer_bytes_used()
+    }
     let columns = batch.columns().iter().map(|column| -> ArrayRef {
-        match column.as_any() {
-            any if any.is::<StringViewArray>() => Arc::new(column.as_string_view().gc()),
-            any if any.is::<BinaryViewArray>() => Arc::new(column.as_binary_view().gc()),
-            _ => column.clone(),
+        if let Some(text) = column.as_string_view_opt().filter(|views| gone(views)) {
+            return Arc::new(text.gc());
+        }
+        match column.as_binary_view_opt().filter(|views| gone(views)) {
+            Some(views) => Arc::new(views.gc()),
+            None => column.clone(),
         }
     });
     Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)

@@ -124,10 +124,8 @@ impl Snapshot {
     }
 
     fn put(self, all: &Path, target: &Path) -> Result<()> {
+        forget_unfinished(all)?;
         let unfinished = all.join(format!(".{}.part", name(self.epoch)));
-        if unfinished.exists() {
-            std::fs::remove_dir_all(&unfinished)?;
-        }
         std::fs::create_dir_all(&unfinished)?;
         let mut index = Index { epoch: self.epoch, ..Index::default() };
         for (nth, (application, fingerprint, written, saved)) in
@@ -148,6 +146,18 @@ impl Snapshot {
         std::fs::rename(&unfinished, target)?;
         crate::lake::sync(all)
     }
+}
+
+/// Removes what a run has left that was killed while it wrote a snapshot.
+fn forget_unfinished(all: &Path) -> Result<()> {
+    let Ok(entries) = std::fs::read_dir(all) else { return Ok(()) };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().ends_with(".part") {
+            std::fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Forgets all snapshots.
@@ -182,7 +192,9 @@ pub fn restore(
         let Some(entry) = index.queries.get(&query.application) else { continue };
         // A sink that has lost what it had is filled again from the log.
         let lost = query.exactly_once() && entry.written > query.written();
-        if entry.fingerprint != query.graph.fingerprint || lost {
+        let names = entry.parts.keys().chain(entry.spilled.keys());
+        let same = entry.fingerprint == query.graph.fingerprint && query.graph.has_parts(names);
+        if !same || lost {
             continue;
         }
         match entry.get(&folder, spill) {

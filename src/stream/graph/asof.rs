@@ -9,7 +9,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::held::{Held, Key};
 use super::spill::Folder;
-use super::{Part, Size, Times};
+use super::{MANY_ROWS, Part, Size, Times};
 use crate::error::Result;
 use crate::stream::asof::Versions;
 
@@ -38,9 +38,15 @@ impl AsOfJoin {
         times: &Times,
     ) -> Result<Vec<RecordBatch>> {
         self.add(rows)?;
-        let mut out = Vec::new();
-        for batch in self.waiting.take(&self.key, self.key.clock(times))? {
-            out.push(self.versions.join(&batch)?);
+        let (clock, mut out) = (self.key.clock(times), Vec::new());
+        loop {
+            let reach = self.waiting.reach(clock, MANY_ROWS);
+            for batch in self.waiting.take(&self.key, reach)? {
+                out.push(self.versions.join(&batch)?);
+            }
+            if reach == clock {
+                break;
+            }
         }
         out.retain(|batch| batch.num_rows() > 0);
         self.versions.forget(self.key.clock(times).saturating_sub(self.lag_us))?;

@@ -3,9 +3,7 @@
 //! Where memory is short, those that are final last wait in files (`spill.rs`). Rows are numbered
 //! in the order in which they came, so that they leave in it wherever they have waited.
 
-use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array, UInt64Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array, UInt64Array};
 use arrow::compute::{
     cast, concat_batches, filter, filter_record_batch, interleave_record_batch, max, min, not,
     take, take_record_batch,
@@ -27,7 +25,7 @@ const NUMBER: &str = "__thalweg_number";
 const BATCH_ROWS: usize = 8192;
 
 /// What a segment takes in memory, about; and segments that are written at once, at most.
-const SEGMENT_BYTES: usize = 16 << 20;
+const SEGMENT_BYTES: usize = 4 << 20;
 const MOST_SEGMENTS: usize = 256;
 
 /// Into how many parts of a like size the times of what waits are told.
@@ -113,7 +111,8 @@ impl Rows {
     fn filter(&self, wanted: &BooleanArray) -> Result<Self> {
         let numbers = self.numbers.as_ref().map(|numbers| filter(numbers, wanted)).transpose()?;
         let numbers = numbers.map(|numbers| numbers.as_primitive::<UInt64Type>().clone());
-        Ok(Self::new(filter_record_batch(&self.batch, wanted)?, self.first, numbers))
+        let rows = shrink(&filter_record_batch(&self.batch, wanted)?)?;
+        Ok(Self::new(rows, self.first, numbers))
     }
 
     /// Some of the rows and their numbers in one batch.
@@ -198,9 +197,10 @@ impl Held {
         std::mem::take(&mut self.memory)
     }
 
-    /// Takes everything that is in memory, to be put back in another form.
-    pub fn take_all(&mut self) -> Vec<RecordBatch> {
-        self.take_memory().into_iter().map(|rows| rows.batch).collect()
+    /// Takes everything that is in memory, in the order in which it came, to be put back in another
+    /// form.
+    pub fn take_all(&mut self) -> Result<Vec<RecordBatch>> {
+        in_order(self.take_memory())
     }
 
     /// Puts back what `take_all` took, in another form.
@@ -437,20 +437,15 @@ fn in_order(all: Vec<Rows>) -> Result<Vec<RecordBatch>> {
     chunks.collect()
 }
 
-/// What a batch takes, each piece of memory counted once: columns that were read from a file
-/// share one.
+/// What the rows of a batch take; batches that are parts of one another's memory count their own.
 pub fn bytes(batch: &RecordBatch) -> usize {
-    fn visit(data: &ArrayData, pieces: &mut Vec<(usize, usize)>) {
-        let nulls = data.nulls().map(|nulls| nulls.buffer());
-        let buffers = data.buffers().iter().chain(nulls);
-        pieces.extend(buffers.map(|buffer| (buffer.data_ptr().addr().get(), buffer.capacity())));
-        data.child_data().iter().for_each(|child| visit(child, pieces));
-    }
-    let mut pieces = Vec::new();
-    batch.columns().iter().for_each(|column| visit(&column.to_data(), &mut pieces));
-    pieces.sort_unstable();
-    pieces.dedup();
-    pieces.iter().map(|(_, bytes)| bytes).sum()
+    let of = |column: &ArrayRef| {
+        let text = column.as_string_view_opt().map(|views| views.total_buffer_bytes_used());
+        let binary = || column.as_binary_view_opt().map(|views| views.total_buffer_bytes_used());
+        let rows = column.to_data().get_slice_memory_size();
+        rows.unwrap_or_else(|_| column.get_array_memory_size()) + text.or_else(binary).unwrap_or(0)
+    };
+    batch.columns().iter().map(of).sum()
 }
 
 #[cfg(test)]
@@ -529,8 +524,8 @@ mod tests {
                 }
                 // In the order in which they came only where nothing is elsewhere.
                 Step::Merge if spilling.spilled.is_empty() => {
-                    let all = spilling.take_memory();
-                    spilling.put_back(in_order(all).unwrap());
+                    let all = spilling.take_all().unwrap();
+                    spilling.put_back(all);
                 }
                 Step::Merge => {}
                 Step::Save => {

@@ -13,6 +13,7 @@
 //! a cut stands *work*, which keeps what is not final and hands on what is. What leaves a cut is
 //! final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
 
+pub mod apart;
 mod asof;
 pub mod bound;
 mod build;
@@ -22,6 +23,7 @@ pub mod interval;
 mod join;
 mod keys;
 mod panes;
+mod part;
 mod plan;
 pub mod spill;
 mod states;
@@ -31,7 +33,7 @@ mod updates;
 pub use build::streams;
 pub use keys::group_keys;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -45,11 +47,13 @@ use super::epoch::counted;
 use super::session::Sessions;
 use super::slot::{Slot, SlotPlan};
 use crate::error::Result;
+use apart::{Apart, Rows};
 use asof::AsOfJoin;
 use bound::Clock;
 use held::{Held, Key};
 use join::IntervalJoin;
-use spill::{Folder, Segment};
+pub use part::{Part, Size};
+use spill::Folder;
 use states::Aggregate;
 use tables::{TableRows, Tables};
 use updates::Updates;
@@ -73,13 +77,13 @@ impl Times {
     }
 }
 
-/// The rows of an epoch, as `log::schema` has them, by stream.
+/// The rows of an epoch.
 #[derive(Debug, Clone)]
 pub struct Input<'a> {
-    pub rows: &'a BTreeMap<String, Vec<RecordBatch>>,
+    pub rows: &'a Rows,
     pub times: Times,
-    /// Whether any of the rows came after the watermark had passed its time.
-    pub late: bool,
+    /// The same rows, where some of them came when the watermark had passed their time.
+    pub apart: Option<&'a Apart>,
 }
 
 /// A continuous query.
@@ -113,6 +117,9 @@ struct Node {
     regions: Vec<Region>,
     work: Work,
 }
+
+/// Rows above this many are not brought to results at once where some are final before others.
+const MANY_ROWS: usize = 1 << 20;
 
 /// A plan without state.
 struct Region {
@@ -161,67 +168,6 @@ struct Hold {
     sides: Vec<(Key, Slot, Held)>,
     plan: SlotPlan,
     schema: SchemaRef,
-}
-
-/// Rows and bytes that a query keeps.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Size {
-    /// In memory and on the disk.
-    pub rows: usize,
-    /// In memory.
-    pub bytes: usize,
-    /// On the disk.
-    pub spilled_rows: usize,
-    pub spilled_bytes: u64,
-}
-
-impl std::ops::Add for Size {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            rows: self.rows + other.rows,
-            bytes: self.bytes + other.bytes,
-            spilled_rows: self.spilled_rows + other.spilled_rows,
-            spilled_bytes: self.spilled_bytes + other.spilled_bytes,
-        }
-    }
-}
-
-/// Rows of a part of a query's state: those in memory, and files.
-#[derive(Debug, Clone, Default)]
-pub struct Part {
-    pub rows: Vec<RecordBatch>,
-    pub spilled: Vec<Segment>,
-}
-
-impl Part {
-    /// How much there is.
-    fn size(&self) -> Size {
-        let files = || self.spilled.iter().map(|segment| segment.facts);
-        let spilled_rows = files().map(|facts| facts.rows).sum::<usize>();
-        Size {
-            rows: self.rows.iter().map(RecordBatch::num_rows).sum::<usize>() + spilled_rows,
-            bytes: self.rows.iter().map(held::bytes).sum(),
-            spilled_rows,
-            spilled_bytes: files().map(|facts| facts.bytes).sum(),
-        }
-    }
-
-    /// All rows; those of files are read.
-    fn read(&self) -> Result<Vec<RecordBatch>> {
-        let mut all = self.rows.clone();
-        for segment in &self.spilled {
-            all.extend(segment.read()?);
-        }
-        Ok(all)
-    }
-}
-
-impl From<Vec<RecordBatch>> for Part {
-    fn from(rows: Vec<RecordBatch>) -> Self {
-        Self { rows, spilled: Vec::new() }
-    }
 }
 
 /// A saved part of a query's state: a name within the query and its rows.
@@ -330,6 +276,16 @@ impl Graph {
         Ok(parts)
     }
 
+    /// Whether its state has parts of these names, whatever else it has.
+    pub fn has_parts<'a>(&self, names: impl Iterator<Item = &'a String>) -> bool {
+        let (mut own, mut at) = (BTreeSet::new(), 0);
+        self.root.visit(&mut |work| {
+            own.extend((0..work.sides()).map(|side| format!("{at}.{side}")));
+            at += 1;
+        });
+        names.into_iter().all(|name| own.contains(name))
+    }
+
     /// Puts back what `save` gave.
     pub fn restore(&mut self, mut parts: BTreeMap<String, Part>) -> Result<()> {
         let mut at = 0;
@@ -349,6 +305,14 @@ impl Graph {
     }
 }
 
+/// The rows of a region.
+#[derive(Default)]
+struct Taken {
+    rows: Vec<RecordBatch>,
+    /// Those of panes.
+    panes: Vec<RecordBatch>,
+}
+
 /// One epoch on its way through a graph.
 struct Pass<'a> {
     input: &'a Input<'a>,
@@ -362,13 +326,13 @@ impl Node {
         pass: &'a mut Pass<'_>,
     ) -> BoxFuture<'a, Result<Vec<RecordBatch>>> {
         Box::pin(async move {
-            let (mut rows, mut panes) = (Vec::with_capacity(self.regions.len()), false);
+            let mut rows = Vec::with_capacity(self.regions.len());
             for region in &mut self.regions {
-                rows.push(region.run(pass).await?);
-                panes |= region.late.as_ref().is_some_and(|late| late.panes && !pass.input.late);
-            }
-            if let (Work::Aggregate(work), true) = (&mut self.work, panes) {
-                work.add_panes(std::mem::take(&mut rows[0]), &pass.task).await?;
+                let of = region.run(pass).await?;
+                if let (Work::Aggregate(work), false) = (&mut self.work, of.panes.is_empty()) {
+                    work.add_panes(of.panes, &pass.task).await?;
+                }
+                rows.push(of.rows);
             }
             self.work.advance(rows, &pass.input.times, &pass.task).await
         })
@@ -418,11 +382,38 @@ impl Node {
 }
 
 impl Region {
-    async fn run(&mut self, pass: &mut Pass<'_>) -> Result<Vec<RecordBatch>> {
+    async fn run(&mut self, pass: &mut Pass<'_>) -> Result<Taken> {
+        let input = pass.input;
+        let mut taken = Taken::default();
+        let apart = input.apart.filter(|_| self.late.is_some());
+        let panes = self.late.as_ref().is_some_and(|late| late.panes);
+        let mut rows = input.rows;
+        if let Some(apart) = apart
+            && panes
+            && self.inputs.iter().all(|(_, source)| !matches!(source, Source::Node(_)))
+        {
+            if self.put(&apart.in_time, pass).await? {
+                taken.panes = self.run_in_time(pass).await?;
+            }
+            rows = &apart.late;
+        }
+        if self.put(rows, pass).await? {
+            match apart.is_some() || self.late.is_none() {
+                true => taken.rows = self.run_all(pass).await?,
+                false if panes => taken.panes = self.run_in_time(pass).await?,
+                false => taken.rows = self.run_in_time(pass).await?,
+            }
+        }
+        self.inputs.iter().for_each(|(slot, _)| slot.put(Vec::new()));
+        Ok(taken)
+    }
+
+    /// Puts rows where the plans read them; answers whether there are any.
+    async fn put(&mut self, rows: &Rows, pass: &mut Pass<'_>) -> Result<bool> {
         let mut any = false;
         for (slot, source) in &mut self.inputs {
             let rows = match source {
-                Source::Stream(name) => pass.input.rows.get(name).cloned().unwrap_or_default(),
+                Source::Stream(name) => rows.get(name).cloned().unwrap_or_default(),
                 Source::Node(node) => node.advance(pass).await?,
                 Source::Table(table) => {
                     slot.put(table.rows.clone());
@@ -432,22 +423,26 @@ impl Region {
             any |= rows.iter().any(|batch| batch.num_rows() > 0);
             slot.put(rows);
         }
-        if !any {
-            return Ok(Vec::new());
-        }
+        Ok(any)
+    }
+
+    /// Runs the plan without the rule: none of the rows is late.
+    async fn run_in_time(&self, pass: &Pass<'_>) -> Result<Vec<RecordBatch>> {
         let (plan, schema) = match &self.late {
-            Some(late) if pass.input.late => {
-                let schema = late.count.plan.schema();
-                pass.late += counted(&late.count.run(&schema, &pass.task).await?);
-                (&self.plan, self.schema.clone())
-            }
             Some(late) if late.panes => (&late.in_time, late.in_time.plan.schema()),
             Some(late) => (&late.in_time, self.schema.clone()),
             None => (&self.plan, self.schema.clone()),
         };
-        let rows = plan.run(&schema, &pass.task).await;
-        self.inputs.iter().for_each(|(slot, _)| slot.put(Vec::new()));
-        Ok(rows?)
+        Ok(plan.run(&schema, &pass.task).await?)
+    }
+
+    /// Runs the plan with the rule, and counts what it leaves out.
+    async fn run_all(&self, pass: &mut Pass<'_>) -> Result<Vec<RecordBatch>> {
+        if let Some(late) = &self.late {
+            let schema = late.count.plan.schema();
+            pass.late += counted(&late.count.run(&schema, &pass.task).await?);
+        }
+        Ok(self.plan.run(&self.schema, &pass.task).await?)
     }
 }
 
@@ -560,7 +555,7 @@ impl Work {
     fn sides(&self) -> usize {
         match self {
             Self::Pass => 0,
-            Self::Aggregate(_) => 3,
+            Self::Aggregate(work) => work.sides(),
             Self::Sessions(..) => 1,
             Self::Hold(work) => work.sides.len(),
             Self::Interval(_) | Self::Updates(_) | Self::AsOf(_) => 2,
@@ -614,10 +609,34 @@ impl Hold {
         times: &Times,
         task: &Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
-        let mut any = false;
-        for ((key, slot, held), rows) in self.sides.iter_mut().zip(rows) {
+        for ((key, _, held), rows) in self.sides.iter_mut().zip(rows) {
             held.add(key, rows)?;
-            let done = held.take(key, key.clock(times))?;
+        }
+        let mut out = Vec::new();
+        loop {
+            let before = self.sides.iter().map(|(key, _, held)| {
+                let clock = key.clock(times);
+                clock.saturating_sub(held.reach(clock, MANY_ROWS))
+            });
+            let before_us = before.max().unwrap_or(0);
+            out.extend(self.close(before_us, times, task).await?);
+            if before_us == 0 {
+                return Ok(out);
+            }
+        }
+    }
+
+    /// Result rows of what was final so long ago; on all sides, as what belongs together is final
+    /// together.
+    async fn close(
+        &mut self,
+        before_us: i64,
+        times: &Times,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        let mut any = false;
+        for (key, slot, held) in &mut self.sides {
+            let done = held.take(key, key.clock(times).saturating_sub(before_us))?;
             any |= !done.is_empty();
             slot.put(done);
         }

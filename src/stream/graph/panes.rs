@@ -17,18 +17,48 @@ use datafusion::execution::TaskContext;
 use super::groups::OpenWindows;
 use super::held::{Key, bytes, micros};
 use super::spill::{Facts, Folder};
+use super::states::FEW_ROWS;
 use super::{Part, Size};
 use crate::error::{Error, Result};
 use crate::stream::hop::Hop;
+use crate::stream::session::shrink;
 use crate::stream::slot::{Slot, SlotPlan, run};
 use crate::stream::window::Bound as Edge;
+
+/// States of one pane.
+#[derive(Debug, Default)]
+struct Pane {
+    part: Part,
+    /// Of those in memory, and after they were last merged.
+    rows: usize,
+    bytes: usize,
+    merged_rows: usize,
+}
+
+impl Pane {
+    fn push(&mut self, batch: RecordBatch) {
+        self.rows += batch.num_rows();
+        self.bytes += bytes(&batch);
+        self.part.rows.push(batch);
+    }
+
+    fn take_rows(&mut self) -> Vec<RecordBatch> {
+        (self.rows, self.bytes, self.merged_rows) = (0, 0, 0);
+        std::mem::take(&mut self.part.rows)
+    }
+
+    fn size(&self) -> Size {
+        let spilled = Part { rows: Vec::new(), spilled: self.part.spilled.clone() }.size();
+        Size { rows: self.rows, bytes: self.bytes, ..Size::default() } + spilled
+    }
+}
 
 /// The rows of an aggregate by panes.
 pub struct Panes {
     /// What takes rows, and rows to states; without, states come.
     rows: Option<(OpenWindows, (Slot, SlotPlan))>,
     /// States by the start of their pane, in ticks of the times' type.
-    sealed: BTreeMap<i64, Part>,
+    sealed: BTreeMap<i64, Pane>,
     hop: Hop,
     /// The group columns that are times of the window.
     edges: Vec<(usize, Edge)>,
@@ -62,6 +92,22 @@ impl Panes {
         self.seal(states)
     }
 
+    /// Merges the states of panes that have twice as many as after the last time.
+    pub async fn merge(
+        &mut self,
+        reduce: &(Slot, SlotPlan),
+        task: &Arc<TaskContext>,
+    ) -> Result<()> {
+        for pane in self.sealed.values_mut() {
+            if pane.rows > FEW_ROWS.max(2 * pane.merged_rows) {
+                let merged = run(reduce, pane.take_rows(), &self.states, task).await?;
+                merged.into_iter().for_each(|batch| pane.push(batch));
+                pane.merged_rows = pane.rows;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes the states of windows that are final at a time: of each group one row a pane, or
     /// more. Where there are more than so many rows, those of the first windows, and the time at
     /// which these are final.
@@ -87,8 +133,8 @@ impl Panes {
                 reached = time - 1;
                 break;
             }
-            for (_, part) in self.sealed.range(window..window + self.hop.size) {
-                for batch in part.read()? {
+            for (_, pane) in self.sealed.range(window..window.saturating_add(self.hop.size)) {
+                for batch in pane.part.read()? {
                     count += batch.num_rows();
                     states.push(self.of_window(&batch, window)?);
                 }
@@ -113,7 +159,7 @@ impl Panes {
             self.seal(states)?;
         }
         let (mut all, mut places) = (Part::default(), vec![self.out_us]);
-        for (pane, part) in &self.sealed {
+        for (pane, Pane { part, .. }) in &self.sealed {
             all.rows.extend(part.rows.iter().cloned());
             all.spilled.extend(part.spilled.iter().cloned());
             places.extend(part.spilled.iter().map(|_| pane));
@@ -138,7 +184,7 @@ impl Panes {
             let Some(pane) = places.next() else {
                 return Err(Error::Data("a saved pane without its place".to_string()));
             };
-            self.sealed.entry(pane).or_default().spilled.push(segment);
+            self.sealed.entry(pane).or_default().part.spilled.push(segment);
         }
         Ok(())
     }
@@ -147,9 +193,8 @@ impl Panes {
     pub fn weights(&self) -> Result<Vec<(i64, usize)>> {
         let open = self.rows.as_ref().map(|(open, _)| open.weights());
         let mut all = open.unwrap_or_default();
-        for (pane, part) in self.sealed.iter().filter(|(_, part)| !part.rows.is_empty()) {
-            let time = self.final_us(self.first_of(*pane)?)?;
-            all.push((time, part.rows.iter().map(bytes).sum()));
+        for (start, pane) in self.sealed.iter().filter(|(_, pane)| pane.rows > 0) {
+            all.push((self.final_us(self.first_of(*start)?)?, pane.bytes));
         }
         Ok(all)
     }
@@ -160,19 +205,20 @@ impl Panes {
             let states = open.take_states_from(from_us)?;
             self.seal(states)?;
         }
-        let panes: Vec<i64> = self.sealed.keys().copied().collect();
-        for pane in panes {
-            let first_us = self.final_us(self.first_of(pane)?)?;
-            let last_us = self.final_us(pane)?;
-            let Some(part) = self.sealed.get_mut(&pane) else { continue };
-            if first_us < from_us || part.rows.is_empty() {
+        let in_memory = self.sealed.iter().filter(|(_, pane)| pane.rows > 0);
+        let starts: Vec<i64> = in_memory.map(|(start, _)| *start).collect();
+        for start in starts {
+            let first_us = self.final_us(self.first_of(start)?)?;
+            let last_us = self.final_us(start)?;
+            let Some(pane) = self.sealed.get_mut(&start) else { continue };
+            if first_us < from_us {
                 continue;
             }
-            let rows = part.rows.iter().map(RecordBatch::num_rows).sum();
-            let facts = Facts { rows, first_us, last_us, ..Facts::default() };
-            let batches = part.rows.iter().cloned().map(Ok);
-            part.spilled.push(folder.write(&self.states, batches, facts)?);
-            part.rows.clear();
+            let facts = Facts { rows: pane.rows, first_us, last_us, ..Facts::default() };
+            let rows = pane.part.rows.iter().map(shrink);
+            let segment = folder.write(&self.states, rows, facts)?;
+            pane.part.spilled.push(segment);
+            pane.take_rows();
         }
         Ok(())
     }
@@ -186,7 +232,7 @@ impl Panes {
 
     pub fn size(&self) -> Size {
         let open = self.rows.as_ref().map(|(open, _)| open.size()).unwrap_or_default();
-        self.sealed.values().fold(open, |all, part| all + part.size())
+        self.sealed.values().fold(open, |all, pane| all + pane.size())
     }
 
     /// When the first window is final that is not out.
@@ -199,11 +245,15 @@ impl Panes {
 
     /// The start of the first window with a pane that is not out; of the last one, where all are.
     fn first_of(&self, pane: i64) -> Result<i64> {
-        let mut window = pane.saturating_add(self.hop.step - self.hop.size);
-        while window < pane && self.final_us(window)? <= self.out_us {
-            window += self.hop.step;
+        let first = pane.saturating_add(self.hop.step - self.hop.size);
+        let out_for = i128::from(self.out_us) - i128::from(self.final_us(first)?);
+        if out_for < 0 {
+            return Ok(first);
         }
-        Ok(window)
+        let windows = out_for / i128::from(self.hop.us(self.hop.step).max(1)) + 1;
+        let most = self.hop.size / self.hop.step - 1;
+        let windows = i64::try_from(windows).unwrap_or(most).min(most);
+        Ok(first.saturating_add(windows * self.hop.step))
     }
 
     /// The start of the next window after one that has a pane.
@@ -223,12 +273,12 @@ impl Panes {
             }
             if rows.len() == 1 {
                 let start = rows.into_keys().next().unwrap_or_default();
-                self.sealed.entry(start).or_default().rows.push(batch);
+                self.sealed.entry(start).or_default().push(batch);
                 continue;
             }
             for (start, rows) in rows {
-                let part = take_record_batch(&batch, &UInt32Array::from(rows))?;
-                self.sealed.entry(start).or_default().rows.push(part);
+                let part = shrink(&take_record_batch(&batch, &UInt32Array::from(rows))?)?;
+                self.sealed.entry(start).or_default().push(part);
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufWriter, Cursor, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
@@ -20,12 +20,13 @@ use crate::error::{Error, Result};
 /// The folder within a state folder.
 const FOLDER: &str = "spill";
 
+/// Number of the next file of this process: a run's last files may go when the next has begun.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// Where a run spills.
 #[derive(Debug)]
 pub struct Folder {
     path: PathBuf,
-    /// Number of the next file.
-    next: AtomicU64,
 }
 
 /// What is known of a segment without reading it.
@@ -51,11 +52,15 @@ pub struct Segment {
 
 /// A file that goes when nobody knows it any more.
 #[derive(Debug)]
-struct OwnFile(PathBuf);
+struct OwnFile {
+    path: PathBuf,
+    /// Whether it has been brought to the disk.
+    synced: AtomicBool,
+}
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0); // else the next run removes it
+        let _ = std::fs::remove_file(&self.path); // else the next run removes it
     }
 }
 
@@ -90,14 +95,18 @@ impl Folder {
                 "{}: {error}: what an earlier run has left there is of no use: remove the folder",
                 path.display()
             ))),
-            _ => Ok(Self { path, next: AtomicU64::new(0) }),
+            _ => Ok(Self { path }),
         }
     }
 
     fn new_file(&self) -> std::io::Result<OwnFile> {
-        std::fs::create_dir_all(&self.path)?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        Ok(OwnFile(self.path.join(format!("{number:010}.arrows"))))
+        match std::fs::create_dir(&self.path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        let (run, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = self.path.join(format!("{run}-{number:010}.arrows"));
+        Ok(OwnFile { path, synced: AtomicBool::new(false) })
     }
 
     /// Takes a segment from a snapshot, which keeps it.
@@ -110,7 +119,8 @@ impl Folder {
             return Err(Error::Data(format!("{name}: {length} bytes, not {}", facts.bytes)));
         }
         let file = self.new_file()?;
-        link(saved, &file.0)?;
+        let same = link(saved, &file.path)?;
+        file.synced.store(same, Ordering::Relaxed);
         Ok(Segment { file: Arc::new(file), facts })
     }
 
@@ -124,9 +134,9 @@ impl Folder {
         facts: Facts,
     ) -> Result<Segment> {
         let file = self.new_file().map_err(|error| unwritten(&self.path, &error))?;
-        let written = write(&file.0, schema, rows, facts).map_err(|error| match error {
-            Error::Io(error) => unwritten(&file.0, &error),
-            Error::Arrow(error) => unwritten(&file.0, &error),
+        let written = write(&file.path, schema, rows, facts).map_err(|error| match error {
+            Error::Io(error) => unwritten(&file.path, &error),
+            Error::Arrow(error) => unwritten(&file.path, &error),
             other => other,
         });
         Ok(Segment { facts: written?, file: Arc::new(file) })
@@ -138,7 +148,7 @@ impl Segment {
     ///
     /// Errors: the file is gone or is not what was written.
     pub fn read(&self) -> Result<Vec<RecordBatch>> {
-        let path = &self.file.0;
+        let path = &self.file.path;
         let bytes = std::fs::read(path).map_err(|error| unread(path, &error))?;
         if bytes.len() as u64 != self.facts.bytes || crc32fast::hash(&bytes) != self.facts.crc32 {
             return Err(unread(path, &"it is not what was written"));
@@ -150,8 +160,12 @@ impl Segment {
 
     /// Puts the file into a snapshot's folder and brings it to the disk.
     pub fn save(&self, target: &Path) -> Result<()> {
-        link(&self.file.0, target)?;
-        crate::lake::sync(target)
+        let same = link(&self.file.path, target)?;
+        if !same || !self.file.synced.load(Ordering::Relaxed) {
+            crate::lake::sync(target)?;
+        }
+        self.file.synced.fetch_or(same, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -172,11 +186,11 @@ fn write(
     Ok(Facts { bytes: summed.bytes, crc32: summed.crc32.finalize(), ..facts })
 }
 
-/// A second name for a file, or a copy where the disk has none.
-fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+/// A second name for a file, or a copy where the disk has none; answers whether it is the same.
+fn link(from: &Path, to: &Path) -> std::io::Result<bool> {
     match std::fs::hard_link(from, to) {
-        Ok(()) => Ok(()),
-        Err(_) => std::fs::copy(from, to).map(|_| ()),
+        Ok(()) => Ok(true),
+        Err(_) => std::fs::copy(from, to).map(|_| false),
     }
 }
 

@@ -19,17 +19,14 @@ use super::held::{Held, Key};
 use super::panes::Panes;
 use super::plan::{Rows, Steps};
 use super::spill::Folder;
-use super::{Part, Size, Times};
+use super::{MANY_ROWS, Part, Size, Times};
 use crate::error::Result;
 use crate::stream::hop::{self, Hop};
 use crate::stream::slot::{Slot, SlotPlan, run};
 use crate::stream::window::Bound as Edge;
 
 /// States below this many rows are not worth merging.
-const FEW_ROWS: usize = 4096;
-
-/// States above this many rows are not made result rows at once where windows can be told apart.
-const MANY_ROWS: usize = 1 << 20;
+pub const FEW_ROWS: usize = 4096;
 
 /// Rows that go into tables.
 struct Hashed {
@@ -154,7 +151,11 @@ impl Aggregate {
         task: &Arc<TaskContext>,
     ) -> Result<()> {
         match &mut self.panes {
-            Some(panes) => panes.get_mut().add(rows, task).await,
+            Some(panes) => {
+                let panes = panes.get_mut();
+                panes.add(rows, task).await?;
+                panes.merge(&self.reduce, task).await
+            }
             None => Ok(()),
         }
     }
@@ -181,7 +182,7 @@ impl Aggregate {
         self.held.add(&self.key, states)?;
         // Doubling: each state row is merged a constant number of times on the average.
         if self.held.rows() > FEW_ROWS.max(2 * self.merged_rows) {
-            let all = self.held.take_all();
+            let all = self.held.take_all()?;
             let merged = run(&self.reduce, all, &self.states, task).await?;
             self.held.put_back(merged);
             self.merged_rows = self.held.rows();
@@ -249,8 +250,7 @@ impl Aggregate {
         Ok(all)
     }
 
-    /// Writes the groups that are final at a time or after it to the disk, as states. Several
-    /// states of one group are merged when it is final.
+    /// Writes the groups that are final at a time or after it to the disk, as states.
     pub fn spill(&mut self, from_us: i64, folder: &Folder) -> Result<()> {
         if let Some(tables) = &mut self.tables {
             let states = tables.open.get_mut().take_states_from(from_us)?;
@@ -262,6 +262,11 @@ impl Aggregate {
         self.held.spill(&self.key, from_us, folder)?;
         self.merged_rows = self.merged_rows.min(self.held.rows());
         Ok(())
+    }
+
+    /// Into how many parts `save` divides it.
+    pub fn sides(&self) -> usize {
+        if self.panes.is_some() { 3 } else { 1 }
     }
 
     /// All states, and those of panes; tables are emptied into them.
