@@ -5,7 +5,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection};
 
-use super::window::{Bound as Edge, COLUMNS, duration, late_rule, nanoseconds};
+use super::window::{Bound as Edge, COLUMNS, MILLISECOND_NS, duration, late_rule, nanoseconds};
 use crate::error::Result;
 
 /// The lengths of windows, in ticks of their times' type; the size is a multiple of the step.
@@ -15,8 +15,6 @@ pub struct Hop {
     pub step: i64,
     pub unit: TimeUnit,
 }
-
-const MILLISECOND_NS: i64 = 1_000_000;
 
 impl Hop {
     /// An edge of the window, or pane, of this size that starts at a tick.

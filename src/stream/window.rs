@@ -57,7 +57,7 @@ impl std::fmt::Display for Function {
 pub const COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
 
 /// `window_time` lies this far before `window_end`.
-const MILLISECOND_NS: i64 = 1_000_000;
+pub const MILLISECOND_NS: i64 = 1_000_000;
 
 impl RelationPlanner for WindowPlanner {
     fn plan_relation(

@@ -145,13 +145,8 @@ impl Rows {
 impl Held {
     /// How many there are, in memory and on the disk.
     pub fn size(&self) -> Size {
-        let spilled_rows = self.spilled.iter().map(|segment| segment.facts.rows).sum::<usize>();
-        Size {
-            rows: self.rows + spilled_rows,
-            bytes: self.bytes,
-            spilled_rows,
-            spilled_bytes: self.spilled.iter().map(|segment| segment.facts.bytes).sum(),
-        }
+        let memory = Size { rows: self.rows, bytes: self.bytes, ..Size::default() };
+        memory + Size::of_files(&self.spilled)
     }
 
     /// How many there are in memory.
@@ -291,7 +286,7 @@ impl Held {
         if self.latest_us.is_none_or(|latest| latest < from_us) {
             return Ok(());
         }
-        let (memory, bytes) = (self.take_memory(), self.bytes);
+        let (bytes, memory) = (self.bytes, self.take_memory());
         let all = memory.iter().map(|rows| key.finals(&rows.batch));
         let all = all.collect::<Result<Vec<_>>>()?;
         let mut late: Vec<i64> = all.iter().flat_map(|finals| finals.values()).copied().collect();
@@ -567,6 +562,21 @@ mod tests {
         assert!(size.spilled_bytes > 0 && size.bytes < 100_000, "{size:?}");
         assert_eq!(held.take(&KEY, KEY.clock(&at(506))).unwrap().len(), 1);
         assert_eq!((held.size().spilled_rows, held.latest_us()), (500, Some(1006)));
+    }
+
+    /// One segment for each part of the memory, not one for all.
+    #[test]
+    fn much_state_is_spilled_in_several_segments() {
+        let state = TempDir::new().unwrap();
+        let folder = Folder::open(state.path()).unwrap();
+        let mut held = Held::default();
+        let rows = 3 * SEGMENT_BYTES as i64 / 16 / 4;
+        let times: Vec<_> = (0..rows).map(Some).collect();
+        held.add(&KEY, vec![batch(&times, &mut 0)]).unwrap();
+        let segments = held.size().bytes / SEGMENT_BYTES;
+        assert!(segments > 1, "too few rows");
+        held.spill(&KEY, i64::MIN, &folder).unwrap();
+        assert_eq!(held.spilled.len(), segments);
     }
 
     #[test]

@@ -48,8 +48,8 @@ impl Pane {
     }
 
     fn size(&self) -> Size {
-        let spilled = Part { rows: Vec::new(), spilled: self.part.spilled.clone() }.size();
-        Size { rows: self.rows, bytes: self.bytes, ..Size::default() } + spilled
+        let memory = Size { rows: self.rows, bytes: self.bytes, ..Size::default() };
+        memory + Size::of_files(&self.part.spilled)
     }
 }
 

@@ -2,7 +2,6 @@
 
 use arrow::record_batch::RecordBatch;
 
-use super::held::bytes;
 use super::spill::Segment;
 use crate::error::Result;
 
@@ -16,6 +15,15 @@ pub struct Size {
     /// On the disk.
     pub spilled_rows: usize,
     pub spilled_bytes: u64,
+}
+
+impl Size {
+    /// Of rows that are on the disk only.
+    pub fn of_files(spilled: &[Segment]) -> Self {
+        let rows = spilled.iter().map(|segment| segment.facts.rows).sum();
+        let bytes = spilled.iter().map(|segment| segment.facts.bytes).sum();
+        Self { rows, bytes: 0, spilled_rows: rows, spilled_bytes: bytes }
+    }
 }
 
 impl std::ops::Add for Size {
@@ -39,18 +47,6 @@ pub struct Part {
 }
 
 impl Part {
-    /// How much there is.
-    pub fn size(&self) -> Size {
-        let files = || self.spilled.iter().map(|segment| segment.facts);
-        let spilled_rows = files().map(|facts| facts.rows).sum::<usize>();
-        Size {
-            rows: self.rows.iter().map(RecordBatch::num_rows).sum::<usize>() + spilled_rows,
-            bytes: self.rows.iter().map(bytes).sum(),
-            spilled_rows,
-            spilled_bytes: files().map(|facts| facts.bytes).sum(),
-        }
-    }
-
     /// All rows; those of files are read.
     pub fn read(&self) -> Result<Vec<RecordBatch>> {
         let mut all = self.rows.clone();
