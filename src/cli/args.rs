@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::config::{DeviceChoice, Options};
@@ -246,6 +246,29 @@ pub enum Bench {
     Nexmark(NexmarkBench),
     /// How long a row takes through a count by key, from the input of a pipeline to its output
     Latency(LatencyBench),
+    /// How fast a windowed count works off a backlog, by device and rows at once, and from where on
+    /// the GPU is faster
+    Backlog(BacklogBench),
+}
+
+#[derive(Debug, Args)]
+pub struct BacklogBench {
+    /// Rows that have piled up
+    #[arg(long, default_value_t = 8_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: u64,
+    /// How many different keys
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub keys: u64,
+    /// Sides to compare: cpu, gpu, auto
+    #[arg(long, value_delimiter = ',', default_value = "cpu,gpu", value_parser = device_parser())]
+    pub device: Vec<DeviceChoice>,
+    /// Rows that queries are given at once
+    #[arg(long, value_delimiter = ',', default_value = "16384,65536,262144,1048576,4194304",
+        value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub batch_rows: Vec<usize>,
+    /// Runs of each; the fastest counts
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! `thalweg bench`: measures this machine's side of known benchmarks, and prints what ran where.
 
+mod backlog;
 mod latency;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use super::output::Output;
 use crate::config::{DeviceChoice, Options};
 use crate::error::{Error, Result};
 use crate::job::{Results, RunOptions};
+use crate::plan::Side;
 use crate::stream::progress::{Observer, Progress};
 
 /// The queries, and what Flink's own table says of them: thousands of events a second and core
@@ -53,6 +55,7 @@ struct Measured {
 pub async fn run(bench: Bench) -> Outcome {
     match bench {
         Bench::Nexmark(arguments) => nexmark(arguments).await,
+        Bench::Backlog(arguments) => backlog::run(&arguments).await,
         Bench::Latency(arguments) => {
             let run = tokio::task::spawn_blocking(move || latency::run(&arguments));
             run.await.unwrap_or_else(|_| Err(Failure::internal()))
@@ -130,11 +133,7 @@ async fn run_in(
     let observer = Observer(Arc::new(move |progress: &Progress| {
         let mut seen = told.lock();
         seen.0 += progress.sink.num_output_rows;
-        for fragment in &progress.fragments {
-            if !seen.1.contains(&fragment.side) {
-                seen.1.push(fragment.side.clone());
-            }
-        }
+        note_sides(&mut seen.1, progress);
     }));
     let options = RunOptions {
         pipeline,
@@ -148,10 +147,18 @@ async fn run_in(
     crate::job::run(options, &mut Nothing).await?;
     let wall = begun.elapsed();
     let cpu = cpu_time().zip(cpu).map(|(after, before)| after.saturating_sub(before));
-    let (results, mut sides) = std::mem::take(&mut *seen.lock());
-    sides.sort();
-    let sides = if sides.is_empty() { "cpu".to_string() } else { sides.join("+") };
-    Ok(Measured { query, device, store, wall, cpu, results, sides, flink })
+    let (results, sides) = std::mem::take(&mut *seen.lock());
+    Ok(Measured { query, device, store, wall, cpu, results, sides: sides.join("+"), flink })
+}
+
+/// Adds the sides of an epoch's fragments to those seen before; where none is named, all is on the
+/// CPU.
+fn note_sides(seen: &mut Vec<String>, progress: &Progress) {
+    let sides = progress.fragments.iter().map(|fragment| fragment.side.clone());
+    let none = progress.fragments.is_empty().then(|| Side::Cpu.to_string());
+    seen.extend(sides.chain(none));
+    seen.sort();
+    seen.dedup();
 }
 
 /// The query's file with other numbers: events, a sink that keeps nothing, a store.
