@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -47,6 +48,9 @@ pub struct DeviceExec {
     strict: bool,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+    /// Groups that the last run found, also where the plan was made anew for the next: rows of a
+    /// stream come in batches that are much alike.
+    groups: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for DeviceExec {
@@ -85,6 +89,7 @@ impl DeviceExec {
             strict,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
+            groups: Arc::default(),
         }
     }
 
@@ -98,7 +103,9 @@ impl DeviceExec {
 
     /// Runs the fragment; if the device gives up before a row has left, the CPU subtree instead.
     fn start(&self, context: Arc<TaskContext>) -> Result<mpsc::Receiver<OurResult<Batch>>> {
-        let runner = Runner::new(self.player.clone(), self.fragment.clone(), self.limits);
+        let limits = self.limits.with_room_for(self.groups.load(Ordering::Relaxed));
+        let runner = Runner::new(self.player.clone(), self.fragment.clone(), limits);
+        let groups = self.groups.clone();
         let mut streams = Vec::new();
         for source in &self.sources {
             streams.push(execute_stream(source.clone(), context.clone())?);
@@ -124,6 +131,7 @@ impl DeviceExec {
             };
             let (ran, sent) = futures::join!(Box::pin(run), forward);
             publish(&metrics, &runner.stats);
+            groups.store(runner.stats.groups.load(Ordering::Relaxed), Ordering::Relaxed);
             let Err(error) = ran else { return };
             let again = matches!(&error, Error::Device(e) if e.may_rerun_on_cpu());
             if !again || sent || strict {
@@ -204,7 +212,7 @@ impl ExecutionPlan for DeviceExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(
+        let mut new = Self::new(
             self.fragment.clone(),
             children,
             self.cpu.clone(),
@@ -212,7 +220,9 @@ impl ExecutionPlan for DeviceExec {
             self.decision.clone(),
             self.limits,
             self.strict,
-        )))
+        );
+        new.groups = self.groups.clone();
+        Ok(Arc::new(new))
     }
 
     fn execute(

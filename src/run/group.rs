@@ -420,6 +420,7 @@ impl Sink for GroupSink<'_> {
         self.retired.extend(self.table.take());
         self.flush().await?;
         let rows = self.groups.count;
+        Stats::add(&self.runner.stats.groups, rows as u64);
         if self.groups.states.len() != rows * self.aggregation.words() {
             return Err(Error::Bug("groups and their states differ in number".into()));
         }

@@ -61,6 +61,14 @@ impl Default for SlotLimits {
     }
 }
 
+impl SlotLimits {
+    /// The same, with a group table to start with that is at most half full of this many groups.
+    pub fn with_room_for(self, groups: u64) -> Self {
+        let wanted = groups.saturating_mul(2).min(1 << 26).next_power_of_two() as u32;
+        Self { group_entries: self.group_entries.max(wanted), ..self }
+    }
+}
+
 /// Runs one fragment once.
 pub struct Runner {
     pub player: Arc<dyn Player>,

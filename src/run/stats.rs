@@ -17,6 +17,8 @@ pub struct Stats {
     pub build_rows: AtomicU64,
     /// Times a group table was emptied to the host because it was full.
     pub table_flushes: AtomicU64,
+    /// Groups that came out of group tables.
+    pub groups: AtomicU64,
 }
 
 impl Stats {
@@ -34,7 +36,7 @@ impl Stats {
     }
 
     /// All counters by name, in the order of a reading.
-    pub fn all(&self) -> [(&'static str, u64); 10] {
+    pub fn all(&self) -> [(&'static str, u64); 11] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("rows_in", get(&self.rows_in)),
@@ -43,6 +45,7 @@ impl Stats {
             ("bytes_up", get(&self.bytes_up)),
             ("bytes_down", get(&self.bytes_down)),
             ("table_flushes", get(&self.table_flushes)),
+            ("groups", get(&self.groups)),
             ("encode_ns", get(&self.encode_ns)),
             ("upload_ns", get(&self.upload_ns)),
             ("kernel_ns", get(&self.kernel_ns)),

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
 use arrow::datatypes::DataType;
+use datafusion::physical_plan::collect;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 
+use thalweg::config::{DeviceChoice, Options};
 use thalweg::device::{self, Tier};
+use thalweg::plan::session;
 use thalweg::run::SlotLimits;
 
 use super::data::{Spread, batch, column, table};
-use super::play::{Setup, plan};
+use super::play::{Setup, fragments, plan};
 use super::{ROWS, block_on, same};
 
 /// Sums of which the highest bin rises from slot to slot, falls, and rises within a slot.
@@ -94,4 +98,31 @@ fn tables_retire_before_their_bins_are_full() {
     ];
     let limits = SlotLimits { rows: 1024, table_rows: 1500, ..SlotLimits::default() };
     block_on(tables_retire(&queries, limits));
+}
+
+/// The batches of a stream run one plan again and again: only the first has a table that grows.
+#[test]
+fn a_plan_that_runs_again_has_room_from_the_start() {
+    let options = Options { device: DeviceChoice::Gpu, strict: true, ..Options::default() };
+    let context = session(&options).unwrap();
+    let keys = Int64Array::from_iter_values(0..60_000);
+    let rows = batch(vec![("k", Arc::new(keys) as ArrayRef)]);
+    context.register_batch("t", rows).unwrap();
+    block_on(async {
+        let frame = context.sql("SELECT k, count(*) FROM t GROUP BY k").await.unwrap();
+        let task = Arc::new(frame.task_ctx());
+        let plan = frame.create_physical_plan().await.unwrap();
+        let mut flushes = Vec::new();
+        for _ in 0..2 {
+            let plan = reset_plan_states(plan.clone()).unwrap();
+            let answer = collect(plan.clone(), task.clone()).await.unwrap();
+            assert_eq!(answer.iter().map(RecordBatch::num_rows).sum::<usize>(), 60_000);
+            let mut found = Vec::new();
+            fragments(&plan, &mut found);
+            let metrics = found[0].metrics().unwrap();
+            flushes.push(metrics.sum_by_name("table_flushes").unwrap().as_usize());
+        }
+        assert!(flushes[0] > 0, "{flushes:?}");
+        assert_eq!(flushes[1], 0, "{flushes:?}");
+    });
 }

@@ -106,7 +106,8 @@ pub async fn plan(tables: &Tables, queries: &[String]) -> Vec<Planned> {
     planned
 }
 
-fn fragments(plan: &Arc<dyn ExecutionPlan>, found: &mut Vec<Arc<dyn ExecutionPlan>>) {
+/// The fragments of a plan, from the top.
+pub fn fragments(plan: &Arc<dyn ExecutionPlan>, found: &mut Vec<Arc<dyn ExecutionPlan>>) {
     if plan.is::<DeviceExec>() {
         found.push(plan.clone());
     }
