@@ -126,18 +126,38 @@ async fn run_in(
     events: u64,
     flink: Option<f64>,
 ) -> Result<Measured> {
+    let ran = run_pipeline(folder, &adapted(text, folder, query, store, events), device).await?;
+    let Ran { wall, cpu, results, sides, .. } = ran;
+    Ok(Measured { query, device, store, wall, cpu, results, sides, flink })
+}
+
+/// What a pipeline took, from its start to its end.
+struct Ran {
+    wall: Duration,
+    /// Of the process, all threads; `None` where the system does not tell.
+    cpu: Option<Duration>,
+    /// What queries took of `wall`.
+    queries: Duration,
+    results: u64,
+    sides: String,
+}
+
+/// Runs a pipeline anew, until its streams end.
+async fn run_pipeline(folder: &Path, text: &str, device: DeviceChoice) -> Result<Ran> {
     let pipeline = folder.join("pipeline.sql");
-    std::fs::write(&pipeline, adapted(text, folder, query, store, events))?;
-    let seen: Arc<Mutex<(u64, Vec<String>)>> = Arc::default();
+    std::fs::write(&pipeline, text)?;
+    let seen: Arc<Mutex<(u64, u64, Vec<String>)>> = Arc::default();
     let told = seen.clone();
     let observer = Observer(Arc::new(move |progress: &Progress| {
         let mut seen = told.lock();
         seen.0 += progress.sink.num_output_rows;
-        note_sides(&mut seen.1, progress);
+        seen.1 += progress.duration_ms.get("addBatch").copied().unwrap_or_default();
+        note_sides(&mut seen.2, progress);
     }));
     let options = RunOptions {
         pipeline,
         state: Some(folder.join("state")),
+        start_fresh: true,
         until_end: true,
         observer: Some(observer),
         options: Options { device, ..Options::default() },
@@ -147,8 +167,9 @@ async fn run_in(
     crate::job::run(options, &mut Nothing).await?;
     let wall = begun.elapsed();
     let cpu = cpu_time().zip(cpu).map(|(after, before)| after.saturating_sub(before));
-    let (results, sides) = std::mem::take(&mut *seen.lock());
-    Ok(Measured { query, device, store, wall, cpu, results, sides: sides.join("+"), flink })
+    let (results, queries, sides) = std::mem::take(&mut *seen.lock());
+    let (queries, sides) = (Duration::from_millis(queries), sides.join("+"));
+    Ok(Ran { wall, cpu, queries, results, sides })
 }
 
 /// Adds the sides of an epoch's fragments to those seen before; where none is named, all is on the

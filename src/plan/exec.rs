@@ -131,8 +131,10 @@ impl DeviceExec {
             };
             let (ran, sent) = futures::join!(Box::pin(run), forward);
             publish(&metrics, &runner.stats);
-            groups.store(runner.stats.groups.load(Ordering::Relaxed), Ordering::Relaxed);
-            let Err(error) = ran else { return };
+            let Err(error) = ran else {
+                groups.store(runner.stats.groups.load(Ordering::Relaxed), Ordering::Relaxed);
+                return;
+            };
             let again = matches!(&error, Error::Device(e) if e.may_rerun_on_cpu());
             if !again || sent || strict {
                 let _ = send.send(Err(error)).await;
