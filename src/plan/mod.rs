@@ -5,14 +5,17 @@ mod describe;
 mod exec;
 pub mod files;
 mod lower;
+mod measured;
 mod options;
 mod place;
 mod rule;
 mod session;
 
 pub use exec::{CpuExec, DeviceExec};
+pub use measured::Measured;
 pub use options::SqlOptions;
 pub use place::{Decision, Side};
+pub use rule::for_each_side;
 pub use session::{session, session_with};
 
 use std::sync::Arc;

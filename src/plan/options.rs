@@ -3,6 +3,7 @@
 use datafusion::common::config::{ConfigExtension, ConfigOptions};
 use datafusion::common::extensions_options;
 
+use super::measured::Choosing;
 use crate::config::{DeviceChoice, Options};
 use crate::run::SlotLimits;
 
@@ -11,6 +12,9 @@ extensions_options! {
     pub struct SqlOptions {
         /// `auto`, `gpu` or `cpu`: which side fragments run on.
         pub device: String, default = "auto".to_string()
+        /// How `auto` chooses for each batch of a stream: `measured`, by what batches before have
+        /// taken, or `alternating`, each side after the other, a software adapter too.
+        pub auto: String, default = "measured".to_string()
         /// With `gpu`: a filter, aggregate or join that cannot run on the device is an error.
         pub strict: bool, default = false
         /// Part of the name of the adapter to use; empty takes the best one.
@@ -66,6 +70,11 @@ impl SqlOptions {
     /// Errors: a word that is no device, naming those that are.
     pub fn device(&self) -> Result<DeviceChoice, String> {
         self.device.parse()
+    }
+
+    /// Errors: a word that is none of both ways.
+    pub fn choosing(&self) -> Result<Choosing, String> {
+        self.auto.parse()
     }
 
     /// Bytes of state that all queries of a pipeline keep in memory.

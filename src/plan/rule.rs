@@ -24,10 +24,11 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitio
 
 use super::exec::{CpuExec, DeviceExec};
 use super::lower::{self, Lowered};
+use super::measured::{Choosing, Measured};
 use super::options::SqlOptions;
 use super::place::{self, Decision, Facts, Side};
 use crate::config::DeviceChoice;
-use crate::device::{self, FloatExactness, Player};
+use crate::device::{self, AdapterKind, FloatExactness, Player};
 use crate::error::{Declined, Error};
 use crate::fragment::spec::Sink;
 use crate::run::row_bytes;
@@ -67,6 +68,30 @@ impl PhysicalOptimizerRule for Offload {
     fn schema_check(&self) -> bool {
         true
     }
+}
+
+/// With `auto`, for a plan that runs again and again: the plan with all that the device can run on
+/// it, and what is to choose between the two. `None` where there is no device, or nothing for it.
+pub fn for_each_side(
+    plan: &Arc<dyn ExecutionPlan>,
+    config: &ConfigOptions,
+) -> Result<Option<(Arc<dyn ExecutionPlan>, Measured)>> {
+    let options = SqlOptions::of(config);
+    let choosing = options.choosing().map_err(DataFusionError::Configuration)?;
+    let choice = options.device().map_err(DataFusionError::Configuration)?;
+    if choice != DeviceChoice::Auto {
+        return Ok(None);
+    }
+    let Ok(player) = device::open(&options.player_options()) else { return Ok(None) };
+    let software = player.capabilities().kind == AdapterKind::Software;
+    if software && choosing != Choosing::Alternating {
+        return Ok(None);
+    }
+    let threads = config.execution.target_partitions;
+    let mut pass = Pass { options, choice: DeviceChoice::Gpu, threads, player: Some(Ok(player)) };
+    let plan = pass.place(plan.clone(), None)?;
+    let on_device = super::decisions(&plan).iter().any(|decision| decision.side == Side::Gpu);
+    Ok(on_device.then(|| (plan, Measured::new(choosing))))
 }
 
 struct Pass {

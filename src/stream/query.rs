@@ -170,8 +170,7 @@ impl Query {
     /// What it has done in an epoch, before the sink has its results.
     pub fn progress(&self, done: Done<'_>) -> Progress {
         let size: Size = self.graph.size();
-        let decisions = self.graph.plans();
-        let decisions = decisions.iter().flat_map(crate::plan::decisions);
+        let decisions = self.graph.decisions().into_iter();
         let fragments = decisions.map(|decision| Fragment {
             node: decision.node,
             side: decision.side.to_string(),

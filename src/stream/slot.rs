@@ -3,6 +3,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -24,6 +25,8 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use parking_lot::Mutex;
 
+use crate::plan::{Decision, Measured, Side, decisions};
+
 /// Where rows are put. Clones are the same slot.
 #[derive(Debug, Clone, Default)]
 pub struct Slot(Arc<Mutex<Vec<RecordBatch>>>);
@@ -42,21 +45,131 @@ impl Slot {
 #[derive(Debug, Clone)]
 pub struct SlotPlan {
     pub plan: Arc<dyn ExecutionPlan>,
+    /// The plan for the device, where each run chooses its side.
+    device: Option<DevicePlan>,
+}
+
+/// What the device can do of a plan.
+#[derive(Debug, Clone)]
+pub struct DevicePlan {
+    plan: Arc<dyn ExecutionPlan>,
+    /// Of what it gives, where that is the partial states of the plan's rows.
+    states: Option<SchemaRef>,
+    measured: Arc<Mutex<Measured>>,
+}
+
+impl DevicePlan {
+    pub fn new(plan: Arc<dyn ExecutionPlan>, measured: Measured) -> Self {
+        Self { plan, states: None, measured: Arc::new(Mutex::new(measured)) }
+    }
+
+    /// Beside a plan for the rows of an aggregate: it gives their states.
+    pub fn giving(self, states: &SchemaRef) -> Self {
+        Self { states: Some(states.clone()), ..self }
+    }
+}
+
+/// What a run has given.
+#[derive(Default)]
+pub struct Given {
+    pub batches: Vec<RecordBatch>,
+    /// They are partial states of the plan's rows.
+    pub states: bool,
+    /// Where the run has chosen its side.
+    pub cost: Option<Cost>,
+}
+
+/// What a run has taken so far.
+pub struct Cost {
+    measured: Arc<Mutex<Measured>>,
+    side: Side,
+    rows: usize,
+    took: Duration,
+}
+
+impl Cost {
+    /// Tells it to those who choose, with what it took until the rows were of use.
+    pub fn ends(self, more: Duration) {
+        self.measured.lock().ran(self.side, self.rows, self.took + more);
+    }
 }
 
 impl SlotPlan {
+    pub fn new(plan: Arc<dyn ExecutionPlan>) -> Self {
+        Self { plan, device: None }
+    }
+
+    /// With a plan for the device, where there is one.
+    pub fn with(self, device: Option<DevicePlan>) -> Self {
+        Self { device, ..self }
+    }
+
+    /// Whether each run chooses its side.
+    pub fn has_sides(&self) -> bool {
+        self.device.is_some()
+    }
+
+    /// Whether the plan and another give the same columns, on each side.
+    pub fn gives_as(&self, other: &Self) -> bool {
+        let states = |plan: &Self| plan.device.as_ref().map(|device| device.states.clone());
+        self.plan.schema() == other.plan.schema() && states(self) == states(other)
+    }
+
+    /// Where its fragments run; where each run chooses, as the last one did.
+    pub fn decisions(&self) -> Vec<Decision> {
+        let Some(device) = &self.device else { return decisions(&self.plan) };
+        let (side, reason) = device.measured.lock().last();
+        let mut all = decisions(&device.plan);
+        for decision in all.iter_mut().filter(|decision| decision.side == Side::Gpu) {
+            (decision.side, decision.reason) = (side, reason.clone());
+        }
+        all
+    }
+
     /// All rows of the plan over what its slots hold. Their columns are named as `schema` says.
     pub async fn run(
         &self,
         schema: &SchemaRef,
         task: &Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
-        // What a plan has computed stays in its nodes: a second run starts from a reset plan.
-        let plan = reset_plan_states(self.plan.clone())?;
-        let rows = datafusion::physical_plan::collect(plan, task.clone()).await?;
-        let rows = rows.into_iter().filter(|batch| batch.num_rows() > 0);
-        rows.map(|batch| named(batch, schema)).collect()
+        collect(&self.plan, schema, task).await
     }
+
+    /// The same on the side that runs before speak for; `rows` are those in the slots.
+    pub async fn run_on_a_side(
+        &self,
+        rows: usize,
+        schema: &SchemaRef,
+        task: &Arc<TaskContext>,
+    ) -> Result<Given> {
+        let Some(device) = &self.device else {
+            let batches = self.run(schema, task).await?;
+            return Ok(Given { batches, ..Given::default() });
+        };
+        let measured = device.measured.clone();
+        let side = measured.lock().choose(rows);
+        let (plan, states) = match side {
+            Side::Cpu => (&self.plan, None),
+            Side::Gpu => (&device.plan, device.states.as_ref()),
+        };
+        let begun = Instant::now();
+        let batches = collect(plan, states.unwrap_or(schema), task).await?;
+        let cost = Some(Cost { measured, side, rows, took: begun.elapsed() });
+        Ok(Given { batches, states: states.is_some(), cost })
+    }
+}
+
+/// All rows of a plan that may have run before.
+async fn collect(
+    plan: &Arc<dyn ExecutionPlan>,
+    schema: &SchemaRef,
+    task: &Arc<TaskContext>,
+) -> Result<Vec<RecordBatch>> {
+    // What a plan has computed stays in its nodes: a second run starts from a reset plan.
+    let plan = reset_plan_states(plan.clone())?;
+    let rows = datafusion::physical_plan::collect(plan, task.clone()).await?;
+    let rows = rows.into_iter().filter(|batch| batch.num_rows() > 0);
+    rows.map(|batch| named(batch, schema)).collect()
 }
 
 /// All rows of a plan over these; of none there are none.

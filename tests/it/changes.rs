@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -11,7 +10,7 @@ use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 use thalweg::lake::Table;
 
-use crate::stream::pipeline_on;
+use crate::stream::{killed, pipeline_on};
 
 /// Rows of the stream; row n has the key n modulo some, and is of partition n modulo 4.
 const ROWS: usize = 1000;
@@ -89,21 +88,6 @@ async fn rename(folder: &Path, step: usize) -> i64 {
     let mut table = Table::open_or_create(&path, &batch.schema()).await.unwrap();
     table.upsert(&[batch], &["id".to_string()], &[]).await.unwrap();
     table.version()
-}
-
-/// Runs to the end, or to a point where it is gone; answers whether it was.
-fn killed(folder: &Path, script: &str, point: &str) -> bool {
-    std::fs::write(folder.join("pipe.sql"), script).unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_thalweg"))
-        .args(["run", "--until-end", "--device", "cpu", "--state"])
-        .arg(folder.join("state"))
-        .arg(folder.join("pipe.sql"))
-        .env("THALWEG_KILL_AT", point)
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.code().is_none_or(|code| code == 0), "{point}: {told}");
-    done.status.code().is_none()
 }
 
 /// The version of `names` that each row was read beside, by what is recorded.
@@ -186,7 +170,7 @@ async fn changes_and_tables_survive_any_kill() {
                  SET thalweg.snapshot_ms = {snapshot};",
                 30 + step
             );
-            if !killed(folder, &script(folder, store, &set, ""), point) {
+            if !killed(DeviceChoice::Cpu, folder, point, &script(folder, store, &set, "")) {
                 missed.push(point);
             }
         }

@@ -1,15 +1,17 @@
 //! Streams against the batch over their own stored history: the same rows, whatever the epochs, the
 //! side, and however often the run was stopped or killed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use thalweg::config::DeviceChoice;
+use thalweg::config::{DeviceChoice, Options};
+use thalweg::job::RunOptions;
+use thalweg::stream::progress::{Observer, Progress};
 
-use crate::stream::{at, pipeline_on, write};
+use crate::stream::{Collected, at, kill, killed, pipeline_on, write};
 use crate::support;
 
 const TUMBLE: &str = "TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))";
@@ -298,17 +300,7 @@ pub fn script(folder: &Path, source: Source, set: &str) -> String {
         at(45)
     )
     .unwrap();
-    for stream in ["bids", "asks"] {
-        writeln!(
-            text,
-            "CREATE STREAM {stream} (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
-               WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)
-             WITH ({}, store = '{}');",
-            source.options(folder, stream),
-            path(&format!("lake/{stream}"))
-        )
-        .unwrap();
-    }
+    text.push_str(&streams(folder, source));
     for (name, query) in queries() {
         let path = path(&format!("lake/{name}"));
         writeln!(
@@ -328,6 +320,19 @@ pub fn script(folder: &Path, source: Source, set: &str) -> String {
         .unwrap();
     }
     text
+}
+
+fn streams(folder: &Path, source: Source) -> String {
+    let stream = |name: &str| {
+        format!(
+            "CREATE STREAM {name} (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
+               WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)
+             WITH ({}, store = '{}');\n",
+            source.options(folder, name),
+            folder.join("lake").join(name).display()
+        )
+    };
+    ["bids", "asks"].map(stream).concat()
 }
 
 pub fn sorted(rows: &str) -> Vec<&str> {
@@ -388,10 +393,75 @@ async fn a_device_gives_what_the_batch_gives() {
     if support::engine_on(DeviceChoice::Gpu).is_none() {
         return;
     }
+    let set = "SET thalweg.epoch_rows = 128;";
+    killed_and_checked(DeviceChoice::Gpu, Source::Files, set).await;
+    let set = "SET thalweg.batch_rows = 40; SET thalweg.epoch_rows = 60;";
+    let partitions = Source::Random { partitions: 4, events: 120 };
+    killed_and_checked(DeviceChoice::Gpu, partitions, set).await;
+}
+
+/// The host and the device take turns, batch by batch.
+#[tokio::test]
+async fn sides_in_turns_give_what_the_batch_gives() {
+    if support::engine_on(DeviceChoice::Gpu).is_none() {
+        return;
+    }
+    let set = "SET thalweg.auto = 'alternating'; SET thalweg.batch_rows = 32;
+               SET thalweg.epoch_rows = 64; SET thalweg.snapshot_ms = 0;";
+    killed_and_checked(DeviceChoice::Auto, Source::Files, set).await;
+    let partitions = Source::Random { partitions: 4, events: 160 };
+    killed_and_checked(DeviceChoice::Auto, partitions, set).await;
+}
+
+/// What runs in turns is told, of rows in tables, of panes, and of rows that go through.
+#[tokio::test]
+async fn progress_tells_of_both_sides() {
+    if support::engine_on(DeviceChoice::Gpu).is_none() {
+        return;
+    }
+    for (name, query) in queries() {
+        if !["tumble", "panes", "both"].contains(&name) {
+            continue;
+        }
+        let folder = TempDir::new().unwrap();
+        let source = Source::Random { partitions: 1, events: 160 };
+        let text = format!(
+            "SET thalweg.auto = 'alternating'; SET thalweg.batch_rows = 16;
+             SET thalweg.epoch_rows = 16; {}
+             CREATE SINK out WITH (connector = 'blackhole'); INSERT INTO out {query};",
+            streams(folder.path(), source)
+        );
+        write(folder.path(), "pipe.sql", &text);
+        let seen: Arc<Mutex<BTreeSet<(String, String)>>> = Arc::default();
+        let told = seen.clone();
+        let observer = Observer(Arc::new(move |progress: &Progress| {
+            let sides = progress.fragments.iter().map(|f| (f.side.clone(), f.reason.clone()));
+            told.lock().unwrap().extend(sides);
+        }));
+        let options = RunOptions {
+            pipeline: folder.path().join("pipe.sql"),
+            until_end: true,
+            state: Some(folder.path().join("state")),
+            observer: Some(observer),
+            options: Options { device: DeviceChoice::Auto, ..Options::default() },
+            ..RunOptions::default()
+        };
+        thalweg::job::run(options, &mut Collected::default()).await.unwrap();
+        let seen = seen.lock().unwrap();
+        for side in ["cpu", "gpu"] {
+            let own = (side.to_string(), "one side after the other".to_string());
+            assert!(seen.contains(&own), "{name}: {seen:?}");
+        }
+    }
+}
+
+/// Killed in the middle, then run to the end.
+async fn killed_and_checked(device: DeviceChoice, source: Source, set: &str) {
     let folder = TempDir::new().unwrap();
     arrive(folder.path(), 0, 200);
-    let set = "SET thalweg.epoch_rows = 128;";
-    check(DeviceChoice::Gpu, folder.path(), Source::Files, set).await;
+    let script = script(folder.path(), source, set);
+    assert!(killed(device, folder.path(), "sunk:9", &script), "{set}");
+    check(device, folder.path(), source, set).await;
 }
 
 /// Partitions beside one another, out of order and with late rows, at any size of a batch.
@@ -463,20 +533,4 @@ async fn a_killed_run_loses_and_repeats_nothing() {
             check(DeviceChoice::Cpu, folder.path(), source, set).await;
         }
     }
-}
-
-/// Runs a pipeline that is gone at a point.
-pub fn kill(folder: &Path, point: &str, script: &str) {
-    let path = folder.join("pipe.sql");
-    std::fs::write(&path, script).unwrap();
-    let killed = Command::new(env!("CARGO_BIN_EXE_thalweg"))
-        .args(["run", "--until-end", "--device", "cpu", "--state"])
-        .arg(folder.join("state"))
-        .arg(&path)
-        .env("THALWEG_KILL_AT", point)
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&killed.stderr);
-    let epochs = std::fs::read_to_string(folder.join("state/epochs.jsonl"));
-    assert!(killed.status.code().is_none(), "{point}: not killed\n{told}\n{epochs:?}");
 }

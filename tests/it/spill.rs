@@ -9,8 +9,8 @@ use thalweg::config::{DeviceChoice, Options};
 use thalweg::job::RunOptions;
 use thalweg::stream::progress::{Observer, Progress};
 
-use crate::exact::{Source, arrive, check, kill, queries, script, sorted};
-use crate::stream::{Collected, write};
+use crate::exact::{Source, arrive, check, queries, script, sorted};
+use crate::stream::{Collected, kill, write};
 
 /// So little that everything that can spills, with every batch.
 const NOTHING: &str = "SET thalweg.state_memory = 1;";

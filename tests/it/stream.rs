@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
@@ -351,6 +352,27 @@ pub async fn pipeline_on(device: DeviceChoice, folder: &Path, text: &str) -> Res
     let mut results = Collected::default();
     thalweg::job::run(options, &mut results).await?;
     Ok(results.0)
+}
+
+/// Runs a pipeline to the end, or to a point where it is gone; answers whether it was.
+pub fn killed(device: DeviceChoice, folder: &Path, point: &str, script: &str) -> bool {
+    let path = folder.join("pipe.sql");
+    std::fs::write(&path, script).unwrap();
+    let done = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .args(["run", "--until-end", "--device", &device.to_string(), "--state"])
+        .arg(folder.join("state"))
+        .arg(&path)
+        .env("THALWEG_KILL_AT", point)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.code().is_none_or(|code| code == 0), "{point}: {told}");
+    done.status.code().is_none()
+}
+
+/// Runs a pipeline that is gone at a point.
+pub fn kill(folder: &Path, point: &str, script: &str) {
+    assert!(killed(DeviceChoice::Cpu, folder, point, script), "{point}: not killed");
 }
 
 /// The lines of all CSV files in a folder, in the order of their names, without headers.

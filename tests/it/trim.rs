@@ -3,12 +3,11 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::Command;
 
 use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 
-use crate::stream::{at, pipeline_on, write};
+use crate::stream::{at, kill, pipeline_on, write};
 
 const GROUP: &str = "GROUP BY window_start, window_end, k";
 
@@ -101,19 +100,6 @@ async fn check(folder: &Path, events: u64, queries: &[(&str, String, &str)]) {
         assert!(got.len() > 1, "{name}: {} rows", got.len());
         assert_eq!(got, want, "{name}");
     }
-}
-
-fn kill(folder: &Path, point: &str, script: &str) {
-    std::fs::write(folder.join("pipe.sql"), script).unwrap();
-    let killed = Command::new(env!("CARGO_BIN_EXE_thalweg"))
-        .args(["run", "--until-end", "--device", "cpu", "--state"])
-        .arg(folder.join("state"))
-        .arg(folder.join("pipe.sql"))
-        .env("THALWEG_KILL_AT", point)
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&killed.stderr);
-    assert!(killed.status.code().is_none(), "{point}: not killed\n{told}");
 }
 
 /// Records in the journal, and the last epoch.

@@ -205,12 +205,13 @@ impl Builder {
         let late = match late_rows(&piece.plan)? {
             Some(late) => {
                 let count = self.planner.region(&late).await?;
-                let in_time = self.planner.region(&without_late_rule(&piece.plan)?).await?;
+                let in_time = without_late_rule(&piece.plan)?;
+                let in_time = self.planner.region_of_sides(&in_time).await?;
                 Some(Late { count, in_time, panes: false })
             }
             None => None,
         };
-        let plan = self.planner.region(&piece.plan).await?;
+        let plan = self.planner.region_of_sides(&piece.plan).await?;
         let schema = arrow(piece.plan.schema());
         Ok(Region { inputs: piece.inputs, shown: plan.clone(), plan, schema, late })
     }
@@ -300,10 +301,7 @@ impl Builder {
         let of_rows = steps.rows.map(|rows| rows.plan);
         let in_time = of_rows.filter(|_| work.takes_rows()).unwrap_or(steps.partial);
         // Columns may stand in another order there.
-        let in_time = match in_time.plan.schema() == rows.plan.schema() {
-            true => in_time,
-            false => rows.clone(),
-        };
+        let in_time = if in_time.gives_as(rows) { in_time } else { rows.clone() };
         Ok(Some(Late { count, in_time, panes: false }))
     }
 

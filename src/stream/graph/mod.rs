@@ -35,6 +35,7 @@ pub use keys::group_keys;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -45,8 +46,9 @@ use futures::future::BoxFuture;
 use super::definition::Stream;
 use super::epoch::counted;
 use super::session::Sessions;
-use super::slot::{Slot, SlotPlan};
+use super::slot::{Given, Slot, SlotPlan};
 use crate::error::Result;
+use crate::plan::Decision;
 use apart::{Apart, Rows};
 use asof::AsOfJoin;
 use bound::Clock;
@@ -297,20 +299,20 @@ impl Graph {
         })
     }
 
-    /// Each region's plan, for reports of where it runs.
-    pub fn plans(&self) -> Vec<Arc<dyn datafusion::physical_plan::ExecutionPlan>> {
-        let mut plans = Vec::new();
-        self.root.regions(&mut |region| plans.push(region.shown.plan.clone()));
-        plans
+    /// Where each region's fragments run, and why.
+    pub fn decisions(&self) -> Vec<Decision> {
+        let mut all = Vec::new();
+        self.root.regions(&mut |region| all.extend(region.shown().decisions()));
+        all
     }
 }
 
 /// The rows of a region.
 #[derive(Default)]
 struct Taken {
-    rows: Vec<RecordBatch>,
+    rows: Given,
     /// Those of panes.
-    panes: Vec<RecordBatch>,
+    panes: Given,
 }
 
 /// One epoch on its way through a graph.
@@ -328,11 +330,14 @@ impl Node {
         Box::pin(async move {
             let mut rows = Vec::with_capacity(self.regions.len());
             for region in &mut self.regions {
-                let of = region.run(pass).await?;
-                if let (Work::Aggregate(work), false) = (&mut self.work, of.panes.is_empty()) {
-                    work.add_panes(of.panes, &pass.task).await?;
+                let taken = region.run(pass).await?;
+                if let Work::Aggregate(work) = &mut self.work {
+                    let Taken { rows, panes } = taken;
+                    return work.advance(rows, panes, &pass.input.times, &pass.task).await;
                 }
-                rows.push(of.rows);
+                let Given { batches, cost, .. } = taken.rows;
+                cost.into_iter().for_each(|cost| cost.ends(Duration::ZERO));
+                rows.push(batches);
             }
             self.work.advance(rows, &pass.input.times, &pass.task).await
         })
@@ -392,25 +397,27 @@ impl Region {
             && panes
             && self.inputs.iter().all(|(_, source)| !matches!(source, Source::Node(_)))
         {
-            if self.put(&apart.in_time, pass).await? {
-                taken.panes = self.run_in_time(pass).await?;
+            let count = self.put(&apart.in_time, pass).await?;
+            if count > 0 {
+                taken.panes = self.run_in_time(count, pass).await?;
             }
             rows = &apart.late;
         }
-        if self.put(rows, pass).await? {
+        let count = self.put(rows, pass).await?;
+        if count > 0 {
             match apart.is_some() || self.late.is_none() {
-                true => taken.rows = self.run_all(pass).await?,
-                false if panes => taken.panes = self.run_in_time(pass).await?,
-                false => taken.rows = self.run_in_time(pass).await?,
+                true => taken.rows = self.run_all(count, pass).await?,
+                false if panes => taken.panes = self.run_in_time(count, pass).await?,
+                false => taken.rows = self.run_in_time(count, pass).await?,
             }
         }
         self.inputs.iter().for_each(|(slot, _)| slot.put(Vec::new()));
         Ok(taken)
     }
 
-    /// Puts rows where the plans read them; answers whether there are any.
-    async fn put(&mut self, rows: &Rows, pass: &mut Pass<'_>) -> Result<bool> {
-        let mut any = false;
+    /// Puts rows where the plans read them; answers how many there are beside those of tables.
+    async fn put(&mut self, rows: &Rows, pass: &mut Pass<'_>) -> Result<usize> {
+        let mut count = 0;
         for (slot, source) in &mut self.inputs {
             let rows = match source {
                 Source::Stream(name) => rows.get(name).cloned().unwrap_or_default(),
@@ -420,29 +427,36 @@ impl Region {
                     continue;
                 }
             };
-            any |= rows.iter().any(|batch| batch.num_rows() > 0);
+            count += rows.iter().map(RecordBatch::num_rows).sum::<usize>();
             slot.put(rows);
         }
-        Ok(any)
+        Ok(count)
     }
 
     /// Runs the plan without the rule: none of the rows is late.
-    async fn run_in_time(&self, pass: &Pass<'_>) -> Result<Vec<RecordBatch>> {
+    async fn run_in_time(&self, count: usize, pass: &Pass<'_>) -> Result<Given> {
         let (plan, schema) = match &self.late {
             Some(late) if late.panes => (&late.in_time, late.in_time.plan.schema()),
             Some(late) => (&late.in_time, self.schema.clone()),
             None => (&self.plan, self.schema.clone()),
         };
-        Ok(plan.run(&schema, &pass.task).await?)
+        Ok(plan.run_on_a_side(count, &schema, &pass.task).await?)
+    }
+
+    /// The plan to report of: that for rows in time where its runs choose their side.
+    fn shown(&self) -> &SlotPlan {
+        let in_time = self.late.as_ref().map(|late| &late.in_time);
+        let plans = in_time.into_iter().chain([&self.plan]);
+        plans.into_iter().find(|plan| plan.has_sides()).unwrap_or(&self.shown)
     }
 
     /// Runs the plan with the rule, and counts what it leaves out.
-    async fn run_all(&self, pass: &mut Pass<'_>) -> Result<Vec<RecordBatch>> {
+    async fn run_all(&self, count: usize, pass: &mut Pass<'_>) -> Result<Given> {
         if let Some(late) = &self.late {
             let schema = late.count.plan.schema();
             pass.late += counted(&late.count.run(&schema, &pass.task).await?);
         }
-        Ok(self.plan.run(&self.schema, &pass.task).await?)
+        Ok(self.plan.run_on_a_side(count, &self.schema, &pass.task).await?)
     }
 }
 
@@ -461,9 +475,7 @@ impl Work {
     ) -> Result<Vec<RecordBatch>> {
         match self {
             Self::Pass => Ok(rows.pop().unwrap_or_default()),
-            Self::Aggregate(work) => {
-                work.advance(rows.pop().unwrap_or_default(), times, task).await
-            }
+            Self::Aggregate(work) => work.close_all(times, task).await,
             Self::Updates(work) => work.advance(rows.pop().unwrap_or_default(), times, task).await,
             Self::Hold(work) => work.advance(rows, times, task).await,
             Self::Interval(work) => work.advance(rows, times, task).await,

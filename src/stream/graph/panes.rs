@@ -80,14 +80,19 @@ impl Panes {
         Self { rows, sealed: BTreeMap::new(), hop, edges, key, states, out_us: i64::MIN }
     }
 
-    /// Takes rows or states that are in time.
-    pub async fn add(&mut self, rows: Vec<RecordBatch>, task: &Arc<TaskContext>) -> Result<()> {
+    /// Takes rows that are in time, or their states.
+    pub async fn add(
+        &mut self,
+        rows: Vec<RecordBatch>,
+        states: bool,
+        task: &Arc<TaskContext>,
+    ) -> Result<()> {
         let states = match &mut self.rows {
-            Some((open, partial)) => match open.update(rows)? {
+            Some((open, partial)) if !states => match open.update(rows)? {
                 left if left.is_empty() => left,
                 left => run(partial, left, &self.states, task).await?,
             },
-            None => rows,
+            _ => rows,
         };
         self.seal(states)
     }

@@ -19,9 +19,9 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use crate::error::{Error, Result};
-use crate::plan::CpuExec;
+use crate::plan::{CpuExec, for_each_side};
 use crate::stream::asof::AsOfPlanner;
-use crate::stream::slot::{Slot, SlotExec, SlotPlan, SlotPlanner};
+use crate::stream::slot::{DevicePlan, Slot, SlotExec, SlotPlan, SlotPlanner};
 use crate::stream::window::late_rule;
 
 /// Plans the parts of one query.
@@ -92,8 +92,14 @@ impl Planner {
 
     /// A plan without state.
     pub async fn region(&self, plan: &LogicalPlan) -> Result<SlotPlan> {
+        Ok(SlotPlan::new(self.place(self.physical(plan).await?)?))
+    }
+
+    /// The same where each run chooses its side.
+    pub async fn region_of_sides(&self, plan: &LogicalPlan) -> Result<SlotPlan> {
         let physical = self.physical(plan).await?;
-        Ok(SlotPlan { plan: self.place(physical)? })
+        let device = self.on_device(&physical)?;
+        Ok(SlotPlan::new(self.place(physical)?).with(device))
     }
 
     /// An aggregate in steps; results come by the group column `first`, then by the others.
@@ -113,7 +119,7 @@ impl Planner {
         if reduce.schema() != states {
             return Err(bug("states that do not merge", &physical));
         }
-        let reduce = (slot, SlotPlan { plan: reduce });
+        let reduce = (slot, SlotPlan::new(reduce));
         let (slot, input) = filled(&states, "final groups")?;
         let last = Arc::new(step(aggregate, AggregateMode::Final, input)?);
         if last.schema() != lowest.schema() {
@@ -121,12 +127,19 @@ impl Planner {
         }
         let groups = aggregate.group_expr().expr().len();
         let last = sorted(last, first)?;
-        let finish = (slot, SlotPlan { plan: replace(&physical, &lowest, last)? });
-        let partial = SlotPlan { plan: self.place(partial)? };
-        let rows = match rows_of(&partial.plan) {
-            Some(plan) => Some(Rows::new(plan, aggregate, &lowest, &physical)?),
+        let finish = (slot, SlotPlan::new(replace(&physical, &lowest, last)?));
+        let partial: Arc<dyn ExecutionPlan> = partial;
+        let device = || self.on_device(&partial);
+        let placed = SlotPlan::new(self.place(partial.clone())?);
+        let rows = match rows_of(&placed.plan) {
+            Some(plan) => {
+                let device = device()?.map(|device| device.giving(&states));
+                let plan = SlotPlan::new(plan).with(device);
+                Some(Rows::new(plan, aggregate, &lowest, &physical)?)
+            }
             None => None,
         };
+        let partial = placed.with(device()?);
         Ok(Steps { partial, reduce, finish, states, groups, rows })
     }
 
@@ -137,6 +150,12 @@ impl Planner {
         let mut ours = rules.filter(|rule| !names.iter().any(|name| name == rule.name()));
         let config = self.session.config_options();
         Ok(ours.try_fold(plan, |plan, rule| rule.optimize(plan, config))?)
+    }
+
+    /// The plan for the device, where each run is to choose.
+    fn on_device(&self, plan: &Arc<dyn ExecutionPlan>) -> Result<Option<DevicePlan>> {
+        let sides = for_each_side(plan, self.session.config_options())?;
+        Ok(sides.map(|(plan, measured)| DevicePlan::new(plan, measured)))
     }
 
     async fn physical(&self, plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
@@ -151,17 +170,17 @@ impl Planner {
 impl Rows {
     /// Of an aggregate, `lowest` in the plan `whole`, whose rows a plan computes.
     fn new(
-        plan: Arc<dyn ExecutionPlan>,
+        plan: SlotPlan,
         aggregate: &AggregateExec,
         lowest: &Arc<dyn ExecutionPlan>,
         whole: &Arc<dyn ExecutionPlan>,
     ) -> Result<Self> {
-        let (slot, input) = filled(&plan.schema(), "rows")?;
+        let (slot, input) = filled(&plan.plan.schema(), "rows")?;
         let states = step(aggregate, AggregateMode::Partial, input)?;
-        let partial = (slot, SlotPlan { plan: Arc::new(states) });
+        let partial = (slot, SlotPlan::new(Arc::new(states)));
         let (slot, input) = filled(&lowest.schema(), "groups")?;
-        let above = (slot, SlotPlan { plan: replace(whole, lowest, input)? });
-        Ok(Self { plan: SlotPlan { plan }, partial, above, aggregate: lowest.clone() })
+        let above = (slot, SlotPlan::new(replace(whole, lowest, input)?));
+        Ok(Self { plan, partial, above, aggregate: lowest.clone() })
     }
 }
 

@@ -6,6 +6,7 @@
 //! result is that of one aggregate over all rows.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -22,7 +23,7 @@ use super::spill::Folder;
 use super::{MANY_ROWS, Part, Size, Times};
 use crate::error::Result;
 use crate::stream::hop::{self, Hop};
-use crate::stream::slot::{Slot, SlotPlan, run};
+use crate::stream::slot::{Given, Slot, SlotPlan, run};
 use crate::stream::window::Bound as Edge;
 
 /// States below this many rows are not worth merging.
@@ -144,19 +145,40 @@ impl Aggregate {
         Ok(Some(plan.unwrap_or(steps.partial)))
     }
 
+    /// Takes rows or states, and those of panes; answers what is final.
+    pub async fn advance(
+        &mut self,
+        rows: Given,
+        panes: Given,
+        times: &Times,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        let begun = Instant::now();
+        self.add_panes(panes.batches, panes.states, task).await?;
+        self.add(rows.batches, rows.states, task).await?;
+        let out = self.close_all(times, task).await?;
+        // Where there are rows of panes, these are nearly all: what closing takes is theirs.
+        let mut took = begun.elapsed();
+        for cost in [panes.cost, rows.cost].into_iter().flatten() {
+            cost.ends(std::mem::take(&mut took));
+        }
+        Ok(out)
+    }
+
     /// Takes rows or states of panes.
-    pub async fn add_panes(
+    async fn add_panes(
         &mut self,
         rows: Vec<RecordBatch>,
+        states: bool,
         task: &Arc<TaskContext>,
     ) -> Result<()> {
         match &mut self.panes {
-            Some(panes) => {
+            Some(panes) if !rows.is_empty() => {
                 let panes = panes.get_mut();
-                panes.add(rows, task).await?;
+                panes.add(rows, states, task).await?;
                 panes.merge(&self.reduce, task).await
             }
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -165,19 +187,19 @@ impl Aggregate {
         self.tables.is_some()
     }
 
-    /// Takes rows or states; answers what is final.
-    pub async fn advance(
+    /// Takes rows or states.
+    async fn add(
         &mut self,
         rows: Vec<RecordBatch>,
-        times: &Times,
+        states: bool,
         task: &Arc<TaskContext>,
-    ) -> Result<Vec<RecordBatch>> {
+    ) -> Result<()> {
         let states = match &mut self.tables {
-            Some(tables) => match tables.open.get_mut().update(rows)? {
+            Some(tables) if !states => match tables.open.get_mut().update(rows)? {
                 left if left.is_empty() => left,
                 left => run(&tables.partial, left, &self.states, task).await?,
             },
-            None => rows,
+            _ => rows,
         };
         self.held.add(&self.key, states)?;
         // Doubling: each state row is merged a constant number of times on the average.
@@ -187,6 +209,15 @@ impl Aggregate {
             self.held.put_back(merged);
             self.merged_rows = self.held.rows();
         }
+        Ok(())
+    }
+
+    /// Answers what is final.
+    pub async fn close_all(
+        &mut self,
+        times: &Times,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
         let (clock, mut out) = (self.key.clock(times), Vec::new());
         loop {
             let (more, reached) = self.close(clock, task).await?;
