@@ -129,11 +129,69 @@ pub struct Recording {
     pub commands: Vec<Command>,
 }
 
+/// Words brought to the host. Their memory goes home when they are dropped.
+#[derive(Default)]
+pub struct Words {
+    words: Vec<u32>,
+    home: Option<Arc<dyn Home>>,
+}
+
+/// Where the memory of words goes that nobody reads any more.
+pub trait Home: Send + Sync {
+    fn welcome(&self, memory: Vec<u32>);
+}
+
+impl Words {
+    pub fn of(words: Vec<u32>, home: Arc<dyn Home>) -> Self {
+        Self { words, home: Some(home) }
+    }
+}
+
+impl Drop for Words {
+    fn drop(&mut self) {
+        if let Some(home) = self.home.take() {
+            home.welcome(std::mem::take(&mut self.words));
+        }
+    }
+}
+
+impl From<Vec<u32>> for Words {
+    fn from(words: Vec<u32>) -> Self {
+        Self { words, home: None }
+    }
+}
+
+impl std::ops::Deref for Words {
+    type Target = [u32];
+
+    fn deref(&self) -> &[u32] {
+        &self.words
+    }
+}
+
+impl std::borrow::Borrow<[u32]> for Words {
+    fn borrow(&self) -> &[u32] {
+        &self.words
+    }
+}
+
+impl std::fmt::Debug for Words {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.words.fmt(f)
+    }
+}
+
+impl<T: AsRef<[u32]>> PartialEq<T> for Words {
+    fn eq(&self, other: &T) -> bool {
+        self.words == other.as_ref()
+    }
+}
+
 /// What came of a recording.
 #[derive(Debug, Default)]
 pub struct Completed {
     /// One entry per `Download`, in order.
-    pub downloads: Vec<Vec<u32>>,
+    pub downloads: Vec<Words>,
     /// Device time of all copies to the device, of all dispatches, and of all copies back,
     /// in nanoseconds; zero where the device has no timestamps.
     pub upload_ns: u64,

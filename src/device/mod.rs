@@ -12,6 +12,7 @@ mod probe;
 pub mod rates;
 pub mod report;
 mod ring;
+mod shelf;
 mod stamps;
 mod submit;
 pub mod twin;

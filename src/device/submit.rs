@@ -17,9 +17,10 @@ use super::context::{Context, Progress, caught};
 use super::encode::{Encoded, Encoding};
 use super::pipeline::Pipelines;
 use super::ring::{Readback, Readbacks, Ring};
+use super::shelf::Shelf;
 use super::stamps::{Clocks, Stamps};
 use crate::error::DeviceError;
-use crate::record::{Completed, Recording};
+use crate::record::{Completed, Recording, Words};
 use crate::trace;
 
 /// Flights between the two threads. One is with the poller, one waits here, and the submitter
@@ -69,6 +70,7 @@ impl Submitter {
             ring: Arc::clone(ring),
             readbacks: Arc::default(),
             clocks: Arc::default(),
+            shelf: Arc::default(),
         };
         let poller = crew.clone();
         let threads = vec![
@@ -133,6 +135,7 @@ struct Crew {
     ring: Arc<Ring>,
     readbacks: Arc<Readbacks>,
     clocks: Arc<Clocks>,
+    shelf: Arc<Shelf>,
 }
 
 impl Crew {
@@ -285,7 +288,7 @@ impl Crew {
         })?;
         completed.downloads = downloads
             .iter()
-            .map(|range| words(&view[range.start as usize..range.end as usize]))
+            .map(|range| self.words(&view[range.start as usize..range.end as usize]))
             .collect();
         if let Some(stamps) = stamps {
             self.clocks.read(stamps, &view, &mut completed);
@@ -295,13 +298,13 @@ impl Crew {
         self.readbacks.give_back(readback);
         Ok(completed)
     }
-}
 
-/// Mapped memory is aligned, so that this is one copy; were it not, the other way is as right.
-fn words(mapped: &[u8]) -> Vec<u32> {
-    match bytemuck::try_cast_slice(mapped) {
-        Ok(words) => words.to_vec(),
-        Err(_) => bytemuck::pod_collect_to_vec(mapped),
+    /// Mapped memory is aligned, so that this is one copy; were it not, the other way is as right.
+    fn words(&self, mapped: &[u8]) -> Words {
+        match bytemuck::try_cast_slice(mapped) {
+            Ok(words) => self.shelf.copy(words),
+            Err(_) => bytemuck::pod_collect_to_vec(mapped).into(),
+        }
     }
 }
 

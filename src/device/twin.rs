@@ -186,7 +186,7 @@ fn play(recording: Recording) -> Result<Completed, DeviceError> {
                 dispatch(&program, &bindings, groups)?;
             }
             Command::Download { buffer, range } => {
-                completed.downloads.push(words(&buffer)?[span(&range)].to_vec());
+                completed.downloads.push(words(&buffer)?[span(&range)].to_vec().into());
             }
         }
     }

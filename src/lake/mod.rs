@@ -190,7 +190,7 @@ impl Table {
     async fn refresh(&mut self) -> Result<()> {
         self.checkpoint();
         let version = self.table.version().unwrap_or_default();
-        if version % FRESH_COMMITS == 0 {
+        if version.is_multiple_of(FRESH_COMMITS) {
             let failed = |error| failed(&self.name, error);
             let (url, _) = location(&self.name, false)?;
             self.table = DeltaTable::try_from_url(url).await.map_err(failed)?;
@@ -202,7 +202,7 @@ impl Table {
     /// commits then.
     fn checkpoint(&self) {
         let version = self.table.version().unwrap_or_default();
-        if version == 0 || version % CHECKPOINT_COMMITS != 0 {
+        if version == 0 || !version.is_multiple_of(CHECKPOINT_COMMITS) {
             return;
         }
         let (table, name) = (self.table.clone(), self.name.clone());

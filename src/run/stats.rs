@@ -31,7 +31,7 @@ impl Stats {
         Self::add(&self.upload_ns, completed.upload_ns);
         Self::add(&self.kernel_ns, completed.kernel_ns);
         Self::add(&self.download_ns, completed.download_ns);
-        let words: usize = completed.downloads.iter().map(Vec::len).sum();
+        let words: usize = completed.downloads.iter().map(|words| words.len()).sum();
         Self::add(&self.bytes_down, 4 * words as u64);
     }
 

@@ -177,7 +177,7 @@ impl Runner {
         self.open_feeds().await?;
         // Where a log begins is known before anything of it is read.
         self.commit(Epoch::default()).await?;
-        let ended = self.to_the_end(stop).await;
+        let ended = self.read_and_close(stop).await;
         // What is recorded is brought to its end even where the next failed.
         let settled = self.settle().await;
         if !ended? {
@@ -200,7 +200,7 @@ impl Runner {
 
     /// Reads, and closes all windows where that is wanted; false where windows stay open at the end
     /// of the streams.
-    async fn to_the_end(&mut self, stop: &mut watch::Receiver<bool>) -> Result<bool> {
+    async fn read_and_close(&mut self, stop: &mut watch::Receiver<bool>) -> Result<bool> {
         let ended = self.read(stop).await?;
         self.tuning.until_end |= ended && self.reader;
         if ended && self.tuning.until_end {

@@ -151,7 +151,7 @@ pub struct Log {
 
 /// What a log answers.
 pub enum Entry {
-    Rows(LogRows),
+    Rows(Box<LogRows>),
     /// Nothing now; perhaps later.
     Idle,
     /// Nothing any more.
@@ -176,7 +176,7 @@ impl Log {
     pub fn next(&mut self, limit: usize) -> Result<Entry> {
         let limit = self.stamper.reach(self.source.offset(), limit);
         match self.source.next(limit)? {
-            Read::Rows(rows) => Ok(Entry::Rows(self.stamper.stamp(rows))),
+            Read::Rows(rows) => Ok(Entry::Rows(Box::new(self.stamper.stamp(rows)))),
             Read::Idle => Ok(Entry::Idle),
             Read::End => Ok(Entry::End),
         }

@@ -39,6 +39,7 @@ pub mod store;
 pub mod table;
 mod trim;
 pub mod watermark;
+pub mod weight;
 pub mod window;
 
 use datafusion::logical_expr::Expr;

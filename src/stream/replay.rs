@@ -38,7 +38,7 @@ impl Replay {
             let mut spans = Vec::new();
             for partition in 0..stream.connector.partitions() {
                 let parts = || records.iter().filter_map(|r| span(r, &stream.name, partition));
-                if let (Some(first), Some(last)) = (parts().next(), parts().last()) {
+                if let (Some(first), Some(last)) = (parts().next(), parts().next_back()) {
                     spans.push((partition, first.from, last.to));
                 }
             }

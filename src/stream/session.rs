@@ -18,15 +18,14 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, GenericByteViewArray, Int32Array, Int64Array};
+use arrow::array::{Array, AsArray, Int32Array, Int64Array};
 use arrow::compute::{cast, interleave_record_batch};
-use arrow::datatypes::{
-    ByteViewType, DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit,
-};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 
 use super::log::{OFFSET, PARTITION, WATERMARK};
+use super::weight::shrink;
 use super::window::COLUMNS;
 use crate::error::{Error, Result};
 use key::{Closed, Key, Row};
@@ -371,24 +370,6 @@ impl Sessions {
         (self.stored_rows, self.compacted) = (places.len(), self.batches.len());
         Ok(())
     }
-}
-
-/// Without the text of rows that have gone, where that is more than what is left.
-pub fn shrink(batch: &RecordBatch) -> Result<RecordBatch> {
-    fn gone<T: ByteViewType>(views: &GenericByteViewArray<T>) -> bool {
-        let all = views.data_buffers().iter().map(|buffer| buffer.len()).sum::<usize>();
-        all > 2 * views.total_buffer_bytes_used()
-    }
-    let columns = batch.columns().iter().map(|column| -> ArrayRef {
-        if let Some(text) = column.as_string_view_opt().filter(|views| gone(views)) {
-            return Arc::new(text.gc());
-        }
-        match column.as_binary_view_opt().filter(|views| gone(views)) {
-            Some(views) => Arc::new(views.gc()),
-            None => column.clone(),
-        }
-    });
-    Ok(RecordBatch::try_new(batch.schema(), columns.collect())?)
 }
 
 fn integers(batch: &RecordBatch, column: usize) -> Result<Int32Array> {

@@ -194,8 +194,8 @@ async fn outputs(
         },
         Command::Download { buffer: outputs, range: 0..out_bytes },
     ];
-    let mut done = player.submit(testing::recording("prims", commands)).await?;
-    Ok(done.downloads.remove(0))
+    let done = player.submit(testing::recording("prims", commands)).await?;
+    Ok(done.downloads[0].to_vec())
 }
 
 fn is_nan(rep: Rep, bits: u128) -> bool {

@@ -160,7 +160,7 @@ async fn run(
     });
     commands.push(Command::Download { buffer: output, range: 0..out_bytes });
     let done = player.submit(testing::recording("expression", commands)).await;
-    done.unwrap_or_else(|error| panic!("{label}: {error}")).downloads.remove(0)
+    done.unwrap_or_else(|error| panic!("{label}: {error}")).downloads[0].to_vec()
 }
 
 fn check(bench: &Bench, tier: Tier, sql: &str) {

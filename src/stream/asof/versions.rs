@@ -12,7 +12,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 
 use super::{Spec, ticks};
 use crate::error::Result;
-use crate::stream::session::shrink;
+use crate::stream::weight::shrink;
 
 /// Rows of a batch that is put together.
 const BATCH_ROWS: usize = 8192;

@@ -53,11 +53,13 @@ struct Window {
     times: Vec<i64>,
 }
 
+type Accumulators = Vec<Box<dyn GroupsAccumulator>>;
+
 /// The groups of one window.
 struct Table {
     /// `None` where the window is the only group.
     values: Option<Box<dyn GroupValues>>,
-    accumulators: Vec<Box<dyn GroupsAccumulator>>,
+    accumulators: Accumulators,
     /// How many groups there are.
     len: usize,
 }
@@ -302,11 +304,7 @@ impl OpenWindows {
     }
 
     /// The group columns of a table, and what is accumulated.
-    fn groups(
-        &self,
-        window: &Window,
-        mut table: Table,
-    ) -> Result<(Vec<ArrayRef>, Vec<Box<dyn GroupsAccumulator>>)> {
+    fn groups(&self, window: &Window, mut table: Table) -> Result<(Vec<ArrayRef>, Accumulators)> {
         let mut columns: Vec<Option<ArrayRef>> = vec![None; self.recipe.groups.len()];
         for (at, tick) in self.recipe.times.iter().zip(&window.times) {
             let ticks = Int64Array::from_value(*tick, table.len);

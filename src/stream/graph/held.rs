@@ -16,7 +16,7 @@ use super::bound::Bound;
 use super::spill::{Facts, Folder, Segment};
 use super::{Part, Size, Times};
 use crate::error::{Error, Result};
-use crate::stream::session::shrink;
+use crate::stream::weight::{bytes, shrink};
 
 /// The column with the numbers of rows, in files.
 const NUMBER: &str = "__thalweg_number";
@@ -430,17 +430,6 @@ fn in_order(all: Vec<Rows>) -> Result<Vec<RecordBatch>> {
         Ok(interleave_record_batch(&batches, &places)?)
     });
     chunks.collect()
-}
-
-/// What the rows of a batch take; batches that are parts of one another's memory count their own.
-pub fn bytes(batch: &RecordBatch) -> usize {
-    let of = |column: &ArrayRef| {
-        let text = column.as_string_view_opt().map(|views| views.total_buffer_bytes_used());
-        let binary = || column.as_binary_view_opt().map(|views| views.total_buffer_bytes_used());
-        let rows = column.to_data().get_slice_memory_size();
-        rows.unwrap_or_else(|_| column.get_array_memory_size()) + text.or_else(binary).unwrap_or(0)
-    };
-    batch.columns().iter().map(of).sum()
 }
 
 #[cfg(test)]

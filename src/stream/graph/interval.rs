@@ -190,13 +190,12 @@ pub fn with_late_rule(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             if let LogicalPlan::Filter(filter) = &node
                 && let LogicalPlan::Join(join) = filter.input.as_ref()
                 && join.join_type == JoinType::Inner
+                && let Some((left, right)) = ruled_sides(&filtered(join, filter))?
             {
-                if let Some((left, right)) = ruled_sides(&filtered(join, filter))? {
-                    let inner = LogicalPlan::Join(join.clone());
-                    let inner = inner.with_new_exprs(inner.expressions(), vec![left, right])?;
-                    let node = node.with_new_exprs(node.expressions(), vec![inner])?;
-                    return Ok(Transformed::yes(node));
-                }
+                let inner = LogicalPlan::Join(join.clone());
+                let inner = inner.with_new_exprs(inner.expressions(), vec![left, right])?;
+                let node = node.with_new_exprs(node.expressions(), vec![inner])?;
+                return Ok(Transformed::yes(node));
             }
             return Ok(Transformed::no(node));
         };

@@ -15,14 +15,14 @@ use arrow::record_batch::RecordBatch;
 use datafusion::execution::TaskContext;
 
 use super::groups::OpenWindows;
-use super::held::{Key, bytes, micros};
+use super::held::{Key, micros};
 use super::spill::{Facts, Folder};
 use super::states::FEW_ROWS;
 use super::{Part, Size};
 use crate::error::{Error, Result};
 use crate::stream::hop::Hop;
-use crate::stream::session::shrink;
 use crate::stream::slot::{Slot, SlotPlan, run};
+use crate::stream::weight::{bytes, shrink};
 use crate::stream::window::Bound as Edge;
 
 /// States of one pane.
