@@ -60,7 +60,10 @@ impl Home for Shelf {
     fn welcome(&self, memory: Vec<u32>) {
         let capacity = memory.capacity();
         let mut free = self.0.lock();
-        if free.words + capacity <= MOST_WORDS {
+        if free.words + capacity > MOST_WORDS {
+            *free = Free::default(); // of sizes that are not asked for any more, perhaps
+        }
+        if capacity <= MOST_WORDS {
             free.words += capacity;
             free.memory.entry(capacity).or_default().push(memory);
         }

@@ -97,6 +97,12 @@ impl Table {
         self.table.version().map_or(-1, |version| version as i64)
     }
 
+    /// Whether no rows are in the version that is open.
+    pub fn is_empty(&self) -> Result<bool> {
+        let snapshot = self.table.snapshot().map_err(|error| failed(&self.name, error))?;
+        Ok(snapshot.log_data().num_files() == 0)
+    }
+
     /// The columns as they are stored.
     pub fn schema(&self) -> SchemaRef {
         self.schema.clone()

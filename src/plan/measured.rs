@@ -2,8 +2,8 @@
 //!
 //! Runs are compared by size, from one power of two of rows to the next. A side that is not known
 //! at a size, or was the slower one, is tried now and then, as long as all tries together cost no
-//! more than a share of the time spent. So the choice needs no model of the machine, follows it
-//! where it changes, and is never slower by more than that share.
+//! more than a share of the time spent; the first run on the device, which compiles kernels, counts
+//! as `FIRST` at most. So the choice needs no model of the machine, and follows where it changes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,8 @@ const WORTH: Duration = Duration::from_millis(1);
 /// What the first run on the device is taken to cost: it compiles kernels.
 const FIRST: Duration = Duration::from_millis(200);
 
-/// Runs of a size after which the slower side is tried again, at most.
+/// Runs of a size after which the slower side is tried again, at least and at most.
+const FEW_RUNS: u64 = 8;
 const MOST_RUNS: u64 = 1024;
 
 /// How sides are chosen.
@@ -56,6 +57,8 @@ pub struct Measured {
     tried: Duration,
     /// The device has compiled its kernels.
     warm: bool,
+    /// The device has failed.
+    failed: bool,
     last: Option<(Side, String)>,
 }
 
@@ -67,6 +70,8 @@ struct Size {
     runs: u64,
     /// The slower side is tried again after so many runs.
     try_at: u64,
+    /// The side of the last run, where it was no try.
+    better: Option<Side>,
 }
 
 /// Nanoseconds a row.
@@ -77,13 +82,15 @@ struct Rate {
 }
 
 impl Rate {
-    /// The least of the first runs, which still find their way; then a sliding mean.
-    fn add(&mut self, ns: f64) {
+    /// The least of the first runs, which still find their way; then a sliding mean in which one
+    /// slow run (a window closes, the machine is busy) counts as twice the mean at most. What is
+    /// better in a try is taken as it is.
+    fn add(&mut self, ns: f64, tried: bool) {
         self.runs = self.runs.saturating_add(1);
         self.ns = Some(match self.ns {
             None => ns,
-            Some(before) if self.runs <= 3 => before.min(ns),
-            Some(before) => before + (ns - before) / 4.0,
+            Some(before) if self.runs <= 3 || tried && ns < before => before.min(ns),
+            Some(before) => before + (ns.min(2.0 * before) - before) / 4.0,
         });
     }
 }
@@ -116,6 +123,9 @@ impl Measured {
     }
 
     fn faster(&mut self, rows: usize) -> (Side, String) {
+        if self.failed {
+            return (Side::Cpu, "the device has failed in this run".to_string());
+        }
         let Self { sizes, spent, tried, warm, .. } = self;
         let affords = |cost: Duration| *tried + cost <= *spent / SHARE;
         let size = sizes.entry(class(rows)).or_default();
@@ -136,10 +146,13 @@ impl Measured {
         let rates = format!("cpu {cpu:.1}, gpu {gpu:.1} ns a row");
         let (better, other) =
             if gpu < cpu { (Side::Gpu, Side::Cpu) } else { (Side::Cpu, Side::Gpu) };
+        if size.better.replace(better).is_some_and(|before| before != better) {
+            size.try_at = size.runs + FEW_RUNS; // the other may have had bad luck
+        }
         if size.runs < size.try_at || !affords(time((gpu - cpu).abs(), rows)) {
             return (better, format!("measured: {rates}"));
         }
-        size.try_at = size.runs + size.runs.clamp(8, MOST_RUNS);
+        size.try_at = size.runs + size.runs.clamp(FEW_RUNS, MOST_RUNS);
         (other, format!("tried again: {rates}"))
     }
 
@@ -148,25 +161,25 @@ impl Measured {
         self.spent += took;
         let size = self.sizes.entry(class(rows)).or_default();
         size.runs += 1;
-        let best = [size.cpu.ns, size.gpu.ns].into_iter().flatten().reduce(f64::min);
-        if let Some(best) = best {
-            let (own, other) = match side {
-                Side::Cpu => (&size.cpu, &size.gpu),
-                Side::Gpu => (&size.gpu, &size.cpu),
-            };
-            // What the better side takes now and then is no try.
-            if own.ns.is_none() || (other.ns.is_some() && own.ns > other.ns) {
-                self.tried += took.saturating_sub(time(best, rows));
-            }
+        let (own, other) = match side {
+            Side::Cpu => (&mut size.cpu, &size.gpu),
+            Side::Gpu => (&mut size.gpu, &size.cpu),
+        };
+        let first = side == Side::Gpu && !std::mem::replace(&mut self.warm, true);
+        let mut tried = false;
+        if let Some(better) = other.ns.filter(|other| own.ns.is_none_or(|own| own > *other)) {
+            let cost = took.saturating_sub(time(better, rows));
+            self.tried += if first { cost.min(FIRST) } else { cost };
+            tried = true;
         }
-        if side == Side::Gpu && !std::mem::replace(&mut self.warm, true) {
-            return;
+        if !first {
+            own.add(took.as_nanos() as f64 / rows.max(1) as f64, tried);
         }
-        let ns = took.as_nanos() as f64 / rows.max(1) as f64;
-        match side {
-            Side::Cpu => size.cpu.add(ns),
-            Side::Gpu => size.gpu.add(ns),
-        }
+    }
+
+    /// The device has failed: the host does it from now on.
+    pub fn give_up(&mut self) {
+        self.failed = true;
     }
 }
 
@@ -234,6 +247,29 @@ mod tests {
         assert!(on_gpu < 500, "{on_gpu}");
         let (on_gpu, _) = run(&mut measured, 20_000, 1 << 16, (60, 0), (10, 0));
         assert!(on_gpu > 10_000, "{on_gpu}");
+    }
+
+    #[test]
+    fn slow_runs_now_and_then_change_little() {
+        let mut measured = Measured::default();
+        let mut on_gpu = 0;
+        for nth in 0..20_000_u64 {
+            let side = measured.choose(1 << 16);
+            on_gpu += usize::from(side == Side::Gpu);
+            let row = if side == Side::Gpu { 200 } else { 60 };
+            let slow = if nth % 50 == 0 { 20 } else { 1 };
+            measured.ran(side, 1 << 16, Duration::from_nanos((row * slow) << 16));
+        }
+        assert!((2..400).contains(&on_gpu), "{on_gpu}");
+    }
+
+    #[test]
+    fn a_device_that_has_failed_is_left() {
+        let mut measured = Measured::default();
+        run(&mut measured, 5000, 1 << 16, (60, 0), (10, 0));
+        assert_eq!(measured.choose(1 << 16), Side::Gpu);
+        measured.give_up();
+        assert_eq!(run(&mut measured, 5000, 1 << 16, (60, 0), (10, 0)).0, 0);
     }
 
     #[test]

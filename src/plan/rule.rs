@@ -79,7 +79,7 @@ pub fn for_each_side(
     let options = SqlOptions::of(config);
     let choosing = options.choosing().map_err(DataFusionError::Configuration)?;
     let choice = options.device().map_err(DataFusionError::Configuration)?;
-    if choice != DeviceChoice::Auto {
+    if choice != DeviceChoice::Auto || !plan.exists(|node| Ok(is_candidate(node)))? {
         return Ok(None);
     }
     let Ok(player) = device::open(&options.player_options()) else { return Ok(None) };

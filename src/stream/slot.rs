@@ -63,6 +63,16 @@ impl DevicePlan {
         Self { plan, states: None, measured: Arc::new(Mutex::new(measured)) }
     }
 
+    /// What it runs.
+    pub fn plan(&self) -> &Arc<dyn ExecutionPlan> {
+        &self.plan
+    }
+
+    /// With less to run.
+    pub fn running(self, plan: Arc<dyn ExecutionPlan>) -> Self {
+        Self { plan, ..self }
+    }
+
     /// Beside a plan for the rows of an aggregate: it gives their states.
     pub fn giving(self, states: &SchemaRef) -> Self {
         Self { states: Some(states.clone()), ..self }
@@ -111,8 +121,9 @@ impl SlotPlan {
 
     /// Whether the plan and another give the same columns, on each side.
     pub fn gives_as(&self, other: &Self) -> bool {
-        let states = |plan: &Self| plan.device.as_ref().map(|device| device.states.clone());
-        self.plan.schema() == other.plan.schema() && states(self) == states(other)
+        let states = |plan: &Self| plan.device.as_ref().and_then(|device| device.states.clone());
+        let both = states(self).zip(states(other));
+        self.plan.schema() == other.plan.schema() && both.is_none_or(|(one, two)| one == two)
     }
 
     /// Where its fragments run; where each run chooses, as the last one did.
@@ -153,7 +164,17 @@ impl SlotPlan {
             Side::Gpu => (&device.plan, device.states.as_ref()),
         };
         let begun = Instant::now();
-        let batches = collect(plan, states.unwrap_or(schema), task).await?;
+        let batches = match collect(plan, states.unwrap_or(schema), task).await {
+            Ok(batches) => batches,
+            Err(error) if side == Side::Gpu => {
+                // Nothing of it was given out, and the rows still lie in the slots.
+                tracing::warn!(%error, "a fragment failed on the device, the host does it now");
+                measured.lock().give_up();
+                let batches = self.run(schema, task).await?;
+                return Ok(Given { batches, ..Given::default() });
+            }
+            Err(error) => return Err(error),
+        };
         let cost = Some(Cost { measured, side, rows, took: begun.elapsed() });
         Ok(Given { batches, states: states.is_some(), cost })
     }

@@ -79,6 +79,7 @@ impl Store {
         };
         match known_owner(&table).await? {
             None => {
+                crate::fault::point("created");
                 let json = serde_json::to_vec(&owner).map_err(std::io::Error::from)?;
                 table.put_aside(OWNER, json).await?;
             }
@@ -278,6 +279,10 @@ impl History {
         let Some(path) = &stream.store else { return Ok(None) };
         let Some(table) = Table::open(path).await? else { return Ok(None) };
         let Some(owner) = known_owner(&table).await? else {
+            // A run has made the table and written nothing yet.
+            if table.is_empty()? && table.schema().field_with_name(OFFSET).is_ok() {
+                return Ok(None);
+            }
             return Err(Error::User(format!(
                 "stream {}: '{path}' is a Delta table that no stream has written",
                 stream.name

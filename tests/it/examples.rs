@@ -116,6 +116,40 @@ fn engine() -> Engine {
     support::engine_on(DeviceChoice::Cpu).unwrap()
 }
 
+/// What an example prints on a side, in the order of lines, without when corrections were made.
+fn printed(name: &str, device: &str, set: &str) -> Vec<String> {
+    let folder = TempDir::new().unwrap();
+    let file = format!("{name}.sql");
+    let text = std::fs::read_to_string(format!("examples/{file}")).unwrap();
+    std::fs::write(folder.path().join(&file), format!("{set}\n{text}")).unwrap();
+    let arguments = ["run", &file, "--until-end", "--format", "csv", "--device", device];
+    let (out, told, code) = thalweg(folder.path(), &arguments);
+    assert_eq!(code, Some(0), "{name} on {device}\n{out}\n{told}");
+    let corrected = |line: &str| match line.rsplit_once("}\",") {
+        Some((before, _when)) => before.to_string(),
+        None => line.to_string(),
+    };
+    let mut lines: Vec<_> = out.lines().map(corrected).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn any_side_prints_the_same() {
+    if support::engine_on(DeviceChoice::Gpu).is_none() {
+        return;
+    }
+    let turns = "SET thalweg.auto = 'alternating'; SET thalweg.batch_rows = 700;
+                 SET thalweg.epoch_rows = 2000;";
+    for name in ["fraud", "retail", "patients", "telecom"] {
+        let want = printed(name, "cpu", "");
+        assert!(want.len() > 10, "{name}: {want:?}");
+        for (device, set) in [("gpu", "SET thalweg.batch_rows = 4096;"), ("auto", turns)] {
+            assert_eq!(printed(name, device, set), want, "{name} on {device}");
+        }
+    }
+}
+
 /// The stored rows with the watermark before each: what the late rule needs, in plain SQL.
 fn seen(time: &str, delay: &str) -> String {
     format!(

@@ -5,6 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+use thalweg::config::DeviceChoice;
+
+use crate::stream::killed;
 
 fn thalweg(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
@@ -103,6 +106,34 @@ fn files_that_arrive_are_followed_and_a_signal_ends_in_order() {
         // The window that is open is not final, and is not written.
         assert_eq!(written(folder.path(), 2), both);
     }
+}
+
+/// A run is gone between making its store and writing to it: queries find what the source holds.
+/// A table of somebody else's is refused.
+#[test]
+fn a_store_that_was_only_made_is_no_history_yet() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("in")).unwrap();
+    std::fs::write(folder.path().join("in/0.csv"), format!("n,ts\n{}{}", row(1), row(2))).unwrap();
+    let stream = "CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+         WITH (connector = 'file', path = 'in', format = 'csv', store = 'lake');";
+    let script = format!(
+        "{stream} CREATE SINK out WITH (connector = 'delta', path = 'out');
+         INSERT INTO out SELECT n, ts FROM s; SELECT count(*) AS c FROM s;"
+    );
+    assert!(killed(DeviceChoice::Cpu, folder.path(), "created:1", &script));
+    assert!(folder.path().join("lake/_delta_log").is_dir());
+    let query = format!("{stream} SELECT count(*) AS c FROM s");
+    let count = ["sql", "--format", "csv", "-c", &query];
+    assert_eq!(output(thalweg(folder.path()).args(count)).0, "c\n2\n");
+    let again = ["run", "pipe.sql", "--until-end", "--format", "csv", "--state", "state"];
+    assert_eq!(output(thalweg(folder.path()).args(again)).0, "c\n2\n");
+    assert_eq!(output(thalweg(folder.path()).args(count)).0, "c\n2\n");
+
+    let other = query.replace("'lake'", "'out'");
+    let refused = thalweg(folder.path()).args(["sql", "-c", &other]).output().unwrap();
+    let told = text(&refused.stderr);
+    assert!(told.contains("'out' is a Delta table that no stream has written"), "{told}");
 }
 
 /// Records that are all malformed are an epoch as well: a restart does not read them again, and

@@ -359,6 +359,7 @@ pub fn killed(device: DeviceChoice, folder: &Path, point: &str, script: &str) ->
     let path = folder.join("pipe.sql");
     std::fs::write(&path, script).unwrap();
     let done = Command::new(env!("CARGO_BIN_EXE_thalweg"))
+        .current_dir(folder)
         .args(["run", "--until-end", "--device", &device.to_string(), "--state"])
         .arg(folder.join("state"))
         .arg(&path)

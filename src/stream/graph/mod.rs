@@ -47,7 +47,7 @@ use super::definition::Stream;
 use super::epoch::counted;
 use super::session::Sessions;
 use super::slot::{Given, Slot, SlotPlan};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Decision;
 use apart::{Apart, Rows};
 use asof::AsOfJoin;
@@ -475,7 +475,7 @@ impl Work {
     ) -> Result<Vec<RecordBatch>> {
         match self {
             Self::Pass => Ok(rows.pop().unwrap_or_default()),
-            Self::Aggregate(work) => work.close_all(times, task).await,
+            Self::Aggregate(_) => Err(Error::Bug("an aggregate without a region".to_string())),
             Self::Updates(work) => work.advance(rows.pop().unwrap_or_default(), times, task).await,
             Self::Hold(work) => work.advance(rows, times, task).await,
             Self::Interval(work) => work.advance(rows, times, task).await,

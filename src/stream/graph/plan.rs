@@ -129,17 +129,21 @@ impl Planner {
         let last = sorted(last, first)?;
         let finish = (slot, SlotPlan::new(replace(&physical, &lowest, last)?));
         let partial: Arc<dyn ExecutionPlan> = partial;
-        let device = || self.on_device(&partial);
+        let device = self.on_device(&partial)?;
         let placed = SlotPlan::new(self.place(partial.clone())?);
         let rows = match rows_of(&placed.plan) {
             Some(plan) => {
-                let device = device()?.map(|device| device.giving(&states));
+                // Where the device does not aggregate, it gives rows as the host does.
+                let device = device.clone().map(|device| match rows_of(device.plan()) {
+                    Some(rows) => device.running(rows),
+                    None => device.giving(&states),
+                });
                 let plan = SlotPlan::new(plan).with(device);
                 Some(Rows::new(plan, aggregate, &lowest, &physical)?)
             }
             None => None,
         };
-        let partial = placed.with(device()?);
+        let partial = placed.with(device);
         Ok(Steps { partial, reduce, finish, states, groups, rows })
     }
 

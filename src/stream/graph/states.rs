@@ -213,7 +213,7 @@ impl Aggregate {
     }
 
     /// Answers what is final.
-    pub async fn close_all(
+    async fn close_all(
         &mut self,
         times: &Times,
         task: &Arc<TaskContext>,
