@@ -70,7 +70,7 @@ struct Size {
     runs: u64,
     /// The slower side is tried again after so many runs.
     try_at: u64,
-    /// The side of the last run, where it was no try.
+    /// The faster side when it was last asked.
     better: Option<Side>,
 }
 

@@ -7,11 +7,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use tempfile::TempDir;
-use thalweg::config::{DeviceChoice, Options};
-use thalweg::job::RunOptions;
+use thalweg::config::DeviceChoice;
 use thalweg::stream::progress::{Observer, Progress};
 
-use crate::stream::{Collected, at, kill, killed, pipeline_on, write};
+use crate::stream::{at, kill, killed, observed, pipeline_on, write};
 use crate::support;
 
 const TUMBLE: &str = "TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))";
@@ -431,22 +430,13 @@ async fn progress_tells_of_both_sides() {
              CREATE SINK out WITH (connector = 'blackhole'); INSERT INTO out {query};",
             streams(folder.path(), source)
         );
-        write(folder.path(), "pipe.sql", &text);
         let seen: Arc<Mutex<BTreeSet<(String, String)>>> = Arc::default();
         let told = seen.clone();
         let observer = Observer(Arc::new(move |progress: &Progress| {
             let sides = progress.fragments.iter().map(|f| (f.side.clone(), f.reason.clone()));
             told.lock().unwrap().extend(sides);
         }));
-        let options = RunOptions {
-            pipeline: folder.path().join("pipe.sql"),
-            until_end: true,
-            state: Some(folder.path().join("state")),
-            observer: Some(observer),
-            options: Options { device: DeviceChoice::Auto, ..Options::default() },
-            ..RunOptions::default()
-        };
-        thalweg::job::run(options, &mut Collected::default()).await.unwrap();
+        observed(DeviceChoice::Auto, folder.path(), &text, Some(observer)).await.unwrap();
         let seen = seen.lock().unwrap();
         for side in ["cpu", "gpu"] {
             let own = (side.to_string(), "one side after the other".to_string());

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tempfile::TempDir;
-use thalweg::config::{DeviceChoice, Options};
-use thalweg::job::RunOptions;
+use thalweg::config::DeviceChoice;
 use thalweg::stream::progress::{Observer, Progress};
 
 use crate::exact::{Source, arrive, check, queries, script, sorted};
-use crate::stream::{Collected, kill, write};
+use crate::stream::{kill, observed};
 
 /// So little that everything that can spills, with every batch.
 const NOTHING: &str = "SET thalweg.state_memory = 1;";
@@ -106,22 +105,13 @@ async fn given(source: &Path, folder: &Path, memory: &str) -> (Vec<String>, u64)
             path.display()
         ));
     }
-    write(folder, "pipe.sql", &text);
     let most = Arc::new(AtomicU64::new(0));
     let seen = most.clone();
     let observer = Observer(Arc::new(move |progress: &Progress| {
         let bytes = progress.state_operators.iter().map(|state| state.spilled_bytes).sum();
         seen.fetch_max(bytes, Ordering::Relaxed);
     }));
-    let options = RunOptions {
-        pipeline: folder.join("pipe.sql"),
-        until_end: true,
-        state: Some(folder.join("state")),
-        observer: Some(observer),
-        options: Options { device: DeviceChoice::Cpu, ..Options::default() },
-        ..RunOptions::default()
-    };
-    thalweg::job::run(options, &mut Collected::default()).await.unwrap();
+    observed(DeviceChoice::Cpu, folder, &text, Some(observer)).await.unwrap();
     let rows = queries().iter().map(|(name, _)| crate::stream::sunk(&folder.join(name))).collect();
     (rows, most.load(Ordering::Relaxed))
 }

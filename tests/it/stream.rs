@@ -12,6 +12,7 @@ use thalweg::config::{DeviceChoice, Options};
 use thalweg::error::Result;
 use thalweg::job::{Results, RunOptions};
 use thalweg::sql::{Engine, Outcome};
+use thalweg::stream::progress::Observer;
 
 use crate::support;
 
@@ -340,12 +341,23 @@ async fn pipeline(folder: &Path, text: &str) -> Result<Vec<String>> {
 }
 
 pub async fn pipeline_on(device: DeviceChoice, folder: &Path, text: &str) -> Result<Vec<String>> {
+    observed(device, folder, text, None).await
+}
+
+/// The same; `observer` is told of every epoch.
+pub async fn observed(
+    device: DeviceChoice,
+    folder: &Path,
+    text: &str,
+    observer: Option<Observer>,
+) -> Result<Vec<String>> {
     let path = folder.join("pipe.sql");
     std::fs::write(&path, text).unwrap();
     let options = RunOptions {
         pipeline: path,
         until_end: true,
         state: Some(folder.join("state")),
+        observer,
         options: Options { device, ..Options::default() },
         ..RunOptions::default()
     };
@@ -373,7 +385,9 @@ pub fn killed(device: DeviceChoice, folder: &Path, point: &str, script: &str) ->
 
 /// Runs a pipeline that is gone at a point.
 pub fn kill(folder: &Path, point: &str, script: &str) {
-    assert!(killed(DeviceChoice::Cpu, folder, point, script), "{point}: not killed");
+    let killed = killed(DeviceChoice::Cpu, folder, point, script);
+    let epochs = std::fs::read_to_string(folder.join("state/epochs.jsonl"));
+    assert!(killed, "{point}: not killed\n{epochs:?}");
 }
 
 /// The lines of all CSV files in a folder, in the order of their names, without headers.
