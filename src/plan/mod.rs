@@ -1,6 +1,7 @@
 //! SQL to plans: the session, our rule's place among DataFusion's, the device node.
 
 mod aggregate;
+mod analyze;
 mod describe;
 mod exec;
 pub mod files;

@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use datafusion::catalog::Session;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DataFusionError, Result as DfResult};
+use datafusion::common::Result as DfResult;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use super::analyze;
 use super::options::SqlOptions;
 use super::rule::Offload;
 use crate::config::{DeviceChoice, Options};
@@ -53,11 +53,11 @@ pub fn session_with(
         .with_runtime_env(files::runtime()?)
         .with_default_features()
         .with_table_factories(files::external_tables())
+        .with_analyzer_rules(analyzers())
         .with_physical_optimizer_rules(rules())
         .with_query_planner(Arc::new(Planner(planners)))
         .build();
     let context = SessionContext::new_with_state(state);
-    context.add_analyzer_rule(Arc::new(FloatSums));
     for function in crate::agg::udaf::udafs() {
         context.register_udaf(function.as_ref().clone());
     }
@@ -85,24 +85,12 @@ impl QueryPlanner for Planner {
     }
 }
 
-/// With `thalweg.float_sum = 'fast'`, DataFusion's own float sums instead of the reproducible ones.
-#[derive(Debug)]
-struct FloatSums;
-
-impl AnalyzerRule for FloatSums {
-    fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> DfResult<LogicalPlan> {
-        match SqlOptions::of(config).float_sum.as_str() {
-            "exact" => Ok(plan),
-            "fast" => crate::agg::udaf::with_native_sums(plan),
-            other => Err(DataFusionError::Configuration(format!(
-                "thalweg.float_sum = '{other}': exact or fast"
-            ))),
-        }
-    }
-
-    fn name(&self) -> &str {
-        "float_sums"
-    }
+/// DataFusion's analyzer rules with ours before and behind them.
+fn analyzers() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = analyze::before_coercion();
+    rules.extend(Analyzer::new().rules);
+    rules.extend(analyze::after_coercion());
+    rules
 }
 
 /// DataFusion's rules with ours before the last filter pushdown: see `rule`.

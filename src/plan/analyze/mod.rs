@@ -1,0 +1,23 @@
+//! Rules over logical plans: where DataFusion gives an answer that the SQL standard, the format of
+//! a file and other engines agree is wrong, a rule here gives the right one on both sides.
+//!
+//! One file a rule. `docs/differences.md` lists them; `tests/it/differences` holds the right
+//! answers, and fails when DataFusion has mended a fault, so that its rule can go.
+
+mod float_sums;
+
+use std::sync::Arc;
+
+use datafusion::optimizer::AnalyzerRule;
+
+type Rule = Arc<dyn AnalyzerRule + Send + Sync>;
+
+/// Rules that see a plan as it was written, before operands are cast to common types.
+pub fn before_coercion() -> Vec<Rule> {
+    Vec::new()
+}
+
+/// Rules that see operands of common types.
+pub fn after_coercion() -> Vec<Rule> {
+    vec![Arc::new(float_sums::FloatSums)]
+}

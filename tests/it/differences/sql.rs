@@ -1,0 +1,1 @@
+//! Names, set operations, joins, guards.

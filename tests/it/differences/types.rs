@@ -1,0 +1,1 @@
+//! Dates, intervals, time zones, decimals.
