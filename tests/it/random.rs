@@ -73,10 +73,14 @@ async fn run_all(first: u64, runs: u64, faults: Faults) {
         let (data, query) = case(seed);
         bench.begin(seed);
         if let Some(difference) = bench.differs(&data, &query).await {
+            let whole = query.to_string();
             let (data, query) = shrunk(&bench, data, query).await;
-            let left = bench.differs(&data, &query).await.unwrap_or(difference);
-            failed
-                .push(format!("THALWEG_RANDOM_SEED={seed}\n{}\n{query}\n{left}\n", data.as_sql()));
+            let left = bench.differs(&data, &query).await;
+            let left = left.unwrap_or_else(|| "it does not differ each time".to_string());
+            let data = data.as_sql();
+            failed.push(format!(
+                "THALWEG_RANDOM_SEED={seed}\n{whole}\n{difference}\nshrunk:\n{data}{query}\n{left}\n"
+            ));
             if failed.len() == 5 {
                 break;
             }

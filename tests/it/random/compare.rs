@@ -210,7 +210,7 @@ fn compare(
         // Columns that may differ a little do not order rows.
         rows.sort_by_key(|row| {
             let exact = row.iter().zip(&loose).filter(|(_, loose)| !**loose);
-            exact.map(|(value, _)| value.replace("-0.0", "0.0")).collect::<Vec<_>>()
+            exact.map(|(value, _)| one_zero(value).to_string()).collect::<Vec<_>>()
         });
         rows
     };
@@ -224,9 +224,14 @@ fn compare(
     None
 }
 
+/// A value without the sign of zero.
+fn one_zero(value: &str) -> &str {
+    if value == "-0.0" { "0.0" } else { value }
+}
+
 /// Equal but for the sign of zero; floats that were summed in another order to nine digits.
 fn alike(a: &str, b: &str, loose: bool) -> bool {
-    if a == b || a.replace("-0.0", "0.0") == b.replace("-0.0", "0.0") {
+    if one_zero(a) == one_zero(b) {
         return true;
     }
     if !loose {

@@ -30,6 +30,10 @@ const CLASSES: [Class; 7] = [
     Class::Text,
 ];
 
+/// Those that are compared.
+const ORDERED: [Class; 6] =
+    [Class::Int, Class::Float, Class::Decimal, Class::Date, Class::Timestamp, Class::Text];
+
 impl Class {
     fn of(kind: Kind) -> Self {
         match kind {
@@ -138,30 +142,9 @@ fn template(random: &mut impl Rng, class: Class) -> (&'static str, Vec<Class>) {
         };
     }
     let any = *CLASSES.choose(random).unwrap();
-    let ordered = *[Int, Float, Decimal, Date, Timestamp, Text].choose(random).unwrap();
-    let choices: Vec<(&'static str, Vec<Class>)> = match class {
-        Bool => vec![
-            ("({} = {})", vec![ordered, ordered]),
-            ("({} <> {})", vec![ordered, ordered]),
-            ("({} < {})", vec![ordered, ordered]),
-            ("({} >= {})", vec![ordered, ordered]),
-            ("({} < {})", vec![Int, Float]),
-            ("({} > {})", vec![Int, Decimal]),
-            ("({} IS NULL)", vec![any]),
-            ("({} IS NOT NULL)", vec![any]),
-            ("({} IS DISTINCT FROM {})", vec![any, any]),
-            ("({} IS NOT DISTINCT FROM {})", vec![any, any]),
-            ("({} AND {})", vec![Bool, Bool]),
-            ("({} OR {})", vec![Bool, Bool]),
-            ("(NOT {})", vec![Bool]),
-            ("({} IS TRUE)", vec![Bool]),
-            ("({} IN (1, 2, 3, -1))", vec![Int]),
-            ("({} NOT IN (1, NULL, 3))", vec![Int]),
-            ("({} IN ('x1', 'Y', NULL))", vec![Text]),
-            ("({} BETWEEN {} AND {})", vec![ordered, ordered, ordered]),
-            ("({} LIKE '%1%')", vec![Text]),
-            ("({} NOT LIKE 'x_')", vec![Text]),
-        ],
+    let ordered = *ORDERED.choose(random).unwrap();
+    let choices = match class {
+        Bool => of_bool(any, ordered),
         Int => vec![
             ("({} + {})", vec![Int, Int]),
             ("({} - {})", vec![Int, Int]),
@@ -198,6 +181,33 @@ fn template(random: &mut impl Rng, class: Class) -> (&'static str, Vec<Class>) {
         Text => vec![("upper({})", vec![Text]), ("nullif({}, {})", vec![Text, Text])],
     };
     choices.choose(random).unwrap().clone()
+}
+
+/// Operators that answer a boolean, of parts of any class and of one that has an order.
+fn of_bool(any: Class, ordered: Class) -> Vec<(&'static str, Vec<Class>)> {
+    use Class::{Bool, Decimal, Float, Int, Text};
+    vec![
+        ("({} = {})", vec![ordered, ordered]),
+        ("({} <> {})", vec![ordered, ordered]),
+        ("({} < {})", vec![ordered, ordered]),
+        ("({} >= {})", vec![ordered, ordered]),
+        ("({} < {})", vec![Int, Float]),
+        ("({} > {})", vec![Int, Decimal]),
+        ("({} IS NULL)", vec![any]),
+        ("({} IS NOT NULL)", vec![any]),
+        ("({} IS DISTINCT FROM {})", vec![any, any]),
+        ("({} IS NOT DISTINCT FROM {})", vec![any, any]),
+        ("({} AND {})", vec![Bool, Bool]),
+        ("({} OR {})", vec![Bool, Bool]),
+        ("(NOT {})", vec![Bool]),
+        ("({} IS TRUE)", vec![Bool]),
+        ("({} IN (1, 2, 3, -1))", vec![Int]),
+        ("({} NOT IN (1, NULL, 3))", vec![Int]),
+        ("({} IN ('x1', 'Y', NULL))", vec![Text]),
+        ("({} BETWEEN {} AND {})", vec![ordered, ordered, ordered]),
+        ("({} LIKE '%1%')", vec![Text]),
+        ("({} NOT LIKE 'x_')", vec![Text]),
+    ]
 }
 
 impl Expr {
@@ -409,8 +419,8 @@ impl Query {
 }
 
 fn aggregate(random: &mut impl Rng, scope: &Scope) -> Item {
-    use Class::{Bool, Date, Decimal, Float, Int, Text, Timestamp};
-    let ordered = *[Int, Float, Decimal, Date, Timestamp, Text].choose(random).unwrap();
+    use Class::{Bool, Decimal, Float, Int, Text};
+    let ordered = *ORDERED.choose(random).unwrap();
     let (text, class, loose) = *[
         ("count(*)", Int, false),
         ("count({})", ordered, false),
