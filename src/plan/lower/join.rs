@@ -40,7 +40,7 @@ impl Lowering {
             self.tables[table].keys.push(column);
         }
         if matches!(kind, JoinKind::Left | JoinKind::Full) {
-            stage.may_miss_all();
+            stage.may_miss_all(table);
         }
         let mut cols: Vec<Col> =
             (0..build_columns).map(|c| Col::Table { table, column: c }).collect();
@@ -74,6 +74,9 @@ impl Lowering {
             Col::Absent(reason) => Err(Declined(format!("join key {expr}: {reason}"))),
             col => {
                 let data_type = self.col_type(build, &col);
+                if data_type == DataType::Null {
+                    return Err(Declined(format!("join key {expr} is of type Null")));
+                }
                 if !matches!(data_type, DataType::Float32 | DataType::Float64) {
                     return Ok(col);
                 }
