@@ -165,6 +165,10 @@ impl Pass {
         if plan.boundedness().is_unbounded() {
             return Err(Declined::new("an input without end runs in epochs").into());
         }
+        if matches!(plan.output_partitioning(), Partitioning::Range(ranges) if ranges.partition_count() > 1)
+        {
+            return Err(Declined::new("the plan counts on the ranges of its partitions").into());
+        }
         let floats = match self.player()? {
             Ok(player) => player.capabilities().floats,
             Err(_) => FloatExactness::default(),
@@ -220,7 +224,11 @@ impl Pass {
                 let spread = RepartitionExec::try_new(exec, partitioning);
                 Ok(Arc::new(spread.map_err(Refused::Error)?))
             }
-            _ => Ok(exec),
+            // No parent counts on any of these; ranges were declined.
+            Partitioning::Hash(..)
+            | Partitioning::RoundRobinBatch(_)
+            | Partitioning::UnknownPartitioning(_)
+            | Partitioning::Range(_) => Ok(exec),
         }
     }
 

@@ -49,7 +49,10 @@ impl Lowering {
         if matches!(kind, JoinKind::Right | JoinKind::Full) {
             stage.missing.push(table);
         }
-        let nulls = join.null_equality() == NullEquality::NullEqualsNull;
+        let nulls = match join.null_equality() {
+            NullEquality::NullEqualsNull => true,
+            NullEquality::NullEqualsNothing => false,
+        };
         let probe = Probe { table, kind, keys, null_equals_null: nulls, residual };
         stage.steps.push(Step::Probe(Box::new(probe)));
         match kind {
