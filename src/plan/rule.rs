@@ -119,7 +119,9 @@ impl Pass {
             Err(Refused::Error(error)) => return Err(error),
         };
         let named = !plan.is::<ProjectionExec>() && above != Some(reason.as_str());
-        let placed = self.place_children(plan, Some(&reason))?;
+        // A projection says nothing of itself: the reason is still to be told below it.
+        let told = if named { Some(reason.as_str()) } else { above };
+        let placed = self.place_children(plan, told)?;
         if !named {
             return Ok(placed);
         }
