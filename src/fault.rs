@@ -46,8 +46,8 @@ pub fn point(name: &str) {
 /// The number that the next delay follows from; 0: none are wanted.
 static DELAYS: AtomicU64 = AtomicU64::new(0);
 
-/// From now on each stage of a slot takes longer by a random time, so that slots overtake each other
-/// in ways that they hardly do by themselves. The times follow from the seed; 0 ends it.
+/// From now on each stage of a slot takes longer by a random time, so that slots overtake each
+/// other in ways that they hardly do by themselves. The times follow from the seed; 0 ends it.
 pub fn delay(seed: u64) {
     let first = if seed == 0 { 0 } else { mixed(seed).max(1) };
     DELAYS.store(first, Ordering::Relaxed);

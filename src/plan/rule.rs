@@ -167,8 +167,8 @@ impl Pass {
         if plan.boundedness().is_unbounded() {
             return Err(Declined::new("an input without end runs in epochs").into());
         }
-        if matches!(plan.output_partitioning(), Partitioning::Range(ranges) if ranges.partition_count() > 1)
-        {
+        let partitioning = plan.output_partitioning();
+        if matches!(partitioning, Partitioning::Range(ranges) if ranges.partition_count() > 1) {
             return Err(Declined::new("the plan counts on the ranges of its partitions").into());
         }
         let floats = match self.player()? {

@@ -21,15 +21,16 @@ const RUNS: u64 = 300;
 /// without a partner, NULLs in all of it. `{0}` is the lane's number: no two have the same rows.
 const TABLES: [&str; 2] = [
     "CREATE TABLE t AS SELECT value AS id, value * 7 % 101 AS k,
-       CASE WHEN value % 13 = 5 THEN NULL ELSE 's' || cast(value * value % (50 + value / 2) AS VARCHAR) END AS s,
-       CASE WHEN value % 17 = 3 THEN NULL ELSE 'g' || cast(value / (300 - 100 * {0}) AS VARCHAR) END AS g,
+       CASE WHEN value % 13 <> 5 THEN 's' || cast(value * value % (50 + value / 2) AS TEXT) END AS s,
+       CASE WHEN value % 17 <> 3 THEN 'g' || cast(value / (300 - 100 * {0}) AS TEXT) END AS g,
        CASE WHEN value % 11 = 1 THEN NULL ELSE value * 31 % 997 - 300 END AS x,
        cast(value * 37 % 1009 AS DOUBLE) / 7 AS f,
        cast(value % 89 AS DECIMAL(12, 2)) / 4 AS d,
        value % 3 = {0} AS b, NULL AS n,
        cast('2024-01-01' AS DATE) + cast(value % 400 AS INT) AS day
      FROM generate_series(1, 1500) AS r(value)",
-    "CREATE TABLE u AS SELECT value AS id, CASE WHEN value % 9 = 2 THEN NULL ELSE value % 120 END AS k,
+    "CREATE TABLE u AS SELECT value AS id,
+       CASE WHEN value % 9 = 2 THEN NULL ELSE value % 120 END AS k,
        CASE WHEN value % 7 = 0 THEN NULL ELSE 's' || cast(value * 5 % 400 AS VARCHAR) END AS s,
        CASE WHEN value % 5 = {0} THEN NULL ELSE value * 3 END AS v
      FROM generate_series(1, 240) AS r(value)",
@@ -48,7 +49,8 @@ const SHAPES: [&str; 32] = [
     "SELECT coalesce(s, 'none'), count(x), sum(x) FROM t GROUP BY coalesce(s, 'none')",
     "SELECT DISTINCT substr(s, 1, 2), g FROM t",
     "SELECT count(*) FILTER (WHERE s LIKE '%1%'), sum(x) FILTER (WHERE g > 'g2'), sum(f) FROM t",
-    "SELECT CASE WHEN s LIKE 's1%' THEN x WHEN g = 'g1' THEN -x ELSE 7 END AS c, id FROM t WHERE id > 3",
+    "SELECT CASE WHEN s LIKE 's1%' THEN x WHEN g = 'g1' THEN -x ELSE 7 END AS c, id
+       FROM t WHERE id > 3",
     "SELECT b, day, count(*), max(x) FROM t WHERE x > 0 GROUP BY b, day",
     "SELECT id, x + k, f * 2, n FROM t WHERE s IN ('s1', 's16', 's49', 's100', 's144') OR x < 0",
     "SELECT t.id, u.v FROM t JOIN u ON t.k = u.k",
@@ -71,7 +73,8 @@ const SHAPES: [&str; 32] = [
     "SELECT t.g, c.n, sum(t.x) FROM t JOIN (SELECT s, count(*) AS n FROM u GROUP BY s) c
        ON t.s = c.s GROUP BY t.g, c.n",
     "SELECT count(*), sum(length(t.s || u.s)) FROM t JOIN u ON t.k = u.k WHERE t.s <> 's1'",
-    "SELECT q.c, count(*) FROM (SELECT CASE WHEN length(s) > 3 THEN x END AS c FROM t) q GROUP BY q.c",
+    "SELECT q.c, count(*)
+       FROM (SELECT CASE WHEN length(s) > 3 THEN x END AS c FROM t) q GROUP BY q.c",
 ];
 
 /// Numbers that follow from a seed.

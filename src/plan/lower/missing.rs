@@ -2,9 +2,9 @@
 //!
 //! A join that keeps build rows without a match goes on with tuples that have no probe side. What
 //! was computed over the probe side is NULL there, whatever the expression would make of NULLs:
-//! `coalesce(y, 0)`, `y IS NULL` and the constant `7` are values of rows that were there. Expressions
-//! are computed where they are needed, so that those which NULLs alone do not make NULL are tied to
-//! an input that tells whether the tuple came to the join from its probe side.
+//! `coalesce(y, 0)`, `y IS NULL` and the constant `7` are values of rows that were there.
+//! Expressions are computed where they are needed, so that those which NULLs alone do not make NULL
+//! are tied to an input that tells whether the tuple came to the join from its probe side.
 //!
 //! The build side needs nothing of this: what is computed of it is a column of the join's table.
 
