@@ -21,7 +21,7 @@ const RUNS: u64 = 300;
 /// without a partner, NULLs in all of it. `{0}` is the lane's number: no two have the same rows.
 const TABLES: [&str; 2] = [
     "CREATE TABLE t AS SELECT value AS id, value * 7 % 101 AS k,
-       CASE WHEN value % 13 <> 5 THEN 's' || cast(value * value % (50 + value / 2) AS TEXT) END AS s,
+       CASE WHEN value % 13 <> 5 THEN 's' || (value * value % (50 + value / 2))::TEXT END AS s,
        CASE WHEN value % 17 <> 3 THEN 'g' || cast(value / (300 - 100 * {0}) AS TEXT) END AS g,
        CASE WHEN value % 11 = 1 THEN NULL ELSE value * 31 % 997 - 300 END AS x,
        cast(value * 37 % 1009 AS DOUBLE) / 7 AS f,
