@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
-use super::lower::{Lowering, Stage, plus_zero, strip};
+use super::lower::{Lowering, Stage, plus_zero, refuse_limit, strip};
 use crate::agg::Aggregate;
 use crate::error::Declined;
 use crate::expr::lower::is_string;
@@ -17,6 +17,7 @@ pub(super) fn lower(
     plan: &Arc<dyn ExecutionPlan>,
 ) -> Result<Option<(Stage, Sink)>, Declined> {
     let Some(top) = plan.downcast_ref::<AggregateExec>() else { return Ok(None) };
+    refuse_limit(top)?;
     let (bottom, partial) = match top.mode() {
         AggregateMode::Single | AggregateMode::SinglePartitioned => (top, false),
         AggregateMode::Partial => (top, true),
@@ -35,6 +36,7 @@ pub(super) fn lower(
     if top.properties().output_ordering().is_some() && !bottom.group_expr().is_empty() {
         return Err(Declined::new("an aggregate whose order the plan relies on runs on the CPU"));
     }
+    refuse_limit(bottom)?;
     let mut stage = lowering.stage(bottom.input())?;
     let aggregation = aggregation(lowering, &mut stage, bottom, top, partial)?;
     if bottom.group_expr().is_empty() {

@@ -8,9 +8,10 @@ use arrow::compute::concat_batches;
 use futures::StreamExt;
 use parking_lot::Mutex;
 
-use super::lookup::Lookups;
+use super::lookup::{Entries, Lookups};
 use super::{Runner, Stats};
 use crate::error::{DeviceError, Result};
+use crate::fault;
 use crate::fragment::arena::{self, HEADER, Layout};
 use crate::fragment::intern::Interner;
 use crate::fragment::spec::{ArenaColumn, Pipeline};
@@ -46,7 +47,7 @@ pub fn gather(
     Feed::spawn("reading a source", 1, move |chunks| async move {
         let mut chunk = Chunk { batches: Vec::new(), rows: 0 };
         while let Some(batch) = source.next().await {
-            crate::fault::point("decode");
+            fault::point("decode");
             let mut batch = batch?;
             while batch.num_rows() > 0 {
                 let take = batch.num_rows().min(rows_max - chunk.rows);
@@ -89,7 +90,7 @@ impl Runner {
     /// Rows a slot of the pipeline may have: both limits of rows and of bytes hold.
     pub fn slot_rows(&self, pipeline: &Pipeline) -> usize {
         let by_bytes = self.limits.bytes / row_bytes(&pipeline.columns);
-        self.limits.rows.min(by_bytes as usize).max(1024)
+        self.limits.rows.min(by_bytes.max(1024) as usize).max(1)
     }
 
     /// Encodes a chunk into staging memory. `header` are the arena's fixed words, of which the
@@ -105,16 +106,19 @@ impl Runner {
         let (pipeline, chunk) = (pipeline.clone(), chunk.clone());
         let (interners, lookups) = (self.interners.clone(), lookups.clone());
         let started = Instant::now();
-        // The codes of strings come first: lookup tables are as long as the dictionaries.
+        // The codes of strings come first: lookup tables are as long as the dictionaries are then.
+        // Both grow while this slot waits for memory, so that it keeps what it was laid out for.
         let coded = task::blocking("encoding a slot", {
             let pipeline = pipeline.clone();
             let chunk = chunk.clone();
+            let lookups = lookups.clone();
             move || {
-                crate::fault::point("encode");
+                fault::point("encode");
                 code_strings(&pipeline, &chunk, &interners, &lookups)
             }
         })
         .await?;
+        fault::held().await;
         let words = coded.layout.words;
         let limit = self.player.capabilities().max_binding_bytes;
         if 4 * words as u64 > limit {
@@ -126,15 +130,16 @@ impl Runner {
             .into());
         }
         let mut staging = self.player.staging(4 * words as u64).await?;
-        let lookups = coded.lookups.clone();
         let staging = task::blocking("encoding a slot", move || {
+            fault::hold();
             let words = staging.words();
             coded.layout.write_header(words, header);
             for (at, column) in pipeline.columns.iter().enumerate() {
                 write_column(column, at, &chunk, &coded, words)?;
             }
-            for (state, offset) in lookups.lock().iter().zip(&coded.layout.lookups) {
-                state.write(&mut words[*offset..]);
+            let places = coded.layout.lookups.iter().zip(&coded.entries);
+            for (state, (offset, entries)) in lookups.lock().iter().zip(places) {
+                state.write(*entries, &mut words[*offset..*offset + entries.arena_words()])?;
             }
             Ok(staging)
         })
@@ -151,7 +156,8 @@ struct Coded {
     layout: Layout,
     /// Codes of the string columns, by column.
     codes: Vec<Option<Vec<u32>>>,
-    lookups: Lookups,
+    /// What the slot carries of each lookup table.
+    entries: Vec<Entries>,
 }
 
 fn parts(chunk: &Chunk, index: usize) -> Vec<ArrayRef> {
@@ -177,6 +183,8 @@ fn code_strings(
                     interner.encode(array, &mut out[at..at + array.len()])?;
                     at += array.len();
                 }
+                drop(interner);
+                fault::hold();
                 Some(out)
             }
             None => None,
@@ -186,14 +194,14 @@ fn code_strings(
         codes.push(coded);
     }
     let mut states = lookups.lock();
-    let mut sizes = Vec::new();
+    let mut entries = Vec::new();
     for (lookup, state) in pipeline.lookups.iter().zip(states.iter_mut()) {
-        state.extend(lookup, interners)?;
-        sizes.push(state.arena_words());
+        entries.push(state.extend(lookup, interners)?);
     }
     drop(states);
+    let sizes: Vec<usize> = entries.iter().map(|entries| entries.arena_words()).collect();
     let layout = Layout::new(chunk.rows, &shapes, &sizes);
-    Ok(Coded { layout, codes, lookups: lookups.clone() })
+    Ok(Coded { layout, codes, entries })
 }
 
 fn write_column(

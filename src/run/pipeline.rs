@@ -17,6 +17,7 @@ use super::{Runner, Sender, group, output, reduce, select};
 use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::expr::ir::Fault;
+use crate::fault;
 use crate::fragment::arena::{self, HEADER};
 use crate::fragment::spec::{Pipeline, Sink as SinkSpec, Step};
 use crate::fragment::text::Drive;
@@ -310,6 +311,7 @@ impl<'a> Driver<'a> {
             let span = trace::span(trace::Kind::Decode, "chunk");
             let chunk = chunks.next().await;
             drop(span);
+            fault::held().await;
             (Ended::Pulled(slot, chunks, chunk), None)
         };
         self.under_way.push(work.boxed());
@@ -324,6 +326,7 @@ impl<'a> Driver<'a> {
             let span = trace::span(trace::Kind::Encode, "slot");
             let encoded = runner.encode(&pipeline, &lookups, &chunk, header).await;
             drop(span);
+            fault::held().await;
             (Ended::Encoded(slot, encoded), None)
         };
         self.under_way.push(work.boxed());
@@ -375,6 +378,7 @@ impl<'a> Driver<'a> {
                 Some(completed) => completed,
                 None => playing.await,
             };
+            fault::held().await;
             (Ended::Completed(number, completed), None)
         };
         self.under_way.push(work.boxed());
@@ -393,6 +397,7 @@ impl<'a> Driver<'a> {
             let span = trace::span(trace::Kind::Emit, "slot");
             let done = emit_slot(runner, sink.as_mut(), &joins, &mut slot, completed).await;
             drop(span);
+            fault::held().await;
             (Ended::Emitted(number, done), Some(sink))
         };
         self.under_way.push(work.boxed());
@@ -461,6 +466,7 @@ async fn emit_slot(
     let mut completed = completed;
     while let Verdict::Again = sink.done(slot, completed).await? {
         sink.make_room(slot).await?;
+        fault::held().await;
         let recorded = sink.record(slot, joins)?;
         let bytes = 4 * HEADER as u64;
         let mut staging = runner.player.staging(bytes).await?;

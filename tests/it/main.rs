@@ -45,12 +45,16 @@ mod stream;
 mod nexmark;
 /// Results that are brought to what they were had no row been late.
 mod reconcile;
+/// What a fragment keeps of the nodes it stands for.
+mod replaced;
 /// What comes only once, across restarts.
 mod received;
 /// Sources by themselves.
 mod sources;
 /// State that waits on the disk.
 mod spill;
+/// Many small slots, held up on their way, against one large slot.
+mod stress;
 /// State folders that do not grow, and what goes on from them.
 mod trim;
 /// Windows in all their spellings, tables as they were.

@@ -7,7 +7,7 @@ use super::*;
 use crate::expr::prim;
 
 /// More arguments than this would make a tree of too many nodes.
-const MOST_CHOICES: usize = 6;
+const MOST_EXTREMES: usize = 6;
 
 impl Lowering<'_> {
     pub(super) fn function(
@@ -110,7 +110,7 @@ impl Lowering<'_> {
         result: &DataType,
         greatest: bool,
     ) -> Result<Option<Expr>, Declined> {
-        if args.len() > MOST_CHOICES {
+        if args.len() > MOST_EXTREMES {
             return Ok(None);
         }
         let mut best: Option<Expr> = None;
