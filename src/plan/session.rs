@@ -17,10 +17,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::analyze;
 use super::options::SqlOptions;
 use super::rule::Offload;
 use super::zoned_types::ZonedTypes;
+use super::{analyze, functions};
 use crate::config::{DeviceChoice, Options};
 use crate::device::AdapterKind;
 use crate::error::Result;
@@ -66,6 +66,9 @@ pub fn session_with(
     let context = SessionContext::new_with_state(state);
     for function in crate::agg::udaf::udafs() {
         context.register_udaf(function.as_ref().clone());
+    }
+    for function in functions::choices::choices() {
+        context.register_udf(function);
     }
     let context = files::with_files(context);
     types.attach(&context);

@@ -1,6 +1,7 @@
 //! Scalar functions that rules of `analyze` put in the place of operations in which Arrow's kernels
 //! are wrong. No query calls them by name; `EXPLAIN` shows them.
 
+pub mod choices;
 pub mod decimals;
 pub mod intervals;
 pub mod zones;
