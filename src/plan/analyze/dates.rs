@@ -15,6 +15,9 @@ pub(super) fn arithmetic(left: Operand, op: Operator, right: Operand) -> Option<
     use DataType::{Date32, Date64, Duration, Interval, Timestamp};
     let (l, r) = (left.data_type.clone(), right.data_type.clone());
     let plus = op == Operator::Plus;
+    if !plus && op != Operator::Minus {
+        return None;
+    }
     let (left, right) = match (&l, &r) {
         (Date32 | Date64, Interval(_)) if may_have_hours(&right) => {
             (cast(left.expr, &Timestamp(TimeUnit::Nanosecond, None)), right.expr)

@@ -5,7 +5,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, lit};
+use datafusion::logical_expr::{
+    BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, binary_expr, lit,
+};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::comparable::{Mended, Operand, Purpose, cast, constant};
@@ -61,8 +63,8 @@ fn as_floats(operands: &[Operand]) -> Vec<Expr> {
     mended.collect()
 }
 
-/// Numbers that are written, or sums and products of such, as the decimal that is meant: 0.06 + 0.01
-/// is 0.07, which in floats it is not.
+/// Numbers that are written, or sums and products of such, as the decimal that is meant:
+/// 0.06 + 0.01 is 0.07, which in floats it is not.
 fn written(expr: &Expr) -> Option<ScalarValue> {
     let (integer, scale) = number(expr)?;
     let scale = u8::try_from(scale).ok().filter(|scale| *scale <= DEVICE_DIGITS)?;
@@ -117,6 +119,24 @@ fn is_short(value: &ScalarValue) -> bool {
             *scale as u8 <= FLOAT_DIGITS && precision - *scale as u8 <= FLOAT_DIGITS
         }
         _ => false,
+    }
+}
+
+/// A sum, product or the like of a narrow decimal and an integer, for which DataFusion takes the
+/// integer's type: the decimal in 128 bits.
+pub(super) fn arithmetic(left: &Operand, op: Operator, right: &Operand) -> Option<Expr> {
+    let widened = |one: &Operand, other: &Operand| match one.data_type {
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale)
+            if other.data_type.is_integer() =>
+        {
+            Some(cast(one.expr.clone(), &DataType::Decimal128(precision, scale)))
+        }
+        _ => None,
+    };
+    match (widened(left, right), widened(right, left)) {
+        (Some(left), _) => Some(binary_expr(left, op, right.expr.clone())),
+        (_, Some(right)) => Some(binary_expr(left.expr.clone(), op, right)),
+        (None, None) => None,
     }
 }
 
@@ -222,9 +242,34 @@ impl AnalyzerRule for Decimals {
     }
 }
 
-/// Down from the top, so that no step of a division or a check is looked at again.
+/// Arrow cuts an integer to the width of a narrower decimal before it scales it.
+fn is_cut(value: &Expr, to: &DataType, schema: &DFSchema) -> Result<bool> {
+    use DataType::{Decimal32, Decimal64, Int64, UInt32, UInt64};
+    Ok(match (to, value.get_type(schema)?) {
+        (Decimal32(..), Int64 | UInt64 | UInt32) => true,
+        (Decimal64(..), UInt64) => true,
+        _ => false,
+    })
+}
+
+/// From below, so that no check is looked at again.
 fn checked(expr: Expr, schema: &DFSchema, rounds: bool) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| {
+        let value = match &expr {
+            Expr::Cast(Cast { expr, .. }) => Some(expr.as_ref()),
+            Expr::ScalarFunction(call) if call.name() == "arrow_cast" => call.args.first(),
+            _ => None,
+        };
+        if let Some(value) = value {
+            let to = expr.get_type(schema)?;
+            return Ok(match is_cut(value, &to, schema)? {
+                true => {
+                    let wide = cast(value.clone(), &DataType::Decimal128(20, 0));
+                    Transformed::yes(cast(wide, &to))
+                }
+                false => Transformed::no(expr),
+            });
+        }
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = &expr else {
             return Ok(Transformed::no(expr));
         };

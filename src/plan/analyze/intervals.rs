@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, Result};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunctionParams};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
@@ -58,6 +58,17 @@ fn in_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             let columns = input.schema().columns().into_iter().map(Expr::Column).collect();
             let distinct = Aggregate::try_new(input, columns, vec![])?;
             Ok(Transformed::yes(groups(distinct)?.data))
+        }
+        LogicalPlan::Distinct(Distinct::On(mut on)) => {
+            let mut changed = on.sort_expr.as_mut().is_some_and(|keys| by_span(keys, &schema));
+            for key in &mut on.on_expr {
+                if let Some(span) = spanned(key, &schema) {
+                    *key = span;
+                    changed = true;
+                }
+            }
+            let on = LogicalPlan::Distinct(Distinct::On(on));
+            Ok(if changed { Transformed::yes(on) } else { Transformed::no(on) })
         }
         LogicalPlan::Aggregate(aggregate) => groups(aggregate),
         other => Ok(Transformed::no(other)),
@@ -115,51 +126,56 @@ fn inside(mut expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
 }
 
+/// Spans in the place of keys.
+fn with_spans(expr: Expr, keys: &[Expr], schema: &DFSchema) -> Result<Expr> {
+    let replaced = expr.transform_down(|expr| {
+        let span = if keys.contains(&expr) { spanned(&expr, schema) } else { None };
+        Ok(match span {
+            // What is below a key is no key.
+            Some(span) => Transformed::new(span, true, TreeNodeRecursion::Jump),
+            None => Transformed::no(expr),
+        })
+    })?;
+    Ok(replaced.data)
+}
+
 /// Groups by spans, with an interval of each group in the place of the key.
 fn groups(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let Aggregate { input, group_expr, aggr_expr, schema, .. } = &aggregate;
-    let keys = grouping_set_to_exprlist(group_expr)?;
-    let keys: Vec<Option<Expr>> =
-        keys.into_iter().map(|key| spanned(key, input.schema()).map(|_| key.clone())).collect();
-    if keys.iter().all(Option::is_none) {
+    let inside = input.schema();
+    let all: Vec<Expr> = grouping_set_to_exprlist(group_expr)?.into_iter().cloned().collect();
+    let is_key: Vec<bool> = all.iter().map(|key| spanned(key, inside).is_some()).collect();
+    let keys = all.into_iter().zip(&is_key).filter(|(_, is_key)| **is_key);
+    let keys: Vec<Expr> = keys.map(|(key, _)| key).collect();
+    if keys.is_empty() {
         return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
     }
     let sets = matches!(group_expr.first(), Some(Expr::GroupingSet(_)));
-    let is_key = |expr: &Expr| keys.iter().flatten().any(|key| key == expr);
-    let spans = group_expr.iter().map(|expr| {
-        let replace = |expr: Expr| match is_key(&expr) {
-            true => match spanned(&expr, input.schema()) {
-                // What is below the key is no key.
-                Some(span) => Ok(Transformed::new(
-                    span,
-                    true,
-                    datafusion::common::tree_node::TreeNodeRecursion::Jump,
-                )),
-                None => Ok(Transformed::no(expr)),
-            },
-            false => Ok(Transformed::no(expr)),
-        };
-        expr.clone().transform_down(replace).map(|found| found.data)
+    let spans = group_expr.iter().map(|expr| with_spans(expr.clone(), &keys, inside));
+    let calls = aggr_expr.iter().map(|call| match call {
+        // It asks for a key by name.
+        Expr::AggregateFunction(function) if function.func.name() == "grouping" => {
+            let name = NamePreserver::new_for_projection().save(call);
+            Ok(name.restore(with_spans(call.clone(), &keys, inside)?))
+        }
+        call => Ok(call.clone()),
     });
-    let spans = spans.collect::<Result<Vec<_>>>()?;
     let shown = keys
         .iter()
-        .flatten()
         .enumerate()
-        .map(|(at, key)| crate::agg::udaf::min(key.clone()).alias(format!("__interval_{at}")));
-    let calls: Vec<Expr> = aggr_expr.iter().cloned().chain(shown).collect();
-    let plan = LogicalPlanBuilder::new_from_arc(Arc::clone(input));
-    let plan = Aggregate::try_new(plan.build()?.into(), spans, calls)?;
+        .map(|(at, key)| Ok(crate::agg::udaf::min(key.clone()).alias(format!("__interval_{at}"))));
+    let calls = calls.chain(shown).collect::<Result<Vec<_>>>()?;
+    let spans = spans.collect::<Result<Vec<_>>>()?;
+    let plan = Aggregate::try_new(Arc::clone(input), spans, calls)?;
     let columns = plan.schema.columns();
     let column = |at: usize| Expr::Column(columns[at].clone());
-    let first = columns.len() - keys.iter().flatten().count();
-    let mut intervals = 0;
+    let mut shown = columns.len() - keys.len();
     let mut exprs = Vec::with_capacity(schema.fields().len());
     for (at, (qualifier, field)) in schema.iter().enumerate() {
-        let value = match keys.get(at) {
-            Some(Some(_)) => {
-                intervals += 1;
-                let value = column(first + intervals - 1);
+        let value = match is_key.get(at) {
+            Some(true) => {
+                let value = column(shown);
+                shown += 1;
                 match sets {
                     true => when(column(at).is_not_null(), value).end()?,
                     false => value,
@@ -167,8 +183,7 @@ fn groups(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
             }
             _ => column(at),
         };
-        let name = Column::new(qualifier.cloned(), field.name());
-        exprs.push(value.alias_qualified(name.relation, name.name));
+        exprs.push(value.alias_qualified(qualifier.cloned(), field.name()));
     }
     let plan = LogicalPlanBuilder::new(LogicalPlan::Aggregate(plan)).project(exprs)?.build()?;
     Ok(Transformed::yes(plan))

@@ -23,10 +23,14 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::comparable::{Mended, Operand, Purpose, common, concerns};
-use super::dates;
+use super::{dates, decimals};
 
 /// Functions that answer one of their arguments.
 const CHOICES: [&str; 7] = ["coalesce", "nvl", "ifnull", "nvl2", "greatest", "least", "nullif"];
+
+/// Intervals that GREATEST and LEAST compare at most, besides the first: each step writes what is
+/// best so far twice.
+const MOST_INTERVALS: usize = 6;
 
 /// Sees binary operators while SQL is planned.
 #[derive(Debug)]
@@ -61,6 +65,9 @@ fn operator(op: &BinaryOperator) -> Option<Operator> {
     Some(match op {
         BinaryOperator::Plus => Operator::Plus,
         BinaryOperator::Minus => Operator::Minus,
+        BinaryOperator::Multiply => Operator::Multiply,
+        BinaryOperator::Divide => Operator::Divide,
+        BinaryOperator::Modulo => Operator::Modulo,
         BinaryOperator::Eq => Operator::Eq,
         BinaryOperator::NotEq => Operator::NotEq,
         BinaryOperator::Lt => Operator::Lt,
@@ -71,6 +78,11 @@ fn operator(op: &BinaryOperator) -> Option<Operator> {
     })
 }
 
+fn is_arithmetic(op: Operator) -> bool {
+    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
+    matches!(op, Plus | Minus | Multiply | Divide | Modulo)
+}
+
 fn is_comparison(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
@@ -78,8 +90,9 @@ fn is_comparison(op: Operator) -> bool {
 
 /// The operator over mended operands; `None` where there is nothing to mend.
 fn binary(left: Operand, op: Operator, right: Operand) -> Option<Expr> {
-    if matches!(op, Operator::Plus | Operator::Minus) {
-        return dates::arithmetic(left, op, right);
+    if is_arithmetic(op) {
+        let decimal = decimals::arithmetic(&left, op, &right);
+        return decimal.or_else(|| dates::arithmetic(left, op, right));
     }
     let [left, right] = pair(common(&[left, right], Purpose::Compare)?)?;
     Some(binary_expr(left, op, right))
@@ -135,8 +148,7 @@ fn mend(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let of = |exprs: &[&Expr], purpose| together(exprs, purpose, schema);
     let mended = match &expr {
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let moves = matches!(op, Operator::Plus | Operator::Minus);
-            let operands = match moves || is_comparison(*op) {
+            let operands = match is_arithmetic(*op) || is_comparison(*op) {
                 true => operands(&[left, right], schema),
                 false => None,
             };
@@ -157,7 +169,7 @@ fn mend(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             })
         }
         Expr::Case(case) => in_case(case, &of),
-        Expr::ScalarFunction(function) => in_function(function, &of),
+        Expr::ScalarFunction(function) => in_function(function, &of, schema),
         Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
             in_subquery(expr, subquery, schema)?.map(|(expr, subquery)| {
                 Expr::InSubquery(InSubquery::new(Box::new(expr), subquery, *negated))
@@ -224,7 +236,7 @@ fn in_case(case: &Case, of: &Mend<'_>) -> Option<Expr> {
     changed.then_some(Expr::Case(mended))
 }
 
-fn in_function(function: &ScalarFunction, of: &Mend<'_>) -> Option<Expr> {
+fn in_function(function: &ScalarFunction, of: &Mend<'_>, schema: &DFSchema) -> Option<Expr> {
     let name = function.name();
     if !CHOICES.contains(&name) {
         return None;
@@ -239,10 +251,35 @@ fn in_function(function: &ScalarFunction, of: &Mend<'_>) -> Option<Expr> {
         let branch = (Box::new(equal), Box::new(lit(ScalarValue::Null)));
         return Some(Expr::Case(Case::new(None, vec![branch], Some(Box::new(value.clone())))));
     }
+    let is_interval = |arg: &&Expr| matches!(arg.get_type(schema), Ok(DataType::Interval(_)));
+    if matches!(name, "greatest" | "least") && args.iter().any(is_interval) {
+        return best_interval(&args, name == "greatest", of);
+    }
     let skipped = usize::from(name == "nvl2").min(args.len());
     let mended = of(&args[skipped..], Purpose::Choose)?;
     let args = function.args[..skipped].iter().cloned().chain(mended).collect();
     Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&function.func), args)))
+}
+
+/// The longest interval of some, or the shortest, by comparisons; NULLs do not count.
+fn best_interval(args: &[&Expr], longest: bool, of: &Mend<'_>) -> Option<Expr> {
+    let (first, others) = args.split_first()?;
+    if others.is_empty() || others.len() > MOST_INTERVALS {
+        return None;
+    }
+    let boxed = |expr: &Expr| Box::new(expr.clone());
+    let op = if longest { Operator::GtEq } else { Operator::LtEq };
+    let mut best = (*first).clone();
+    for other in others {
+        let [left, right] = pair(of(&[&best, other], Purpose::Compare)?)?;
+        let keeps = (*other).clone().is_null().or(binary_expr(left, op, right));
+        best = Expr::Case(Case::new(
+            None,
+            vec![(Box::new(keeps), Box::new(best))],
+            Some(boxed(other)),
+        ));
+    }
+    Some(best)
 }
 
 /// A value and the column of a subquery that it is compared with.

@@ -6,6 +6,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, LogicalPlan, Operator, TryCast,
@@ -15,15 +16,8 @@ use datafusion::optimizer::AnalyzerRule;
 use super::operands::visible;
 use crate::plan::functions::zones::{at_zone, is_utc, local_time, moved};
 
-/// Functions that answer a time of the session's zone: with one argument they are casts.
-const CASTS: [&str; 6] = [
-    "arrow_cast",
-    "to_timestamp",
-    "to_timestamp_seconds",
-    "to_timestamp_millis",
-    "to_timestamp_micros",
-    "to_timestamp_nanos",
-];
+/// What a format of a time has that tells the zone: such a time is an instant.
+const INSTANTS: [&str; 7] = ["%z", "%:", "%#", "%Z", "%+", "%s", "%c"];
 
 /// Puts our functions in the place of Arrow's casts.
 #[derive(Debug)]
@@ -57,17 +51,7 @@ fn mend(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let mended = match &expr {
         Expr::Cast(Cast { expr, field }) => casted(expr, field.data_type(), schema, false)?,
         Expr::TryCast(TryCast { expr, field }) => casted(expr, field.data_type(), schema, true)?,
-        Expr::ScalarFunction(function) if CASTS.contains(&function.name()) => {
-            let arguments = usize::from(function.name() == "arrow_cast") + 1;
-            let to = expr.get_type(schema)?;
-            match &function.args[..] {
-                // Numbers are seconds, or other units of time, in no zone.
-                [value, ..] if function.args.len() == arguments && has_clocks(&to) => {
-                    casted(value, &to, schema, false)?
-                }
-                _ => None,
-            }
-        }
+        Expr::ScalarFunction(function) => called(function, &expr, schema)?,
         Expr::BinaryExpr(BinaryExpr {
             left,
             op: op @ (Operator::Plus | Operator::Minus),
@@ -92,6 +76,43 @@ fn mend(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Some(mended) => Transformed::yes(mended),
         None => Transformed::no(expr),
     })
+}
+
+/// `arrow_cast`, and functions that answer a time of the session's zone.
+fn called(function: &ScalarFunction, expr: &Expr, schema: &DFSchema) -> Result<Option<Expr>> {
+    use datafusion::functions::datetime;
+    let none = ConfigOptions::default();
+    let local = match function.name() {
+        "arrow_cast" => None,
+        "to_timestamp" => Some(datetime::to_timestamp(&none)),
+        "to_timestamp_seconds" => Some(datetime::to_timestamp_seconds(&none)),
+        "to_timestamp_millis" => Some(datetime::to_timestamp_millis(&none)),
+        "to_timestamp_micros" => Some(datetime::to_timestamp_micros(&none)),
+        "to_timestamp_nanos" => Some(datetime::to_timestamp_nanos(&none)),
+        _ => return Ok(None),
+    };
+    let to = expr.get_type(schema)?;
+    let (true, [value, formats @ ..]) = (has_clocks(&to), &function.args[..]) else {
+        return Ok(None);
+    };
+    // Numbers are seconds, or other units of time, in no zone.
+    match local {
+        Some(_) if formats.is_empty() => casted(value, &to, schema, false),
+        Some(local) if formats.iter().all(is_local) => {
+            Ok(Some(at_zone(local.call(function.args.clone()), to, false)))
+        }
+        Some(_) => Ok(None),
+        None => casted(value, &to, schema, false),
+    }
+}
+
+/// A format that is written and tells no zone.
+fn is_local(format: &Expr) -> bool {
+    let text = match format {
+        Expr::Literal(text, _) => text.try_as_str().flatten(),
+        _ => None,
+    };
+    text.is_some_and(|text| !INSTANTS.iter().any(|mark| text.contains(mark)))
 }
 
 fn casted(value: &Expr, to: &DataType, schema: &DFSchema, safe: bool) -> Result<Option<Expr>> {
