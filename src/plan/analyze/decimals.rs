@@ -222,10 +222,6 @@ impl AnalyzerRule for Decimals {
     }
 
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
-        // SET must be able to mend a wrong word.
-        if matches!(plan, LogicalPlan::Statement(_)) {
-            return Ok(plan);
-        }
         let rounds = SqlOptions::of(config).rounds_decimals();
         let rounds = rounds.map_err(DataFusionError::Configuration)?;
         let in_node = |node: LogicalPlan| {
