@@ -172,6 +172,10 @@ fn groups(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let mut shown = columns.len() - keys.len();
     let mut exprs = Vec::with_capacity(schema.fields().len());
     for (at, (qualifier, field)) in schema.iter().enumerate() {
+        // What tells the sets apart is resolved later, below this projection.
+        if field.name() == Aggregate::INTERNAL_GROUPING_ID {
+            continue;
+        }
         let value = match is_key.get(at) {
             Some(true) => {
                 let value = column(shown);

@@ -23,7 +23,7 @@ async fn dates_and_intervals() {
         ("SELECT DATE '2024-01-31' + INTERVAL '6 hours'", "2024-01-31T06:00:00"),
         ("SELECT DATE '2024-01-31' - INTERVAL '1 second' < DATE '2024-01-31'", "true"),
         ("SELECT INTERVAL '25 hours' > INTERVAL '1 day'", "true"),
-        ("SELECT max(v) FROM (VALUES (INTERVAL '3 days'), (INTERVAL '80 hours')) t(v)", "PT80H"),
+        ("SELECT max(v) FROM (VALUES (INTERVAL '3 days'), (INTERVAL '80 hours')) t(v)", "80 hours"),
         (
             "SELECT TIMESTAMP '2024-01-09T00:00:00' - TIMESTAMP '2024-01-01T00:00:00' > \
              INTERVAL '2 days'",
@@ -41,7 +41,7 @@ async fn dates_and_intervals() {
 #[tokio::test]
 async fn zones_and_clock_changes() {
     for (sql, expected) in [
-        ("SELECT count(*) FROM t WHERE at >= TIMESTAMPTZ '2024-03-31T00:30:00+01:00'", "1"),
+        ("SELECT count(*) FROM t WHERE at <= TIMESTAMPTZ '2024-03-31T00:30:00+01:00'", "1"),
         ("SELECT count(*) FROM t WHERE at >= DATE '2024-03-31'", "1"),
         ("SELECT at - TIMESTAMP '2024-03-31T00:00:00' FROM t", "PT1800S"),
         ("SELECT CAST(at AS TIMESTAMP) FROM t", "2024-03-31T00:30:00"),
@@ -59,8 +59,8 @@ async fn zones_and_clock_changes() {
             "2024-10-27T02:30:00+01:00",
         ),
         (
-            "SELECT arrow_cast('9999-12-31T00:00:00', 'Timestamp(Microsecond, None)') > at \
-             FROM (SELECT TIMESTAMP '2024-01-01T00:00:00' AS at)",
+            "SELECT far > near FROM (SELECT TIMESTAMP '2024-01-01T00:00:00' AS near, \
+             arrow_cast('9999-12-31T00:00:00', 'Timestamp(Microsecond, None)') AS far)",
             "true",
         ),
         ("SELECT arrow_cast(CAST('09:00:00' AS TIME), 'Time32(Second)') < TIME '12:00:00'", "true"),
