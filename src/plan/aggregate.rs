@@ -6,9 +6,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
 use super::lower::{Lowering, Stage, plus_zero, refuse_limit, strip};
-use crate::agg::Aggregate;
+use crate::agg::{Acc, Aggregate};
 use crate::error::Declined;
+use crate::expr::ir::{Expr, Rep};
 use crate::expr::lower::is_string;
+use crate::expr::prim;
 use crate::fragment::spec::{Aggregation, Fold, Key, Sink};
 
 /// An aggregate as a sink of its input's stage; `None` if the plan is none.
@@ -59,6 +61,21 @@ pub(super) fn lower(
     Ok(Some((stage, Sink::Group { keys, aggregation })))
 }
 
+/// Decimals of 32 and 64 bits in the 128 in which they are accumulated.
+fn widened(acc: Acc, arg: Expr) -> Expr {
+    let wide = match acc {
+        Acc::Sum128 | Acc::Sum160 => true,
+        Acc::Best { rep, .. } => rep == Rep::I128,
+        _ => false,
+    };
+    let long = |value| Expr::call(&prim::I128_FROM_I64, vec![value]);
+    match arg.rep {
+        Rep::I32 if wide => long(Expr::call(&prim::I64_FROM_I32, vec![arg])),
+        Rep::I64 if wide => long(arg),
+        _ => arg,
+    }
+}
+
 fn aggregation(
     lowering: &mut Lowering,
     stage: &mut Stage,
@@ -80,7 +97,7 @@ fn aggregation(
             args.push(lowering.lower(stage, arg)?);
         }
         for column in aggregate.columns() {
-            let arg = column.arg.map(|arg| args[arg].clone());
+            let arg = column.arg.map(|arg| widened(column.acc, args[arg].clone()));
             folds.push(Fold { acc: column.acc, arg, filter: filter.clone() });
         }
         aggregates.push(Arc::new(aggregate));

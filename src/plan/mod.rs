@@ -5,12 +5,14 @@ mod analyze;
 mod describe;
 mod exec;
 pub mod files;
+mod functions;
 mod lower;
 mod measured;
 mod options;
 mod place;
 mod rule;
 mod session;
+mod zoned_types;
 
 pub use exec::{CpuExec, DeviceExec};
 pub use measured::Measured;

@@ -9,6 +9,7 @@ use datafusion::common::Result as DfResult;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -16,9 +17,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::analyze;
 use super::options::SqlOptions;
 use super::rule::Offload;
+use super::zoned_types::ZonedTypes;
+use super::{analyze, functions};
 use crate::config::{DeviceChoice, Options};
 use crate::device::AdapterKind;
 use crate::error::{Error, Result};
@@ -48,9 +50,13 @@ pub fn session_with(
         .with_option_extension(SqlOptions::new(options));
     // Errors tell line and column.
     config.options_mut().sql_parser.collect_spans = true;
+    let types = Arc::new(ZonedTypes::default());
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(files::runtime()?)
+        // Before DataFusion's own, which are asked where ours have no answer.
+        .with_expr_planners(vec![Arc::new(analyze::OperandPlanner)])
+        .with_type_planner(Arc::clone(&types) as Arc<dyn TypePlanner>)
         .with_default_features()
         .with_table_factories(files::external_tables())
         .with_analyzer_rules(analyzers())
@@ -61,7 +67,12 @@ pub fn session_with(
     for function in crate::agg::udaf::udafs() {
         context.register_udaf(function.as_ref().clone());
     }
-    Ok(files::with_files(context))
+    for function in functions::choices::choices() {
+        context.register_udf(function);
+    }
+    let context = files::with_files(context);
+    types.attach(&context);
+    Ok(context)
 }
 
 /// DataFusion's planner with planners of nodes that it does not know.

@@ -29,6 +29,8 @@ impl Lowering<'_> {
             ("greatest" | "least", [_, ..]) => {
                 self.extreme(expr, args, &result, function.name() == "greatest")?
             }
+            ("decimal_within", [value]) => self.within_digits(value)?,
+            ("decimal_quotient", [left, right]) => self.quotient(left, right, &result)?,
             ("abs", [value]) => self.abs(value)?,
             ("floor" | "ceil" | "trunc", [value]) => self.whole(function.name(), value)?,
             ("round", [value, rest @ ..]) if rest.len() <= 1 => {

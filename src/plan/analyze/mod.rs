@@ -4,20 +4,28 @@
 //! One file a rule. `docs/differences.md` lists them; `tests/it/differences` holds the right
 //! answers, and fails when DataFusion has mended a fault, so that its rule can go.
 
+mod comparable;
+mod dates;
+mod decimals;
 mod float_sums;
+mod intervals;
+mod operands;
+mod zones;
 
 use std::sync::Arc;
 
 use datafusion::optimizer::AnalyzerRule;
 
+pub use operands::OperandPlanner;
+
 type Rule = Arc<dyn AnalyzerRule + Send + Sync>;
 
 /// Rules that see a plan as it was written, before operands are cast to common types.
 pub fn before_coercion() -> Vec<Rule> {
-    Vec::new()
+    vec![Arc::new(operands::Operands), Arc::new(intervals::Intervals)]
 }
 
 /// Rules that see operands of common types.
 pub fn after_coercion() -> Vec<Rule> {
-    vec![Arc::new(float_sums::FloatSums)]
+    vec![Arc::new(float_sums::FloatSums), Arc::new(decimals::Decimals), Arc::new(zones::Zones)]
 }

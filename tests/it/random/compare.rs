@@ -80,6 +80,11 @@ impl Bench {
                 context.register_table(table.name.as_str(), Arc::new(table_of)).unwrap();
             }
         }
+        // Averages of decimals are cut, as stock DataFusion does it.
+        for engine in [&self.cpu, &self.gpu] {
+            let cut = "SET thalweg.decimal_division = 'truncate'";
+            support::run(engine, cut).await.unwrap();
+        }
         let sql = query.to_string();
         let cpu = answer(&self.cpu, &sql).await;
         let mut gpu = self.on_device(data, &sql).await;
