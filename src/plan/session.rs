@@ -48,9 +48,11 @@ pub fn session_with(
         .with_option_extension(SqlOptions::new(options));
     // Errors tell line and column.
     config.options_mut().sql_parser.collect_spans = true;
+    config.options_mut().execution.parquet.coerce_int96 = Some(files::INT96_UNIT.to_string());
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(files::runtime()?)
+        .with_file_formats(files::formats())
         .with_default_features()
         .with_table_factories(files::external_tables())
         .with_analyzer_rules(analyzers())
@@ -96,6 +98,7 @@ fn analyzers() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 /// DataFusion's rules with ours before the last filter pushdown: see `rule`.
 fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    rules.insert(0, Arc::new(files::TrustedStatistics));
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown"));
     rules.insert(last.unwrap_or(rules.len().saturating_sub(1)), Arc::new(Offload));
     rules
