@@ -5,6 +5,7 @@
 //! answers, and fails when DataFusion has mended a fault, so that its rule can go.
 
 mod float_sums;
+mod null_partitions;
 
 use std::sync::Arc;
 
@@ -19,5 +20,5 @@ pub fn before_coercion() -> Vec<Rule> {
 
 /// Rules that see operands of common types.
 pub fn after_coercion() -> Vec<Rule> {
-    vec![Arc::new(float_sums::FloatSums)]
+    vec![Arc::new(float_sums::FloatSums), Arc::new(null_partitions::NullPartitions)]
 }

@@ -3,8 +3,9 @@
 //!
 //! A name that is no table of the session is looked at as a file, a directory or a pattern. What
 //! it names is checked before a query runs over it: all files are of one form and have columns in
-//! common, CSV headers agree, each file has its place in the partition layout. DataFusion's own
-//! table over files, which does the reading, would leave out or mix up what does not fit.
+//! common, each file has its place in the partition layout. DataFusion's own table over files would
+//! leave out or mix up what does not fit. Text is read by a source of ours (`text`), Parquet by
+//! DataFusion's, which is shown of statistics only what can be trusted (`parquet`).
 
 mod blame;
 mod csv;
@@ -45,14 +46,14 @@ use datafusion::prelude::SessionContext;
 use parking_lot::RwLock;
 
 use crate::error::Error;
-use crate::lake::travel;
+use crate::lake::{skipping, travel};
 use find::{Files, Found};
 use partitions::Partitioned;
 
 pub use blame::{blame, blame_plan, of_store};
-pub use csv_rows::unique_names;
 pub use external::STORED_AS;
 pub use parquet::{INT96_UNIT, TrustedStatistics, rows_of};
+pub use partitions::NULL as NULL_PARTITION;
 pub use stores::told;
 
 /// The runtime of a session: object stores are opened when a URL names them, and directories are
@@ -147,7 +148,7 @@ async fn delta(state: &SessionState, name: &str, url: url::Url) -> Result<Arc<dy
     let opened = async {
         let table = deltalake::open_table(url).await.map_err(|error| error.to_string())?;
         let provider = table.table_provider().with_session(Arc::new(state.clone()));
-        provider.await.map_err(|error| error.to_string())
+        provider.await.map(skipping::trusted).map_err(|error| error.to_string())
     };
     opened.await.map_err(|error| data(format!("Delta table '{name}': {error}")))
 }

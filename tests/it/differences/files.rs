@@ -196,23 +196,39 @@ async fn times_of_96_bits_reach_beyond_nanoseconds() {
         &[&["1600-02-29T12:00:00"], &["2024-02-29T12:00:00.123456"], &["9999-12-31T00:00:00"]];
     answers(&[&all], times).await;
     let table = format!("CREATE EXTERNAL TABLE x STORED AS PARQUET LOCATION '{old}'");
-    let open = "SELECT count(*) FROM x WHERE t > '2300-01-01' OR t < '1650-01-01'";
-    answers(&[&table, open], &[&["2"]]).await;
+    let micros = |time: &str| format!("arrow_cast('{time}', 'Timestamp(Microsecond, None)')");
+    let (late, early) = (micros("2300-01-01"), micros("1650-01-01"));
+    let far = format!("SELECT count(*) FROM x WHERE t > {late} OR t < {early}");
+    answers(&[&table, &far], &[&["2"]]).await;
     // Asked for in nanoseconds, they are refused and not taken for others.
     let nanos = "SET datafusion.execution.parquet.coerce_int96 = 'ns'";
     refuses(&[nanos, &all], &["ns"]).await;
     // Beside one of today's form, which says that it is of UTC.
-    let copy = format!(
-        "COPY (SELECT arrow_cast('2024-01-01T00:00:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))') \
-         AS t) TO '{new}'"
-    );
+    let utc = "arrow_cast('2024-01-01T00:00:00Z', 'Timestamp(Microsecond, Some(\"UTC\"))')";
+    let copy = format!("COPY (SELECT {utc} AS t) TO '{new}'");
     let dir = folder.path().join("mixed").display().to_string();
-    let count = format!(
-        "SELECT count(*), count(*) FILTER (WHERE t >= '2024-01-01T00:00:00Z') FROM '{dir}'"
-    );
+    let count = format!("SELECT count(*), count(*) FILTER (WHERE t >= {utc}) FROM '{dir}'");
     answers(&[&copy, &count], &[&["4", "3"]]).await;
     let wrong = stock(&[&format!("SELECT max(t) FROM '{old}'")]).await.unwrap();
     assert!(!wrong.contains("9999-12-31"), "DataFusion has mended it: {wrong}");
+}
+
+#[tokio::test]
+async fn files_of_delta_tables_are_not_passed_over_by_bounds_of_floats() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("d").display().to_string();
+    let Some(engine) = super::support::engine_on(thalweg::config::DeviceChoice::Cpu) else {
+        return;
+    };
+    let made = format!(
+        "CREATE EXTERNAL TABLE d (id BIGINT, x DOUBLE) STORED AS DELTA LOCATION '{path}'; \
+         INSERT INTO d VALUES (1, 20.5), (2, 'NaN'); INSERT INTO d VALUES (3, 20.5);"
+    );
+    super::support::run(&engine, &made).await.map(|_| ()).unwrap();
+    let query = format!("SELECT id FROM '{path}' WHERE x > 30");
+    answers(&[&query], &[&["2"]]).await;
+    let named = super::support::rows(&engine, "SELECT id, isnan(x) FROM d WHERE x > 30").await;
+    assert_eq!(named.rows, [["2", "true"]]);
 }
 
 #[tokio::test]
@@ -255,6 +271,13 @@ async fn directories_that_stand_for_null_are_null() {
             ..Default::default()
         });
         let Some(engine) = engine else { continue };
+        let copy = format!(
+            "COPY (SELECT * FROM (VALUES (3, DATE '2024-01-02', 9), (4, NULL, NULL)) AS v(v, d, k)) \
+             TO '{w}-copy/' STORED AS CSV PARTITIONED BY (d, k)"
+        );
+        let copied = format!("{copy}; SELECT v, d, k + 1 FROM '{w}-copy' ORDER BY v");
+        let answer = super::support::rows(&engine, &copied).await;
+        assert_eq!(answer.rows, [["3", "2024-01-02", "10"], ["4", "NULL", "NULL"]]);
         let insert = format!("{table}; INSERT INTO w VALUES (1, 7), (2, NULL);");
         let answer =
             super::support::rows(&engine, &format!("{insert} SELECT v, k FROM w ORDER BY v")).await;
