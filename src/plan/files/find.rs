@@ -1,7 +1,6 @@
 //! From a name to files: what is there, of which form, in which partition layout.
 
 use std::collections::HashMap;
-use std::io::Read;
 use std::path::{Path as LocalPath, PathBuf};
 use std::sync::Arc;
 
@@ -23,15 +22,13 @@ use url::{Position, Url};
 use super::formats::Text;
 use super::parquet::Parquet;
 use super::partitions::NULL;
+use super::sample::Sample;
 use super::text::HEAD_BYTES;
 use super::utf8::Utf8;
 use super::{data, user};
 
 /// Requests for files' sizes and headers under way at once.
 pub const CONCURRENT_REQUESTS: usize = 32;
-
-/// Packed bytes of which the head is unpacked: bzip2 has blocks of up to 900 kB.
-const PACKED_HEAD_BYTES: u64 = 1 << 20;
 
 /// What a name stands for.
 pub enum Found {
@@ -440,13 +437,13 @@ impl Files {
         let Some(first) = self.objects.iter().find(|object| object.size > 0) else {
             return Ok(Vec::new());
         };
-        let packed = self.compression.is_compressed();
-        let length = if packed { PACKED_HEAD_BYTES } else { HEAD_BYTES };
-        let bytes = self.store.get_range(&first.location, 0..first.size.min(length)).await?;
-        let unpacked = self.compression.convert_read(std::io::Cursor::new(bytes))?;
-        let mut plain = Vec::new();
-        // What is packed ends in the middle; what fails else fails when it is read.
-        let _ = unpacked.take(HEAD_BYTES).read_to_end(&mut plain);
+        let plain = match self.compression.is_compressed() {
+            true => Sample::of(&self.store, first, self.compression).await?.head(HEAD_BYTES),
+            false => {
+                let range = 0..first.size.min(HEAD_BYTES);
+                self.store.get_range(&first.location, range).await?.to_vec()
+            }
+        };
         let text = Utf8::new(self.encoding).decode(&plain, false).map(|text| text.into_owned());
         Ok(text.unwrap_or_default())
     }

@@ -11,7 +11,7 @@ use datafusion::error::{DataFusionError, Result};
 use encoding_rs::Encoding;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use object_store::{GetOptions, GetRange, GetResultPayload, ObjectMeta, ObjectStore};
+use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::text::Fault;
 use super::utf8::{Utf8, Utf8Reader};
@@ -33,16 +33,8 @@ impl Sample {
         object: &ObjectMeta,
         compression: FileCompressionType,
     ) -> Result<Self> {
-        let range = Some(GetRange::Bounded(0..object.size.min(SAMPLE_BYTES)));
-        // A store that knows no ranges sends all of it, which is cut below.
-        let options = GetOptions { range, ..GetOptions::default() };
-        let payload = match store.get_opts(&object.location, options).await?.payload {
-            GetResultPayload::File(..) => {
-                store.get_opts(&object.location, GetOptions::default()).await?.payload
-            }
-            other => other,
-        };
-        let parts = match payload {
+        // No range: there are servers that know none. What comes behind the start is not awaited.
+        let parts = match store.get(&object.location).await?.payload {
             GetResultPayload::File(file, _) => {
                 return Ok(Self { from: compression.convert_read(file)?, whole: true });
             }
@@ -59,6 +51,13 @@ impl Sample {
         }
         let whole = whole && (plain.len() as u64) < SAMPLE_BYTES;
         Ok(Self { from: Box::new(Cursor::new(plain)), whole })
+    }
+
+    /// So many bytes of the start, as they are; what fails else fails when it is read.
+    pub fn head(self, bytes: u64) -> Vec<u8> {
+        let mut head = Vec::new();
+        let _ = self.from.take(bytes).read_to_end(&mut head);
+        head
     }
 
     /// As UTF-8; where it is not all of the file, up to the end of a line.
