@@ -27,6 +27,7 @@ use super::json::{self, Rows, RowsReader};
 use super::text::{Form, Reading, TextSource, fault};
 use super::utf8::Utf8Reader;
 use super::{csv_rows, data, stores};
+use crate::task;
 
 /// The rows of a plan; an error of reading files names the file and, in text, the line.
 pub fn blame(
@@ -186,28 +187,29 @@ async fn failure(
     let text = source.downcast_ref::<TextSource>();
     let text = text.map(|source| source.reading(scan.file_compression_type));
     let parquet = source.file_type() == "parquet";
+    let what = "looking for the row that failed";
     let scanned = match (text, store.get(path).await?.payload) {
         (Some(reading), GetResultPayload::File(_, path)) => {
             let open = move || Ok(Box::new(File::open(&path)?) as Packed);
-            tokio::task::spawn_blocking(move || text_failure(&reading, &open))
+            task::blocking(what, move || Ok(text_failure(&reading, &open)?)).await
         }
         (Some(reading), GetResultPayload::Stream(parts)) => {
             let parts: Vec<Bytes> = parts.try_collect().await?;
             let bytes: Bytes = parts.concat().into();
             let open = move || Ok(Box::new(Cursor::new(bytes.clone())) as Packed);
-            tokio::task::spawn_blocking(move || text_failure(&reading, &open))
+            task::blocking(what, move || Ok(text_failure(&reading, &open)?)).await
         }
         (None, GetResultPayload::File(file, _)) if parquet => {
-            tokio::task::spawn_blocking(move || parquet_failure(file))
+            task::blocking(what, move || Ok(parquet_failure(file)?)).await
         }
         (None, GetResultPayload::Stream(parts)) if parquet => {
             let parts: Vec<Bytes> = parts.try_collect().await?;
             let bytes: Bytes = parts.concat().into();
-            tokio::task::spawn_blocking(move || parquet_failure(bytes))
+            task::blocking(what, move || Ok(parquet_failure(bytes)?)).await
         }
         (None, _) => return Ok(None),
     };
-    scanned.await.map_err(|error| DataFusionError::External(Box::new(error)))?
+    Ok(scanned?)
 }
 
 fn parquet_failure(from: impl ChunkReader + 'static) -> Result<Option<String>> {

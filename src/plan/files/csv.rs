@@ -26,6 +26,7 @@ use super::schema::{
     unrelated,
 };
 use super::{csv_rows, text};
+use crate::task;
 
 /// Spellings of NULL. They count only in files where they stand in columns that else hold numbers,
 /// dates or truth values: elsewhere `NA` may be Namibia. An empty value is NULL everywhere.
@@ -201,12 +202,11 @@ pub async fn columns_of(
     rows: usize,
 ) -> Result<SchemaRef> {
     let (form, whole) = (csv_rows::form(options), sample.whole);
-    let infer = move || -> Result<Schema> {
+    let infer = move || {
         let from = QuotesReader { from: sample.text(encoding)?, quotes: Quotes::new(form), whole };
         Ok(format.infer_schema(from, Some(rows))?.0)
     };
-    let task = tokio::task::spawn_blocking(infer);
-    let inferred = task.await.map_err(|error| DataFusionError::External(error.into()))??;
+    let inferred = task::blocking("reading a CSV header", infer).await?;
     let names: Vec<String> = inferred.fields().iter().map(|f| f.name().clone()).collect();
     let unique = csv_rows::unique_names(&names).into_iter().zip(inferred.fields());
     let fields = unique.map(|(name, field)| field.as_ref().clone().with_name(name));
