@@ -15,6 +15,7 @@ use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::text::Fault;
 use super::utf8::{Utf8, Utf8Reader};
+use crate::task;
 
 /// Bytes of a file elsewhere that are fetched to tell its columns.
 const SAMPLE_BYTES: u64 = 4 << 20;
@@ -99,10 +100,7 @@ pub async fn json(
     let infer = move || {
         let whole = sample.whole;
         let inferred = super::json::infer(sample.text(named)?, rows, whole);
-        inferred
-            .map(Arc::new)
-            .map_err(|why| DataFusionError::ArrowError(Box::new(ArrowError::JsonError(why)), None))
+        inferred.map(Arc::new).map_err(|why| ArrowError::JsonError(why).into())
     };
-    let task = tokio::task::spawn_blocking(infer);
-    task.await.map_err(|error| DataFusionError::External(error.into()))?
+    Ok(task::blocking("reading the first rows of JSON", infer).await?)
 }

@@ -38,6 +38,7 @@ use super::json::Rows;
 use super::json_rows::JsonRows;
 use super::quotes::Quotes;
 use super::utf8::{Utf8, is_utf8};
+use crate::task;
 
 /// Bytes that are read from a local file at once: some milliseconds of work.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -312,8 +313,8 @@ impl Opener {
         let GetResultPayload::File(file, _) = self.store.get(place).await?.payload else {
             return Ok(false); // all of it would have to be fetched to tell
         };
-        let scan = tokio::task::spawn_blocking(move || no_line_ends_in_quotes(file, form));
-        Ok(scan.await.map_err(|error| DataFusionError::External(Box::new(error)))??)
+        let scan = move || Ok(no_line_ends_in_quotes(file, form)?);
+        Ok(task::blocking("looking for line breaks in values", scan).await?)
     }
 
     fn parsed(
