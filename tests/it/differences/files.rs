@@ -273,8 +273,8 @@ async fn directories_that_stand_for_null_are_null() {
         });
         let Some(engine) = engine else { continue };
         let copy = format!(
-            "COPY (SELECT * FROM (VALUES (3, DATE '2024-01-02', 9), (4, NULL, NULL)) AS v(v, d, k)) \
-             TO '{w}-copy/' STORED AS CSV PARTITIONED BY (d, k)"
+            "COPY (SELECT * FROM (VALUES (3, DATE '2024-01-02', 9), (4, NULL, NULL)) \
+             AS t(v, d, k)) TO '{w}-copy/' STORED AS CSV PARTITIONED BY (d, k)"
         );
         let copied = format!("{copy}; SELECT v, d, k + 1 FROM '{w}-copy' ORDER BY v");
         let answer = super::support::rows(&engine, &copied).await;
