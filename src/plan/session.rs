@@ -50,10 +50,12 @@ pub fn session_with(
         .with_option_extension(SqlOptions::new(options));
     // Errors tell line and column.
     config.options_mut().sql_parser.collect_spans = true;
+    config.options_mut().execution.parquet.coerce_int96 = Some(files::INT96_UNIT.to_string());
     let types = Arc::new(ZonedTypes::default());
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(files::runtime()?)
+        .with_file_formats(files::formats())
         // Before DataFusion's own, which are asked where ours have no answer.
         .with_expr_planners(vec![Arc::new(analyze::OperandPlanner)])
         .with_type_planner(Arc::clone(&types) as Arc<dyn TypePlanner>)
@@ -109,6 +111,7 @@ fn analyzers() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 /// Errors: DataFusion has no such rule any more; anywhere else ours would give wrong plans.
 fn rules() -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    rules.insert(0, Arc::new(files::TrustedStatistics));
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown"));
     let last = last.ok_or_else(|| {
         Error::Bug("DataFusion has no rule FilterPushdown, before which ours stands".to_string())

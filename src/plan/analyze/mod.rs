@@ -9,6 +9,7 @@ mod dates;
 mod decimals;
 mod float_sums;
 mod intervals;
+mod null_partitions;
 mod operands;
 mod zones;
 
@@ -27,5 +28,10 @@ pub fn before_coercion() -> Vec<Rule> {
 
 /// Rules that see operands of common types.
 pub fn after_coercion() -> Vec<Rule> {
-    vec![Arc::new(float_sums::FloatSums), Arc::new(decimals::Decimals), Arc::new(zones::Zones)]
+    vec![
+        Arc::new(float_sums::FloatSums),
+        Arc::new(decimals::Decimals),
+        Arc::new(zones::Zones),
+        Arc::new(null_partitions::NullPartitions),
+    ]
 }
