@@ -41,7 +41,7 @@ impl Parquet {
         };
         let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| wrong(&e))?;
         let names: Vec<_> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let picked = pick(&opening.schema, &names, missing)?;
+        let picked = pick(&opening.source_schema(), &names, missing)?;
         let mut present: Vec<usize> = picked.iter().flatten().copied().collect();
         present.sort_unstable();
         present.dedup();
