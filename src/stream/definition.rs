@@ -106,19 +106,7 @@ impl Stream {
             length("idle_timeout")?.map(|us| Duration::from_micros(us.unsigned_abs()));
         let begin = begin(&mut settings, connector.as_ref())?;
         settings.finish()?;
-        let watermark = match (watermark, max_advance_us) {
-            (None, Some(_)) => {
-                return Err(Error::User(format!(
-                    "stream {name}: max_advance bounds a watermark, and the stream has none"
-                )));
-            }
-            (watermark, max_advance_us) => {
-                watermark.map(|rule| EventTime { max_advance_us, ..rule })
-            }
-        };
-        if let Some(rule) = &watermark {
-            is_time(&name, schema.field(rule.column))?;
-        }
+        let watermark = followed(&name, &schema, watermark, max_advance_us)?;
         let at = matches!(begin, Begin::At(_));
         let timed =
             [("pace", pace.is_some()), ("idle_timeout", idle_timeout.is_some()), ("start", at)];
@@ -165,6 +153,27 @@ impl Stream {
     pub fn record(&self, starts: Vec<Start>) {
         *self.recorded.write() = starts;
     }
+}
+
+/// The watermark with what bounds it.
+///
+/// Errors: a bound without one; a column that none can follow.
+fn followed(
+    name: &str,
+    schema: &Schema,
+    watermark: Option<EventTime>,
+    max_advance_us: Option<i64>,
+) -> Result<Option<EventTime>> {
+    match (&watermark, max_advance_us) {
+        (None, Some(_)) => {
+            return Err(Error::User(format!(
+                "stream {name}: max_advance bounds a watermark, and the stream has none"
+            )));
+        }
+        (Some(rule), _) => is_time(name, schema.field(rule.column))?,
+        (None, None) => {}
+    }
+    Ok(watermark.map(|rule| EventTime { max_advance_us, ..rule }))
 }
 
 /// The columns that the source has.

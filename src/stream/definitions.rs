@@ -9,6 +9,7 @@ use arrow::datatypes::Field;
 use serde::{Deserialize, Serialize};
 
 use super::definition::Stream;
+use super::graph::Graph;
 use super::query::Query;
 use super::source::Origin;
 use crate::error::{Error, Result};
@@ -100,7 +101,7 @@ impl Definitions {
         let now = query.graph.fingerprint.clone();
         match self.queries.insert(query.application.clone(), now.clone()) {
             None => Known::New,
-            Some(was) if was == now => Known::Same,
+            Some(was) if is_same(&query.graph, &was) => Known::Same,
             Some(_) => Known::Changed,
         }
     }
@@ -125,6 +126,71 @@ pub fn discard(folder: &Path) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether a query is the one that an earlier fingerprint tells, but for columns that its streams
+/// have got since, and that it only passes on within itself.
+pub fn is_same(graph: &Graph, was: &str) -> bool {
+    let now = graph.fingerprint.as_str();
+    if now == was {
+        return true;
+    }
+    let fields = graph.streams.iter().flat_map(|stream| stream.schema.fields());
+    let added: Vec<&str> =
+        fields.map(|field| field.name().as_str()).filter(|name| !names(was, name)).collect();
+    let given = |name: &&str| graph.schema.field_with_name(name).is_ok();
+    // Equal rows may be such no more with another column.
+    !added.iter().any(|name| given(name))
+        && !now.contains("Distinct:")
+        && without(now, &added) == was
+}
+
+/// Whether a plan's text names a column.
+fn names(plan: &str, column: &str) -> bool {
+    let part = |c: char| c.is_alphanumeric() || c == '_';
+    plan.match_indices(column).any(|(at, _)| {
+        let behind = plan[at + column.len()..].chars().next();
+        plan[..at].ends_with('.') && !behind.is_some_and(part)
+    })
+}
+
+/// A plan's text, the columns in its projections left out.
+fn without(plan: &str, columns: &[&str]) -> String {
+    let kept = |item: &&str| {
+        let name = item.rsplit_once('.').map_or(*item, |(_, name)| name);
+        let plain = item.chars().all(|c| c.is_alphanumeric() || "._".contains(c));
+        !(plain && columns.contains(&name))
+    };
+    let line = |line: &str| match line.split_once("Projection: ") {
+        Some((indent, list)) if indent.trim().is_empty() => {
+            let items: Vec<&str> = items(list).into_iter().filter(kept).collect();
+            format!("{indent}Projection: {}", items.join(", "))
+        }
+        _ => line.to_string(),
+    };
+    plan.split('\n').map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The items of a list, those within brackets and quotes together.
+fn items(list: &str) -> Vec<&str> {
+    let (mut depth, mut quote, mut from) = (0_usize, None, 0);
+    let mut items = Vec::new();
+    for (at, c) in list.char_indices() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '"' | '\'') => quote = Some(c),
+            (None, '(' | '[' | '{') => depth += 1,
+            (None, ')' | ']' | '}') => depth = depth.saturating_sub(1),
+            (None, ',') if depth == 0 && list[at..].starts_with(", ") => {
+                items.push(&list[from..at]);
+                from = at + 2;
+            }
+            _ => {}
+        }
+    }
+    items.push(&list[from..]);
+    items
 }
 
 /// What the rows of a stream and their times depend on.
@@ -184,6 +250,18 @@ impl Described {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn columns_that_a_query_only_passes_on_do_not_count() {
+        let was =
+            "Projection: w, sum(s.v)\n  Projection: s.ts, s.v, s.__offset, f(\"a, b\", s.ts) AS w";
+        let now = "Projection: w, sum(s.v)\n  Projection: s.more, s.ts, s.v, s.unit, s.__offset, \
+                   f(\"a, b\", s.ts) AS w";
+        assert!(names(now, "unit") && names(was, "ts") && !names(was, "t") && !names(was, "unit"));
+        assert_eq!(without(now, &["more", "unit"]), was);
+        assert_ne!(without(&now.replace("s.unit", "g(s.unit)"), &["more", "unit"]), was);
+        assert_ne!(without(&now.replace("s.unit", "s.unit AS u"), &["more", "unit"]), was);
+    }
 
     #[test]
     fn columns_that_were_added_are_found() {

@@ -14,7 +14,7 @@ use crate::support;
 
 /// Rows of `SELECT * FROM s ORDER BY 1` over files in a folder, a row as its values with spaces.
 async fn rows_of(folder: &Path, columns: &str, more: &str) -> Result<Vec<String>> {
-    let engine = engine();
+    let engine = engine().with_state(Some(folder.join("_rejected")));
     let path = folder.display();
     let sql = format!(
         "CREATE STREAM s ({columns}) WITH (connector = 'file', path = '{path}' {more});
@@ -226,7 +226,7 @@ async fn event_time_may_be_computed() {
     let folder = file("a.json", lines.concat());
     let more = " WITH (connector = 'file', path = 'PATH', format = 'json', on_error = 'skip');";
     let more = more.replace("PATH", &folder.path().display().to_string());
-    let engine = engine();
+    let engine = engine().with_state(Some(folder.path().join("_rejected")));
     for (nth, computed) in [
         "t TIMESTAMP AS (to_timestamp_millis(ts_ms))",
         "t AS to_timestamp_millis(ts_ms)",

@@ -151,6 +151,12 @@ impl Opening {
         self.columns(|origin| matches!(origin, Origin::Source))
     }
 
+    /// Where the event time is among them.
+    pub fn source_event_time(&self) -> Option<usize> {
+        let name = self.schema.field(self.event_time?).name();
+        self.source_schema().index_of(name).ok()
+    }
+
     /// The columns that are not computed.
     pub fn base_schema(&self) -> SchemaRef {
         self.columns(|origin| !matches!(origin, Origin::Computed(_)))

@@ -68,9 +68,7 @@ impl<G: Generator> Log<G> {
     pub fn open(generator: G, opening: Opening, partitions: usize) -> Self {
         let next = opening.from.offset.max(0).unsigned_abs();
         let live = opening.follow && generator.rows().is_none();
-        let schema = opening.source_schema();
-        let event_time = opening.event_time.map(|at| opening.schema.field(at).name());
-        let event_time = event_time.and_then(|name| schema.index_of(name).ok());
+        let (schema, event_time) = (opening.source_schema(), opening.source_event_time());
         let made = Opening { schema, event_time, ..opening.clone() };
         let (rejects, partitions) = (Rejects::new(&opening), partitions as u64);
         let mut log = Self { generator, opening, made, rejects, partitions, next, live: None };

@@ -269,7 +269,9 @@ impl Column {
                     DataType::Float32 => parsed.map(|value| f64::from(value as f32)),
                     _ => parsed,
                 };
-                nearest.map(|value| values.push(value)).is_some()
+                let beyond = |text: &str| text.bytes().any(|byte| byte.is_ascii_digit());
+                let fits = nearest.filter(|n| !n.is_infinite() || !beyond(&value));
+                fits.map(|value| values.push(value)).is_some()
             }
             _ => false,
         };
