@@ -231,6 +231,7 @@ impl Engine {
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let (pipeline, name) = ("sql".to_string(), sink.name.clone());
         let writer = Writer { pipeline, sink: name, insert: 0, keys: None };
+        sink.connector.takes(&sink.name, &schema)?;
         let mut sink = sink.connector.open(writer, &schema).await?;
         let rows = frame.collect().await?;
         if rows.iter().any(|batch| batch.num_rows() > 0) {

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Int64Array};
+use arrow::array::{Array, AsArray, Int64Array, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
@@ -281,10 +281,11 @@ impl HistoryExec {
         };
         let asked = filters.iter().filter(|filter| filter.column_refs().into_iter().all(same));
         let filters: Vec<Expr> = asked.cloned().collect();
+        // A column that was declared later is NULL in what is stored so far.
         let projection: Vec<usize> = columns
             .iter()
-            .map(|at| Ok(present.index_of(schema.field(*at).name())?))
-            .collect::<Result<_>>()?;
+            .filter_map(|at| present.index_of(schema.field(*at).name()).ok())
+            .collect();
         let input = stored.scan(session, Some(&projection), &filters, None).await?;
         let schema = Arc::new(schema.project(columns)?);
         Ok(Arc::new(Self::new(input, schema)))
@@ -302,9 +303,13 @@ impl HistoryExec {
     }
 }
 
-/// A stored batch in the stream's types; before the first watermark is before all times.
+/// A stored batch in the stream's types; before the first watermark is before all times, and
+/// columns that are not stored are NULL.
 pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+    let columns = schema.fields().iter().map(|field| {
+        let Some(column) = batch.column_by_name(field.name()) else {
+            return Ok(new_null_array(field.data_type(), batch.num_rows()));
+        };
         let column = cast(column, field.data_type())?;
         if field.name() != WATERMARK || column.null_count() == 0 {
             return Ok(column);

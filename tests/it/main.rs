@@ -19,6 +19,8 @@ mod asof;
 mod differences;
 /// Streams against their batch, at any epoch, killed, resumed.
 mod exact;
+/// Streams, files and sinks that are others than in the run before.
+mod evolve;
 /// The files of `examples/`.
 mod examples;
 /// What waits in continuous aggregates.
@@ -47,6 +49,8 @@ mod nexmark;
 mod reconcile;
 /// What a fragment keeps of the nodes it stands for.
 mod replaced;
+/// What sources make of values, texts and folders.
+mod readings;
 /// What comes only once, across restarts.
 mod received;
 /// Sources by themselves.

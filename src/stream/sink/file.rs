@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
@@ -38,6 +38,10 @@ impl File {
 impl SinkConnector for File {
     fn name(&self) -> &'static str {
         "file"
+    }
+
+    fn takes(&self, sink: &str, columns: &Schema) -> Result<()> {
+        self.encoding.takes(sink, columns)
     }
 
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {

@@ -40,7 +40,7 @@ impl Parquet {
         };
         let builder = files::rows_of(file).map_err(|error| wrong(&error))?;
         let names: Vec<_> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let picked = pick(&opening.schema, &names, missing)?;
+        let picked = pick(&opening.source_schema(), &names, missing)?;
         let mut present: Vec<usize> = picked.iter().flatten().copied().collect();
         present.sort_unstable();
         present.dedup();

@@ -12,13 +12,15 @@ use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channe
 
 use arrow::compute::concat_batches;
 use arrow::datatypes::Schema;
+use encoding_rs::Encoding;
 use parking_lot::Mutex;
 
 use super::csv::Csv;
+use super::encoding::{self, Decoded};
 use super::file::Missing;
 use super::json::{Json, Unknown};
 use super::received::{self, Reader, Received};
-use super::text::{Dialect, Handed, Parse, Piece, lines};
+use super::text::{Dialect, Handed, Parse, Piece, RECORD_BYTES, lines, too_long};
 use super::{Connector, Opening, Read, Rejects, Source};
 use crate::error::{Error, Result};
 use crate::stream::settings::Settings;
@@ -42,6 +44,7 @@ pub struct Stdin {
     csv: bool,
     header: bool,
     unknown: Unknown,
+    encoding: Option<&'static Encoding>,
 }
 
 impl Stdin {
@@ -49,7 +52,8 @@ impl Stdin {
         let csv = settings.choice("format", &["json", "csv"])? == "csv";
         let header = settings.choice("header", &["true", "false"])? == "true";
         let unknown = Unknown::new(settings, schema, !csv)?;
-        Ok(Self { csv, header, unknown })
+        let encoding = encoding::option(settings)?;
+        Ok(Self { csv, header, unknown, encoding })
     }
 
     fn dialect(&self) -> Arc<dyn Dialect> {
@@ -63,6 +67,10 @@ impl Stdin {
 impl Connector for Stdin {
     fn name(&self) -> &'static str {
         "stdin"
+    }
+
+    fn typed(&self) -> bool {
+        true
     }
 
     fn bounded(&self) -> Result<(), String> {
@@ -116,7 +124,8 @@ impl Input {
             match &*taken {
                 None => {
                     let (dialect, opening) = (self.stdin.dialect(), self.opening.clone());
-                    let read = move || read(dialect.as_ref(), &opening, &sender);
+                    let encoding = self.stdin.encoding;
+                    let read = move || read(dialect.as_ref(), &opening, encoding, &sender);
                     self.reading = Some(Thread::spawn("stdin", read)?);
                     *taken = Some(self.opening.state.clone());
                 }
@@ -142,9 +151,14 @@ impl Input {
 
 /// Reads to the end, or until nobody takes any more. A thread of its own, which is left alone where
 /// nothing comes any more.
-fn read(dialect: &dyn Dialect, opening: &Opening, sender: &SyncSender<Result<Piece>>) {
+fn read(
+    dialect: &dyn Dialect,
+    opening: &Opening,
+    encoding: Option<&'static Encoding>,
+    sender: &SyncSender<Result<Piece>>,
+) {
     let mut read = Reading { dialect, opening, parser: None, buffer: Vec::new(), lines: 0 };
-    let mut input = std::io::stdin().lock();
+    let mut input = Decoded::new(std::io::stdin().lock(), encoding);
     let mut bytes = vec![0; READ_BYTES];
     loop {
         let count = match input.read(&mut bytes) {
@@ -190,6 +204,9 @@ impl Reading<'_> {
             true => self.buffer.len(),
             false => self.dialect.whole(&self.buffer),
         };
+        if whole == 0 && self.buffer.len() > RECORD_BYTES {
+            return Err(too_long(self.lines + 1));
+        }
         let (Some(parser), true) = (&self.parser, whole > 0) else { return Ok(None) };
         let piece = parser.parse(self.opening, &self.buffer[..whole])?;
         self.buffer.drain(..whole);

@@ -28,7 +28,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 const HEAD_BYTES: usize = 1 << 14;
 
 /// A longer record is an error: with a quote that is never closed, all the rest would be one.
-const RECORD_BYTES: usize = 1 << 28;
+pub const RECORD_BYTES: usize = 1 << 28;
 
 /// Blocks that are parsed beside one another, at most.
 const MOST_BLOCKS: usize = 8;
@@ -203,9 +203,49 @@ fn text(columns: &[ArrayRef], row: usize) -> String {
     columns.iter().map(field).collect::<Vec<_>>().join(",")
 }
 
+/// What a text begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// More bytes are needed.
+    Short,
+    /// Text of UTF-8 behind so many bytes: a byte order mark is no part of it.
+    Text(usize),
+}
+
+/// Looks at the first bytes of a text, which are `all` or not.
+///
+/// Errors: its byte order mark tells another encoding.
+pub fn head(bytes: &[u8], all: bool) -> Result<Head> {
+    const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+    if bytes.starts_with(&MARK) {
+        return Ok(Head::Text(MARK.len()));
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Error::Data(
+            "the text is UTF-16, by its byte order mark, and UTF-8 is read here".to_string(),
+        ));
+    }
+    if bytes.iter().take(4).any(|byte| *byte == 0) {
+        return Err(Error::Data(
+            "the text has bytes of zero: is it UTF-16, encoding = 'utf-16le'?".to_string(),
+        ));
+    }
+    let short = !all && bytes.len() < MARK.len() && (MARK.starts_with(bytes) || bytes.len() < 2);
+    Ok(if short { Head::Short } else { Head::Text(0) })
+}
+
 /// How many lines end in these bytes.
 pub fn lines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+/// Errors: a record that begins at a line is longer than any.
+pub fn too_long(line: u64) -> Error {
+    let most = RECORD_BYTES >> 20;
+    Error::Data(format!(
+        "a record from line {line} on is longer than {most} MiB: is a quote never closed, or is \
+         it a long array of JSON? Write its objects one a line"
+    ))
 }
 
 /// Where the bytes come from.
@@ -281,10 +321,18 @@ impl Text {
         Ok(())
     }
 
+    /// Whether more may come behind the end.
+    fn waits(&self) -> bool {
+        self.opening.follow && matches!(self.input, Input::Plain(_))
+    }
+
     /// Finds out how the records are to be read.
     fn begin(&mut self) -> Result<()> {
         let (parser, used) = loop {
-            let all = self.end && !self.opening.follow;
+            let all = self.end && !self.waits();
+            if self.buffer.len() > RECORD_BYTES {
+                return Err(too_long(1));
+            }
             match self.dialect.begin(&self.opening, &self.buffer, all)? {
                 Some(begun) => break begun,
                 None if self.end => return Ok(()),
@@ -318,17 +366,13 @@ impl Text {
                 let rest = self.buffer.split_off(whole);
                 let bytes = std::mem::replace(&mut self.buffer, rest);
                 self.push(bytes, false, &parser)?;
-            } else if self.end && self.opening.follow {
+            } else if self.end && self.waits() {
                 return Ok(());
             } else if self.end {
                 let bytes = std::mem::take(&mut self.buffer);
                 self.push(bytes, true, &parser)?;
             } else if self.buffer.len() > RECORD_BYTES {
-                let line = self.mark.lines + 1;
-                return Err(Error::Data(format!(
-                    "a record after line {line} is longer than {} MiB: is a quote never closed?",
-                    RECORD_BYTES >> 20
-                )));
+                return Err(too_long(self.mark.lines + 1));
             }
         }
         Ok(())
