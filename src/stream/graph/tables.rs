@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::DefaultTableSource;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
+use super::Part;
 use crate::error::Result;
 use crate::lake::Pinned;
 
@@ -50,6 +52,13 @@ impl TableRows {
         }
         Ok(())
     }
+}
+
+/// Whether the rows of a table were given out, as a part of a query's state.
+pub fn save_given(given: bool) -> Result<Vec<Part>> {
+    let column: ArrayRef = Arc::new(BooleanArray::from(vec![true]));
+    let row = RecordBatch::try_from_iter([("given", column)])?;
+    Ok(vec![Part::from(if given { vec![row] } else { Vec::new() })])
 }
 
 fn pinned_source(scan: &datafusion::logical_expr::TableScan) -> Option<Arc<Pinned>> {
