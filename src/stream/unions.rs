@@ -49,10 +49,7 @@ pub fn log(union: &Union, time: &Column) -> Result<Option<LogicalPlan>> {
         let hidden = match log {
             Some(log) => of_log(log, number)?,
             None => {
-                let name = columns[at].schema_name().to_string();
-                if columns[at].get_type(input.schema())? != *of_time {
-                    columns[at] = cast(columns[at].clone(), of_time.clone()).alias(name);
-                }
+                columns[at] = as_time(&columns[at], input, of_time)?;
                 of_no_log(of_time, number)
             }
         };
@@ -61,6 +58,23 @@ pub fn log(union: &Union, time: &Column) -> Result<Option<LogicalPlan>> {
         first += streams(input) * PARTITIONS;
     }
     Ok(Some(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
+}
+
+/// A time of a table in the type of the streams' times.
+fn as_time(column: &Expr, input: &LogicalPlan, of_time: &DataType) -> Result<Expr> {
+    let own = column.get_type(input.schema())?;
+    let fits = match (&own, of_time) {
+        (DataType::Timestamp(_, own), DataType::Timestamp(_, zone)) => own == zone,
+        (own, _) => matches!(own, DataType::Null | DataType::Date32 | DataType::Date64),
+    };
+    match fits {
+        _ if own == *of_time => Ok(column.clone()),
+        true => Ok(cast(column.clone(), of_time.clone()).alias(column.schema_name().to_string())),
+        false => plan_err!(
+            "windows over a UNION go by times of one type, and {column} is {own} beside the \
+             {of_time} of a stream: cast it"
+        ),
+    }
 }
 
 /// The log's columns of a branch that has one. Partitions are numbered through the whole union.

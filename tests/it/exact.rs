@@ -152,6 +152,15 @@ fn unions() -> Named {
             ),
         ),
         (
+            "sessions_after_join",
+            format!(
+                "SELECT window_start, window_end, count(*) AS n FROM TABLE(SESSION(DATA => (SELECT
+                 b.ts AS t FROM bids b JOIN asks a ON a.ts - b.ts BETWEEN INTERVAL '0' SECOND AND
+                 INTERVAL '15' SECOND AND a.v % 25 = b.v % 25), TIMECOL => DESCRIPTOR(t), GAP =>
+                 INTERVAL '1' SECOND)) {group}"
+            ),
+        ),
+        (
             "union_with_a_table",
             "SELECT k, v FROM bids WHERE v > 95 UNION ALL SELECT id, 0 FROM names".to_string(),
         ),

@@ -1,4 +1,4 @@
-//! Streams in a UNION, each row by the watermark of its own; late rows that a delay lets in; what of
+//! Streams in a UNION, each row by its own watermark; late rows that a delay lets in; what of
 //! unions, subqueries and differences of times is refused.
 
 use std::path::Path;
@@ -98,6 +98,7 @@ async fn what_is_refused_says_so_in_sql() {
             windows("SELECT ts, v FROM slow UNION ALL SELECT ts, v FROM bare"),
             "stream bare has no watermark",
         ),
+        (windows("SELECT ts, v FROM slow UNION ALL SELECT 5, 1"), "of a stream: cast it"),
         (
             windows("SELECT ts, v FROM slow UNION ALL SELECT ts, v FROM fast__late"),
             "windows of rows that no watermark follows",

@@ -54,6 +54,12 @@ impl Bound {
         key.filter(|key| key.origin == self.origin && key.clock == self.clock).map(|_| self)
     }
 
+    /// When what ends at a time of this bound is final by a clock, if by this one.
+    pub fn until(&self, end_us: Option<i64>, clock: Clock) -> Option<i64> {
+        let end_us = end_us.filter(|_| self.clock == clock)?;
+        Some(end_us.saturating_add(self.lag_us))
+    }
+
     fn later(self, by_us: i64) -> Self {
         Self { lag_us: self.lag_us.saturating_add(by_us), ..self }
     }

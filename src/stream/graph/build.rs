@@ -22,7 +22,7 @@ use super::keys::upsert_keys;
 use super::plan::{Planner, Steps, late_rows, without_late_rule};
 use super::shown::shown;
 use super::states::Aggregate;
-use super::tables::{TableRows, Tables, pin};
+use super::tables::{Once, TableRows, Tables, pin};
 use super::updates::Updates;
 use super::{Graph, Hold, Late, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
@@ -126,13 +126,7 @@ impl Builder {
     ) -> BoxFuture<'a, Result<Piece>> {
         Box::pin(async move {
             if !reads_stream(plan)? {
-                return match subquery::depends(plan)? {
-                    true => Err(missing(
-                        "a LATERAL subquery of this form",
-                        "join the stream with the table, and compute what is needed of the result",
-                    )),
-                    false => self.table(plan),
-                };
+                return self.beside(plan);
             }
             check(plan)?;
             match plan {
@@ -215,8 +209,8 @@ impl Builder {
             let piece = match reads_stream(branch)? {
                 true => self.piece(branch, emit).await?,
                 false => {
-                    let table = Box::new(TableRows::new(branch.as_ref().clone())?);
-                    let work = Work::Once { table, given: false };
+                    let table = Once::new(TableRows::new(branch.as_ref().clone())?);
+                    let work = Work::Once(Box::new(table));
                     Self::cut("a table, once", branch.schema(), Node { regions: Vec::new(), work })
                 }
             };
@@ -227,7 +221,17 @@ impl Builder {
         Ok(Piece { plan: union.with_new_exprs(Vec::new(), plans)?, inputs })
     }
 
-    /// A subtree without streams.
+    /// A subtree without streams, beside streams.
+    fn beside(&self, plan: &LogicalPlan) -> Result<Piece> {
+        match subquery::depends(plan)? {
+            true => Err(missing(
+                "a LATERAL subquery of this form",
+                "join the stream with the table, and compute what is needed of the result",
+            )),
+            false => self.table(plan),
+        }
+    }
+
     fn table(&self, plan: &LogicalPlan) -> Result<Piece> {
         let slot = Slot::default();
         let rows = Source::Table(Box::new(TableRows::new(plan.clone())?));
@@ -632,19 +636,18 @@ fn never_final(plan: &LogicalPlan, input: &LogicalPlan) -> Error {
     let without = streams(input)
         .ok()
         .and_then(|streams| streams.into_iter().find(|stream| stream.watermark.is_none()));
+    let by_window = |column: Column| COLUMNS.contains(&column.name.as_str());
     match without {
         Some(stream) => Error::User(format!(
             "stream {} has no watermark, so no window ever closes: CREATE STREAM {} (.., \
              WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)",
             stream.name, stream.name
         )),
-        None if plan.schema().columns().iter().any(|c| COLUMNS.contains(&c.name.as_str())) => {
-            missing(
-                format_args!("windows of rows that no watermark follows ({})", shown(plan)),
-                "they are never final: of a stream's __late rows, and of times that differ in their \
+        None if plan.schema().columns().into_iter().any(by_window) => missing(
+            format_args!("windows of rows that no watermark follows ({})", shown(plan)),
+            "they are never final: of a stream's __late rows, and of times that differ in their \
              clocks, windows are left to a batch query",
-            )
-        }
+        ),
         None => missing(
             format_args!("an aggregate that groups by no window ({})", shown(plan)),
             "its groups are never final: group by window_start and window_end of TUMBLE, HOP, \

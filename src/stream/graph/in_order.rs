@@ -1,5 +1,5 @@
-//! Partitions one after another, as one: so that parts of a continuous query have one partition, and
-//! their rows one order, whatever they are made of.
+//! Partitions one after another, as one: parts of a continuous query have one partition, and their
+//! rows one order, whatever they are made of.
 
 use std::sync::Arc;
 

@@ -59,7 +59,7 @@ use join::IntervalJoin;
 pub use part::{Part, Size};
 use spill::Folder;
 use states::Aggregate;
-use tables::{TableRows, Tables};
+use tables::{Once, TableRows, Tables};
 use updates::Updates;
 
 /// The clocks behind the rows of an epoch, in microseconds.
@@ -166,11 +166,7 @@ enum Work {
     AsOf(Box<AsOfJoin>),
     /// By the clock that closes them.
     Sessions(Bound, Box<Sessions>),
-    /// A table's rows, with the first of the streams that they are united with.
-    Once {
-        table: Box<TableRows>,
-        given: bool,
-    },
+    Once(Box<Once>),
 }
 
 /// Rows wait until they are final; then a plan runs over them.
@@ -245,7 +241,7 @@ impl Graph {
         self.root.visit(&mut |work| {
             let due = match work {
                 Work::Updates(work) => work.due_us(),
-                Work::Once { given: false, .. } => Some(i64::MIN),
+                Work::Once(once) => once.due_us(),
                 _ => None,
             };
             first = first.into_iter().chain(due).min();
@@ -365,8 +361,8 @@ impl Node {
 
     fn read_tables<'a>(&'a mut self, context: &'a SessionContext) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            if let Work::Once { table, given: false } = &mut self.work {
-                table.refresh(context).await?;
+            if let Work::Once(once) = &mut self.work {
+                once.refresh(context).await?;
             }
             for (_, source) in self.regions.iter_mut().flat_map(|region| &mut region.inputs) {
                 match source {
@@ -507,22 +503,19 @@ impl Work {
                 work.push(rows.pop().unwrap_or_default())?;
                 work.close(times.of(bound.clock).saturating_sub(bound.lag_us))
             }
-            Self::Once { table, given } => match std::mem::replace(given, true) {
-                true => Ok(Vec::new()),
-                false => Ok(table.rows.clone()),
-            },
+            Self::Once(once) => Ok(once.take()),
         }
     }
 
     fn open_until(&self) -> Option<i64> {
         match self {
-            Self::Pass | Self::Once { .. } => None,
+            Self::Pass | Self::Once(_) => None,
             Self::Aggregate(work) => work.open_until(Clock::Event),
             Self::Updates(work) => work.open_until(Clock::Event),
             Self::Hold(work) => work.open_until(Clock::Event),
             Self::Interval(work) => work.open_until(),
             Self::AsOf(work) => work.open_until(),
-            Self::Sessions(bound, work) => sessions_until(bound, work, Clock::Event),
+            Self::Sessions(bound, work) => bound.until(work.open_until(), Clock::Event),
         }
     }
 
@@ -531,15 +524,15 @@ impl Work {
             Self::Aggregate(work) => work.open_until(Clock::Processing),
             Self::Updates(work) => work.open_until(Clock::Processing).max(work.due_us()),
             Self::Hold(work) => work.open_until(Clock::Processing),
-            Self::Sessions(bound, work) => sessions_until(bound, work, Clock::Processing),
-            Self::Once { given, .. } => (!given).then_some(i64::MIN),
+            Self::Sessions(bound, work) => bound.until(work.open_until(), Clock::Processing),
+            Self::Once(once) => once.due_us(),
             Self::Pass | Self::Interval(_) | Self::AsOf(_) => None,
         }
     }
 
     fn size(&self) -> Size {
         match self {
-            Self::Pass | Self::Once { .. } => Size::default(),
+            Self::Pass | Self::Once(_) => Size::default(),
             Self::Aggregate(work) => work.size(),
             Self::Updates(work) => work.size(),
             Self::Hold(work) => {
@@ -568,11 +561,8 @@ impl Work {
             }
             Self::AsOf(work) => add(work.key(), work.weights()?),
             // What may change or meet others at any time stays in memory.
-            Self::Pass
-            | Self::Updates(_)
-            | Self::Interval(_)
-            | Self::Sessions(..)
-            | Self::Once { .. } => {}
+            Self::Pass | Self::Updates(_) | Self::Interval(_) => {}
+            Self::Sessions(..) | Self::Once(_) => {}
         }
         Ok(all)
     }
@@ -589,11 +579,8 @@ impl Work {
                 .iter_mut()
                 .try_for_each(|(key, _, held)| held.spill(key, from(key), folder)),
             Self::AsOf(work) => work.spill(from(work.key()), folder),
-            Self::Pass
-            | Self::Updates(_)
-            | Self::Interval(_)
-            | Self::Sessions(..)
-            | Self::Once { .. } => Ok(()),
+            Self::Pass | Self::Updates(_) | Self::Interval(_) => Ok(()),
+            Self::Sessions(..) | Self::Once(_) => Ok(()),
         }
     }
 
@@ -602,7 +589,7 @@ impl Work {
         match self {
             Self::Pass => 0,
             Self::Aggregate(work) => work.sides(),
-            Self::Sessions(..) | Self::Once { .. } => 1,
+            Self::Sessions(..) | Self::Once(_) => 1,
             Self::Hold(work) => work.sides.len(),
             Self::Interval(_) | Self::Updates(_) | Self::AsOf(_) => 2,
         }
@@ -618,7 +605,7 @@ impl Work {
             Self::Interval(work) => work.save().map(in_memory),
             Self::AsOf(work) => work.save(),
             Self::Sessions(_, work) => Ok(vec![work.save()?.into()]),
-            Self::Once { given, .. } => tables::save_given(*given),
+            Self::Once(once) => once.save(),
         }
     }
 
@@ -639,18 +626,12 @@ impl Work {
             Self::Interval(work) => work.restore(in_memory(sides).collect()),
             Self::AsOf(work) => work.restore(sides),
             Self::Sessions(_, work) => work.restore(in_memory(sides).flatten().collect()),
-            Self::Once { given, .. } => {
-                *given = sides.iter().any(|side| !side.rows.is_empty());
+            Self::Once(once) => {
+                once.restore(&sides);
                 Ok(())
             }
         }
     }
-}
-
-/// When the last open session is final by a clock.
-fn sessions_until(bound: &Bound, sessions: &Sessions, clock: Clock) -> Option<i64> {
-    let until = sessions.open_until().filter(|_| bound.clock == clock);
-    until.map(|until| until.saturating_add(bound.lag_us))
 }
 
 impl Hold {
