@@ -120,11 +120,13 @@ pub fn joined(plan: LogicalPlan, over: Over) -> Result<LogicalPlan> {
 /// names, so that those of both sides would be the same.
 fn named(expr: Expr) -> Result<Transformed<Expr>> {
     let Expr::InSubquery(mut within) = expr else { return Ok(Transformed::no(expr)) };
-    let rows = within.subquery.subquery;
-    let columns =
-        rows.schema().columns().into_iter().map(|column| Expr::Column(column).alias("__in"));
-    let columns: Vec<Expr> = columns.take(1).collect();
-    let rows = LogicalPlanBuilder::from(Arc::unwrap_or_clone(rows)).project(columns)?.build()?;
+    let columns = within.subquery.subquery.schema().columns();
+    let [column] = columns.as_slice() else {
+        return Ok(Transformed::no(Expr::InSubquery(within))); // which is an error
+    };
+    let column = Expr::Column(column.clone()).alias("__in");
+    let rows = Arc::unwrap_or_clone(within.subquery.subquery);
+    let rows = LogicalPlanBuilder::from(rows).project([column])?.build()?;
     within.subquery.subquery = Arc::new(rows);
     Ok(Transformed::yes(Expr::InSubquery(within)))
 }
@@ -140,8 +142,9 @@ fn without_not_in(part: Expr, input: &LogicalPlan) -> Result<Expr> {
         },
         other => return Ok(other),
     };
-    let found = within.subquery.subquery.schema().columns().into_iter().next();
-    let Some(found) = found.filter(|_| !within.subquery.outer_ref_columns.is_empty()) else {
+    let columns = within.subquery.subquery.schema().columns();
+    let ([found], false) = (columns.as_slice(), within.subquery.outer_ref_columns.is_empty())
+    else {
         return Ok(Expr::InSubquery(InSubquery { negated: true, ..within }));
     };
     let mut outer = within.subquery.outer_ref_columns;
@@ -155,7 +158,7 @@ fn without_not_in(part: Expr, input: &LogicalPlan) -> Result<Expr> {
         outer.push(expr.clone());
         Ok(Transformed::yes(expr))
     })?;
-    let same = Expr::IsNotFalse(Box::new(wanted.data.eq(Expr::Column(found))));
+    let same = Expr::IsNotFalse(Box::new(wanted.data.eq(Expr::Column(found.clone()))));
     let rows = Filter::try_new(same, within.subquery.subquery)?;
     let subquery = Subquery {
         subquery: Arc::new(LogicalPlan::Filter(rows)),
