@@ -27,6 +27,7 @@ use crate::stream::progress::Observer;
 use crate::stream::query::Query;
 use crate::stream::reconcile::Subject;
 use crate::stream::sink::Writer;
+use crate::task;
 
 pub use live::follow;
 
@@ -93,7 +94,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
     };
     for statement in statements {
         let line = statement.line;
-        let done = pipeline.statement(statement, results).await;
+        let done = task::caught("a pipeline", pipeline.statement(statement, results)).await;
         done.map_err(|error| match error {
             // Those of the parser and of definitions have a place in the text already.
             Error::User(text) if text.starts_with("line ") => told(Error::User(text)),
@@ -104,7 +105,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
             return Ok(());
         }
     }
-    let drained = pipeline.drain().await;
+    let drained = task::caught("a pipeline", pipeline.drain()).await;
     pipeline.forget();
     drained
 }
@@ -117,7 +118,7 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::spawn(async move {
+    task::detached("waiting for signals", async move {
         #[cfg(unix)]
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
@@ -128,6 +129,7 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
         sender.send_replace(true);
         // A second signal finds nobody to wait for: work is being finished.
         sender.closed().await;
+        Ok(())
     });
     Ok(receiver)
 }

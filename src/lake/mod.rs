@@ -35,6 +35,7 @@ use object_store::ObjectStoreExt;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::task;
 
 pub use factory::register;
 pub use pinned::Pinned;
@@ -213,7 +214,7 @@ impl Table {
         }
         let (table, name) = (self.table.clone(), self.name.clone());
         let log = self.folder.as_ref().map(|folder| folder.join("_delta_log"));
-        tokio::spawn(async move {
+        task::detached("writing a checkpoint", async move {
             let written = async {
                 create_checkpoint(&table, None).await?;
                 cleanup_metadata(&table, None).await?;
@@ -223,11 +224,14 @@ impl Table {
                 tracing::warn!("the Delta table '{name}': its checkpoint: {error}");
             } else if let Some(log) = log {
                 let file = log.join(format!("{version:020}.checkpoint.parquet"));
-                let synced = sync(&file).and_then(|()| sync(&log.join("_last_checkpoint")));
+                let synced = task::in_place(|| {
+                    sync(&file).and_then(|()| sync(&log.join("_last_checkpoint")))
+                });
                 if let Err(error) = synced {
                     tracing::warn!("{error}");
                 }
             }
+            Ok(())
         });
     }
 
@@ -246,7 +250,7 @@ impl Table {
             adds = writer.flush().await?;
         }
         if let Some(folder) = &self.folder {
-            sync_data(folder, &adds)
+            task::in_place(|| sync_data(folder, &adds))
                 .map_err(|error| DeltaTableError::generic(error.to_string()))?;
         }
         let properties = self.properties(reached);

@@ -21,7 +21,7 @@ use super::options::SqlOptions;
 use super::rule::Offload;
 use crate::config::{DeviceChoice, Options};
 use crate::device::AdapterKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::files;
 
 /// A DataFusion session with our functions, options and rule.
@@ -54,7 +54,7 @@ pub fn session_with(
         .with_default_features()
         .with_table_factories(files::external_tables())
         .with_analyzer_rules(analyzers())
-        .with_physical_optimizer_rules(rules())
+        .with_physical_optimizer_rules(rules()?)
         .with_query_planner(Arc::new(Planner(planners)))
         .build();
     let context = SessionContext::new_with_state(state);
@@ -94,9 +94,14 @@ fn analyzers() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 }
 
 /// DataFusion's rules with ours before the last filter pushdown: see `rule`.
-fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+///
+/// Errors: DataFusion has no such rule any more; anywhere else ours would give wrong plans.
+fn rules() -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown"));
-    rules.insert(last.unwrap_or(rules.len().saturating_sub(1)), Arc::new(Offload));
-    rules
+    let last = last.ok_or_else(|| {
+        Error::Bug("DataFusion has no rule FilterPushdown, before which ours stands".to_string())
+    })?;
+    rules.insert(last, Arc::new(Offload));
+    Ok(rules)
 }

@@ -7,15 +7,15 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
 use super::lookup::Lookups;
 use super::{Runner, Stats};
-use crate::error::{DeviceError, Error, Result};
+use crate::error::{DeviceError, Result};
 use crate::fragment::arena::{self, HEADER, Layout};
 use crate::fragment::intern::Interner;
 use crate::fragment::spec::{ArenaColumn, Pipeline};
 use crate::record::Staging;
+use crate::task::{self, Feed};
 
 /// Consecutive batches of a source that make one slot.
 pub struct Chunk {
@@ -24,14 +24,11 @@ pub struct Chunk {
 }
 
 /// The chunks of a source, as they come.
-pub type Chunks = mpsc::Receiver<Result<Chunk>>;
+pub type Chunks = Feed<Chunk>;
 
 /// A single chunk without rows: what drives a tail reads nothing of its slot but the header.
 pub fn one_empty() -> Chunks {
-    let (send, receive) = mpsc::channel(1);
-    // The channel has room for one.
-    let _ = send.try_send(Ok(Chunk { batches: Vec::new(), rows: 0 }));
-    receive
+    Feed::of(vec![Chunk { batches: Vec::new(), rows: 0 }])
 }
 
 /// A slot's arena, encoded.
@@ -46,17 +43,11 @@ pub fn gather(
     mut source: datafusion::execution::SendableRecordBatchStream,
     rows_max: usize,
 ) -> Chunks {
-    let (send, receive) = mpsc::channel(1);
-    tokio::spawn(async move {
+    Feed::spawn("reading a source", 1, move |chunks| async move {
         let mut chunk = Chunk { batches: Vec::new(), rows: 0 };
         while let Some(batch) = source.next().await {
-            let mut batch = match batch {
-                Ok(batch) => batch,
-                Err(error) => {
-                    let _ = send.send(Err(error.into())).await;
-                    return;
-                }
-            };
+            crate::fault::point("decode");
+            let mut batch = batch?;
             while batch.num_rows() > 0 {
                 let take = batch.num_rows().min(rows_max - chunk.rows);
                 chunk.batches.push(batch.slice(0, take));
@@ -64,17 +55,17 @@ pub fn gather(
                 batch = batch.slice(take, batch.num_rows() - take);
                 if chunk.rows == rows_max {
                     let full = std::mem::replace(&mut chunk, Chunk { batches: vec![], rows: 0 });
-                    if send.send(Ok(full)).await.is_err() {
-                        return;
+                    if chunks.send(Ok(full)).await.is_err() {
+                        return Ok(()); // nobody reads on
                     }
                 }
             }
         }
         if chunk.rows > 0 {
-            let _ = send.send(Ok(chunk)).await;
+            let _ = chunks.send(Ok(chunk)).await; // who does not read on does not want it
         }
-    });
-    receive
+        Ok(())
+    })
 }
 
 /// One batch of many.
@@ -115,10 +106,13 @@ impl Runner {
         let (interners, lookups) = (self.interners.clone(), lookups.clone());
         let started = Instant::now();
         // The codes of strings come first: lookup tables are as long as the dictionaries.
-        let coded = blocking({
+        let coded = task::blocking("encoding a slot", {
             let pipeline = pipeline.clone();
             let chunk = chunk.clone();
-            move || code_strings(&pipeline, &chunk, &interners, &lookups)
+            move || {
+                crate::fault::point("encode");
+                code_strings(&pipeline, &chunk, &interners, &lookups)
+            }
         })
         .await?;
         let words = coded.layout.words;
@@ -133,7 +127,7 @@ impl Runner {
         }
         let mut staging = self.player.staging(4 * words as u64).await?;
         let lookups = coded.lookups.clone();
-        let staging = blocking(move || {
+        let staging = task::blocking("encoding a slot", move || {
             let words = staging.words();
             coded.layout.write_header(words, header);
             for (at, column) in pipeline.columns.iter().enumerate() {
@@ -151,14 +145,6 @@ impl Runner {
         Stats::add(&self.stats.slots, 1);
         Ok(Encoded { staging, words, header })
     }
-}
-
-/// Runs CPU-heavy work off the async threads.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let joined = tokio::task::spawn_blocking(work).await;
-    joined.map_err(|error| Error::Bug(format!("an encoder stopped: {error}")))?
 }
 
 struct Coded {

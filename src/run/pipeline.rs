@@ -249,7 +249,7 @@ impl<'a> Driver<'a> {
         }
         match &mut self.sink {
             Some(sink) => sink.finish().await,
-            None => Ok(()),
+            None => Err(Error::Bug("a pipeline ended while a slot of it was emitted".into())),
         }
     }
 
@@ -308,7 +308,7 @@ impl<'a> Driver<'a> {
         self.held[slot] = Held::Nothing;
         let work = async move {
             let span = trace::span(trace::Kind::Decode, "chunk");
-            let chunk = chunks.recv().await;
+            let chunk = chunks.next().await;
             drop(span);
             (Ended::Pulled(slot, chunks, chunk), None)
         };
@@ -359,7 +359,9 @@ impl<'a> Driver<'a> {
         let header = encoded.header;
         let (own, lot) = (Vec::new(), 0);
         let mut slot = Box::new(Slot { chunk, buffer, status, rows, header, own, lot });
-        let Some(sink) = &mut self.sink else { return Ok(()) };
+        let Some(sink) = &mut self.sink else {
+            return Err(Error::Bug("a slot submitted while its sink is away".into()));
+        };
         let recorded = sink.record(&mut slot, &self.joins)?;
         let mut staging = encoded.staging;
         staging.words()[..HEADER].copy_from_slice(&slot.header);
@@ -455,6 +457,7 @@ async fn emit_slot(
     slot: &mut Slot,
     completed: Completed,
 ) -> Result<()> {
+    crate::fault::point("emit");
     let mut completed = completed;
     while let Verdict::Again = sink.done(slot, completed).await? {
         sink.make_room(slot).await?;

@@ -18,6 +18,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -38,6 +39,7 @@ use crate::stream::session::SessionPlanner;
 use crate::stream::sink::{SinkDefinition, Writer};
 use crate::stream::table::{LATE, StreamTable, View};
 use crate::stream::{subquery, window};
+use crate::task;
 
 pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
 
@@ -130,6 +132,16 @@ impl Engine {
     /// Runs one statement. A query's rows come as a stream that does the work when polled; an
     /// INSERT into a sink is a batch over what its streams hold.
     pub async fn execute(&self, statement: Statement) -> Result<Outcome> {
+        let what = "running a statement";
+        let Outcome::Rows(rows) = task::caught(what, self.answer(statement)).await? else {
+            return Ok(Outcome::Done);
+        };
+        let schema = rows.schema();
+        let rows = RecordBatchStreamAdapter::new(schema, task::caught_items(what, rows));
+        Ok(Outcome::Rows(Box::pin(rows)))
+    }
+
+    async fn answer(&self, statement: Statement) -> Result<Outcome> {
         if let Some(Insert { sink, plan }) = self.insert(&statement).await? {
             return self.insert_batch(&sink, plan).await;
         }

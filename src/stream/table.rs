@@ -10,7 +10,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::{DefaultTableSource, TableType};
 use datafusion::execution::context::SessionState;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -19,7 +19,7 @@ use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExp
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
@@ -33,6 +33,7 @@ use super::slot::{Slot, SlotExec, leaf};
 use super::source::Opening;
 use super::store::History;
 use super::watermark::{BEFORE_ALL, Clock};
+use crate::task::Feed;
 
 pub use super::log::WATERMARK;
 
@@ -436,10 +437,9 @@ impl ExecutionPlan for StreamScanExec {
 
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (projection, processed_us) = (self.projection.clone(), self.processed_us);
-        let mut builder = RecordBatchReceiverStream::builder(self.schema(), 2);
-        let (stream, sender) = (self.stream.clone(), builder.tx());
+        let stream = self.stream.clone();
         let start = self.starts.get(partition).cloned().unwrap_or_default();
-        builder.spawn_blocking(move || {
+        let rows = Feed::blocking("reading a stream", 2, move |sender| {
             // A pipeline has kept what it rejected; a query that stops early must not undo that.
             let rejects = stream.state().is_none().then(|| stream.rejects.clone());
             let opening = Opening { partition, rejects, ..Opening::new(&stream, false) };
@@ -448,6 +448,7 @@ impl ExecutionPlan for StreamScanExec {
                 if rows.is_empty() {
                     continue;
                 }
+                crate::fault::point("source");
                 let batch = rows.batch(&stream, processed_us)?.project(&projection)?;
                 if sender.blocking_send(Ok(batch)).is_err() {
                     return Ok(()); // nobody reads on: a LIMIT is full, or the query is over
@@ -456,6 +457,7 @@ impl ExecutionPlan for StreamScanExec {
             super::report(&stream, log.rejected(), log.stamper.clock.bounded);
             Ok(())
         });
-        Ok(builder.build())
+        let rows = rows.map_err(DataFusionError::from);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }

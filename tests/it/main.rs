@@ -29,6 +29,10 @@ mod laws;
 mod live;
 /// Every kernel against its twin, and its planted faults.
 mod parity;
+/// Planted panics are errors, in the library without any hook.
+mod panics;
+/// Random data and queries on all sides.
+mod random;
 /// Real files, the same on both sides.
 mod real;
 /// Tables behind HTTP and S3.

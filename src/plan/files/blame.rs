@@ -27,6 +27,7 @@ use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::find::{Files, shown};
 use super::{data, stores};
+use crate::task;
 
 /// The rows of a plan; an error of reading files names the file and, in text, the line.
 pub fn blame(
@@ -189,21 +190,23 @@ async fn failure(
     let parquet = source.file_type() == "parquet";
     let compression = scan.file_compression_type;
     let got = store.get(path).await?;
+    let what = "looking for the row that failed";
     let scanned = match (csv, got.payload) {
         (None, GetResultPayload::File(file, _)) if parquet => {
-            tokio::task::spawn_blocking(move || parquet_failure(file))
+            task::blocking(what, move || Ok(parquet_failure(file)?)).await
         }
         (csv, payload) => {
             let text = bytes_of(payload).await?;
-            tokio::task::spawn_blocking(move || match csv {
+            let scan = move || match csv {
                 Some(csv) => csv_failure(&csv, &schema, &text, compression),
                 None if json => json_failure(&schema, &text, compression),
                 None if parquet => parquet_failure(text),
                 None => Ok(None),
-            })
+            };
+            task::blocking(what, move || Ok(scan()?)).await
         }
     };
-    scanned.await.map_err(|error| DataFusionError::External(Box::new(error)))?
+    Ok(scanned?)
 }
 
 async fn bytes_of(payload: GetResultPayload) -> Result<Bytes> {

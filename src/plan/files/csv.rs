@@ -24,6 +24,7 @@ use super::find::{Files, Form};
 use super::schema::{
     Columns, SAMPLED_ROWS, SAMPLED_ROWS_PER_FILE, common_type, unreadable, unrelated,
 };
+use crate::task;
 
 /// Spellings of NULL. They count only in files where they stand in columns that else hold numbers,
 /// dates or truth values: elsewhere `NA` may be Namibia. An empty value is NULL everywhere.
@@ -202,9 +203,8 @@ async fn columns_of(
             compression.convert_read(Cursor::new(sample))?
         }
     };
-    let task = tokio::task::spawn_blocking(move || format.infer_schema(from, Some(rows)));
-    let inferred = task.await.map_err(|error| DataFusionError::External(error.into()))?;
-    Ok(inferred?.0)
+    let infer = move || Ok(format.infer_schema(from, Some(rows))?);
+    Ok(task::blocking("reading a CSV header", infer).await?.0)
 }
 
 /// The start of a remote file, up to the end of a line; all of it where it is compressed.

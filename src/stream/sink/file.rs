@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::{Encoding, Sink, SinkConnector, Writer};
 use crate::error::{Error, Result};
 use crate::stream::settings::Settings;
+use crate::task;
 
 /// The connector with its options.
 #[derive(Debug)]
@@ -118,7 +119,7 @@ impl Sink for Open {
         let name = format!("{}{place}.{}", self.stem, self.extension);
         let (target, unfinished) =
             (self.folder.join(&name), self.folder.join(format!(".{name}.part")));
-        let written = self.write(rows, &target, &unfinished);
+        let written = task::in_place(|| self.write(rows, &target, &unfinished));
         if written.is_err() {
             let _ = std::fs::remove_file(&unfinished); // it may never have been made
         }

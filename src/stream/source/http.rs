@@ -29,6 +29,7 @@ use super::{Connector, Opening, Read, Rejects, Source};
 use crate::error::{Error, Result};
 use crate::stream::definition::OnError;
 use crate::stream::settings::Settings;
+use crate::task;
 
 /// Requests that are worked on beside one another: most wait for the disk, all for the same turn.
 const WORKERS: usize = 8;
@@ -184,8 +185,7 @@ impl Service {
         tracing::info!("listening at http://{at}");
         for _ in 0..WORKERS {
             let service = service.clone();
-            let thread = std::thread::Builder::new().name("http".to_string());
-            thread.spawn(move || service.work())?;
+            task::thread("http", move || service.work())?;
         }
         Ok(service)
     }

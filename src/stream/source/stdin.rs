@@ -8,7 +8,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel};
 
 use arrow::compute::concat_batches;
 use arrow::datatypes::Schema;
@@ -22,6 +22,7 @@ use super::text::{Dialect, Handed, Parse, Piece, lines};
 use super::{Connector, Opening, Read, Rejects, Source};
 use crate::error::{Error, Result};
 use crate::stream::settings::Settings;
+use crate::task::Thread;
 
 /// Bytes that are asked for at once.
 const READ_BYTES: usize = 1 << 16;
@@ -82,7 +83,8 @@ impl Connector for Stdin {
 
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
         let opening = Arc::new(opening);
-        let input = Input { stdin: self.clone(), opening: opening.clone(), pieces: None };
+        let input =
+            Input { stdin: self.clone(), opening: opening.clone(), pieces: None, reading: None };
         let rejects = Rejects::behind(&opening);
         let Some(folder) = opening.state.clone() else {
             let offset = 0;
@@ -99,6 +101,8 @@ struct Input {
     opening: Arc<Opening>,
     /// `None` before it is asked for the first time.
     pieces: Option<Receiver<Result<Piece>>>,
+    /// What reads, until it has ended.
+    reading: Option<Thread<()>>,
 }
 
 impl Input {
@@ -112,8 +116,8 @@ impl Input {
             match &*taken {
                 None => {
                     let (dialect, opening) = (self.stdin.dialect(), self.opening.clone());
-                    let thread = std::thread::Builder::new().name("stdin".to_string());
-                    thread.spawn(move || read(dialect.as_ref(), &opening, &sender))?;
+                    let read = move || read(dialect.as_ref(), &opening, &sender);
+                    self.reading = Some(Thread::spawn("stdin", read)?);
                     *taken = Some(self.opening.state.clone());
                 }
                 Some(state) if state.is_some() && *state == self.opening.state => {}
@@ -128,6 +132,11 @@ impl Input {
             self.pieces = Some(receiver);
         }
         self.pieces.as_ref().ok_or_else(|| Error::Bug("standard input is not open".to_string()))
+    }
+
+    /// Whether the end is one: who has read may have panicked instead.
+    fn ended(&mut self) -> Result<()> {
+        self.reading.take().map_or(Ok(()), Thread::join)
     }
 }
 
@@ -216,7 +225,10 @@ impl Source for Direct {
             }
             match self.input.pieces()?.recv() {
                 Ok(piece) => self.handed = Some(Handed::new(piece?)),
-                Err(_) => return Ok(Read::End),
+                Err(RecvError) => {
+                    self.input.ended()?;
+                    return Ok(Read::End);
+                }
             }
         }
     }
@@ -250,6 +262,7 @@ impl Kept {
                 Ok(piece) => pieces.push(piece?),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
+                    self.input.ended()?;
                     ended = true;
                     break;
                 }

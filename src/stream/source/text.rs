@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::record_batch::RecordBatch;
@@ -20,6 +19,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use super::rejects::Rejected;
 use super::{Mark, Opening, Rows, convert};
 use crate::error::{Error, Result};
+use crate::task::Thread;
 
 /// Bytes that are parsed at once: some 10 ms of work, beside which a thread costs nothing.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -243,7 +243,7 @@ struct Block {
 
 enum Work {
     Waits(Vec<u8>),
-    Runs(JoinHandle<Result<Piece>>),
+    Runs(Thread<Result<Piece>>),
 }
 
 impl Text {
@@ -340,8 +340,7 @@ impl Text {
             Work::Waits(bytes)
         } else {
             let (parser, opening) = (parser.clone(), self.opening.clone());
-            let thread = std::thread::Builder::new().name("parse".to_string());
-            Work::Runs(thread.spawn(move || parser.parse(&opening, &bytes))?)
+            Work::Runs(Thread::spawn("parsing", move || parser.parse(&opening, &bytes))?)
         };
         self.blocks.push_back(Block { bytes: length, torn, work });
         Ok(())
@@ -359,10 +358,7 @@ impl Records for Text {
         let mut piece = match (work, &self.parser) {
             (Work::Waits(bytes), Some(parser)) => parser.parse(&self.opening, &bytes)?,
             (Work::Waits(_), None) => return Err(Error::Bug("a block without a parser".into())),
-            (Work::Runs(thread), _) => {
-                let bug = |_| Error::Bug("a thread that parses has panicked".to_string());
-                thread.join().map_err(bug)??
-            }
+            (Work::Runs(thread), _) => thread.join()??,
         };
         piece.lines_before = self.mark.lines;
         if !torn {
