@@ -154,7 +154,7 @@ struct Pipeline {
     /// INSERTs so far, by sink.
     inserts: BTreeMap<String, usize>,
     /// What they insert.
-    plans: BTreeMap<String, Vec<LogicalPlan>>,
+    plans: BTreeMap<String, Vec<(LogicalPlan, Emit)>>,
     /// Streams whose log has been read in this run.
     read: BTreeSet<String>,
 }
@@ -217,7 +217,7 @@ impl Pipeline {
         *inserts += 1;
         let mut query = Query::open(graph, sink.connector.as_ref(), writer).await?;
         query.by_processing_time = proctime::is_used(&plan)?;
-        self.plans.entry(sink.name.clone()).or_default().push(plan);
+        self.plans.entry(sink.name.clone()).or_default().push((plan, emit));
         self.queries.push(query);
         Ok(true)
     }
@@ -231,7 +231,7 @@ impl Pipeline {
                  name"
             )));
         };
-        let ([plan], Some(path), Some(runner)) =
+        let ([(plan, emit)], Some(path), Some(runner)) =
             (plans.as_slice(), sink.connector.table(), &self.runner)
         else {
             return Err(Error::User(format!(
@@ -252,7 +252,7 @@ impl Pipeline {
             path,
             application: writer.application(),
             plan,
-            watermark_us: runner.watermark(&streams(plan)?),
+            watermark_us: runner.watermark(&streams(plan)?).saturating_sub(emit.delay_us()),
             since_us: since_us.transpose()?,
         };
         match audit {

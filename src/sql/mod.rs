@@ -31,13 +31,14 @@ use crate::error::{Error, Result};
 use crate::plan::{SqlOptions, files};
 use crate::stream::asof::{AsOfPlanner, AsOfRelations};
 use crate::stream::definition::Stream;
+use crate::stream::delay::delayed;
 use crate::stream::emit::Emit;
 use crate::stream::graph::interval::with_late_rule;
 use crate::stream::proctime;
 use crate::stream::session::SessionPlanner;
 use crate::stream::sink::{SinkDefinition, Writer};
 use crate::stream::table::{LATE, StreamTable, View};
-use crate::stream::window;
+use crate::stream::{subquery, window};
 use crate::task;
 
 pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
@@ -144,8 +145,9 @@ impl Engine {
         if let Some(Insert { sink, plan }) = self.insert(&statement).await? {
             return self.insert_batch(&sink, plan).await;
         }
+        let emit = statement.emit;
         match statement.kind {
-            Kind::Sql(statement) => self.execute_sql(self.explained(*statement)).await,
+            Kind::Sql(statement) => self.execute_sql(self.explained(*statement), emit).await,
             Kind::CreateStream(create) => self.create_stream(*create).await,
             Kind::CreateSink(create) => self.create_sink(create),
             Kind::Drop { object, name, if_exists } => self.drop_object(object, &name, if_exists),
@@ -183,6 +185,7 @@ impl Engine {
     ///
     /// Errors: of planning; columns named, which a sink does not have.
     pub async fn insert(&self, statement: &Statement) -> Result<Option<Insert>> {
+        let emit = statement.emit;
         let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
         let Some((name, insert)) = target(statement) else { return Ok(None) };
         if self.streams.read().contains_key(&name) {
@@ -198,16 +201,18 @@ impl Engine {
         };
         let query = ast::Statement::Query(query.clone());
         let query = DfStatement::Statement(Box::new(query));
-        let plan = self.plan(query).await?;
+        let plan = delayed(self.plan(query).await?, emit)?;
         Ok(Some(Insert { sink, plan }))
     }
 
     /// The plan of a SELECT; `None` for other statements.
     pub async fn query(&self, statement: &Statement) -> Result<Option<LogicalPlan>> {
+        let emit = statement.emit;
         let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
         match statement.as_ref() {
             DfStatement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => {
-                self.plan(statement.as_ref().clone()).await.map(Some)
+                let plan = self.plan(statement.as_ref().clone()).await?;
+                Ok(Some(delayed(plan, emit)?))
             }
             _ => Ok(None),
         }
@@ -240,14 +245,16 @@ impl Engine {
         Ok(Outcome::Done)
     }
 
-    /// A statement's plan, with what streams mean in it: times of processing, late rows of joins.
+    /// A statement's plan, with what streams mean in it: times of processing, late rows of joins,
+    /// subqueries that are such too.
     async fn plan(&self, statement: DfStatement) -> Result<LogicalPlan> {
         let plan = self.context.state().statement_to_plan(statement).await?;
-        Ok(with_late_rule(proctime::resolve(plan)?)?)
+        let plan = subquery::joined(proctime::resolve(plan)?, subquery::Over::Streams)?;
+        Ok(with_late_rule(plan)?)
     }
 
-    async fn execute_sql(&self, statement: DfStatement) -> Result<Outcome> {
-        let plan = self.plan(statement).await?;
+    async fn execute_sql(&self, statement: DfStatement, emit: Option<Emit>) -> Result<Outcome> {
+        let plan = delayed(self.plan(statement).await?, emit)?;
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
         let inner = match &plan {

@@ -12,6 +12,7 @@
 pub mod asof;
 pub mod definition;
 mod definitions;
+pub mod delay;
 mod effects;
 pub mod emit;
 pub mod epoch;
@@ -36,8 +37,10 @@ pub mod slot;
 mod snapshot;
 pub mod source;
 pub mod store;
+pub mod subquery;
 pub mod table;
 mod trim;
+mod unions;
 pub mod watermark;
 pub mod weight;
 pub mod window;

@@ -61,6 +61,8 @@ mod spill;
 mod stress;
 /// State folders that do not grow, and what goes on from them.
 mod trim;
+/// Streams in a UNION, a delay for late rows, subqueries over streams.
+mod unions;
 /// Windows in all their spellings, tables as they were.
 mod windows;
 /// TPC-H at scale 1 against known answers.

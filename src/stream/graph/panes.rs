@@ -301,7 +301,7 @@ impl Panes {
             None => return Err(Error::Bug("the key of a window is none of its times".to_string())),
         };
         let lag = self.hop.us(lag - self.hop.edge(edge, 0, self.hop.size));
-        let after = self.key.bound.lag_us.saturating_add(self.key.delay_us).saturating_add(lag);
+        let after = self.key.bound.lag_us.saturating_add(lag);
         Ok(micros(&time, after)?.value(0))
     }
 
@@ -367,7 +367,7 @@ mod tests {
     /// Windows by their end; each row of a state counts itself.
     fn panes() -> Panes {
         let bound = Bound { lag_us: 0, clock: Clock::Event, origin: 0 };
-        let key = Key { column: 0, bound, delay_us: 0 };
+        let key = Key { column: 0, bound };
         Panes::new(None, HOP, vec![(0, Edge::End)], key, states(&[]).schema())
     }
 
