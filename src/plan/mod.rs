@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod analyze;
+mod date_bin;
 mod describe;
 mod exec;
 pub mod files;
@@ -12,6 +13,7 @@ mod place;
 mod rule;
 mod session;
 
+pub use date_bin::date_bin;
 pub use exec::{CpuExec, DeviceExec};
 pub use measured::Measured;
 pub use options::SqlOptions;

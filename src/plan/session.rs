@@ -61,6 +61,7 @@ pub fn session_with(
     for function in crate::agg::udaf::udafs() {
         context.register_udaf(function.as_ref().clone());
     }
+    context.register_udf(super::date_bin().as_ref().clone());
     Ok(files::with_files(context))
 }
 
