@@ -14,6 +14,7 @@ pub mod definition;
 mod definitions;
 mod effects;
 pub mod emit;
+mod equal;
 pub mod epoch;
 mod feed;
 pub mod graph;
