@@ -23,6 +23,7 @@ pub mod journal;
 pub mod local;
 pub mod log;
 mod memory;
+pub mod order;
 pub mod proctime;
 pub mod progress;
 pub mod query;

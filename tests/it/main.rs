@@ -47,6 +47,8 @@ mod received;
 mod sources;
 /// State that waits on the disk.
 mod spill;
+/// Rows and keys that are equal, times that are far.
+mod ties;
 /// State folders that do not grow, and what goes on from them.
 mod trim;
 /// Windows in all their spellings, tables as they were.
