@@ -11,7 +11,7 @@ use super::stream::pipeline_on;
 use super::support;
 
 /// A query whose ties are open, and one that tells the order of all rows.
-const PAIRS: [(&str, &str); 17] = [
+const PAIRS: [(&str, &str); 19] = [
     (
         "SELECT id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS r FROM rows)
          WHERE r <= 4 ORDER BY id",
@@ -104,6 +104,17 @@ const PAIRS: [(&str, &str); 17] = [
         "SELECT a, b FROM (SELECT r.id AS a, l.id AS b, ROW_NUMBER() OVER (PARTITION BY r.k ORDER
          BY r.ts, r.id) AS n FROM rows r LEFT JOIN rows l ON l.id = r.id + 27 AND l.v > 300) WHERE
          n < 3 ORDER BY a",
+    ),
+    // Of lists as they stand there.
+    (
+        "SELECT md5(array_to_string(array_agg(x), '-')) FROM (SELECT unnest([v, id, k]) AS x FROM
+         rows WHERE v > 700)",
+        "SELECT md5(string_agg(concat_ws('-', v, id, k), '-' ORDER BY id)) FROM rows WHERE v > 700",
+    ),
+    (
+        "SELECT array_to_string(array_agg(x), ''), first_value(x), last_value(x) FROM (SELECT
+         unnest(['b', 'a', 'c', 'a']) AS x)",
+        "SELECT 'baca', 'b', 'a'",
     ),
     // Of a union the first part first; of a subquery as of any other plan.
     (

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 use super::interval;
 use crate::stream::asof::AsOfNode;
 use crate::stream::log::PROCESSED;
-use crate::stream::order::SortedNode;
+use crate::stream::order::{NumberNode, SortedNode};
 use crate::stream::session::{self, SessionNode};
 use crate::stream::table::{StreamTable, View};
 use crate::stream::window::{self, Bound as Edge, bound as edge};
@@ -105,7 +105,9 @@ pub fn column(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
             let key = partition_key(node).map(|(_, bound)| bound);
             column(&node.input, wanted)?.behind(key)
         }
-        LogicalPlan::Extension(_) if SortedNode::of(plan).is_some() => {
+        LogicalPlan::Extension(_)
+            if SortedNode::of(plan).is_some() || NumberNode::of(plan).is_some() =>
+        {
             column(plan.inputs().first()?, wanted)
         }
         LogicalPlan::Extension(_) => match AsOfNode::of(plan) {

@@ -169,7 +169,12 @@ impl Builder {
                     self.as_of(plan, emit).await
                 }
                 LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan),
-                LogicalPlan::Extension(_) if NumberNode::of(plan).is_some() => self.table(plan),
+                LogicalPlan::Extension(_) if NumberNode::of(plan).is_some() => {
+                    match reads_stream(plan)? {
+                        true => self.through(plan, emit).await,
+                        false => self.table(plan),
+                    }
+                }
                 LogicalPlan::Sort(_) => Err(missing(
                     "ORDER BY",
                     "results come by their windows; for the first of each window use ROW_NUMBER() \

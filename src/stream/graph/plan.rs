@@ -21,7 +21,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use crate::error::{Error, Result};
 use crate::plan::{CpuExec, for_each_side};
 use crate::stream::asof::AsOfPlanner;
-use crate::stream::order::{LogOrder, SortedPlanner};
+use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner};
 use crate::stream::slot::{DevicePlan, Slot, SlotExec, SlotPlan, SlotPlanner};
 use crate::stream::window::late_rule;
 
@@ -226,6 +226,7 @@ impl QueryPlanner for Slots {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
             Arc::new(SlotPlanner),
             Arc::new(AsOfPlanner),
+            Arc::new(NumberPlanner),
             Arc::new(SortedPlanner),
         ]);
         planner.create_physical_plan(plan, state).await

@@ -7,7 +7,8 @@ use arrow::datatypes::{DataType, Field};
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result, ScalarValue};
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Union, cast, lit,
+    Aggregate, Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Projection, Union, Unnest, cast,
+    lit,
 };
 
 use super::number::NumberNode;
@@ -16,6 +17,7 @@ use crate::stream::asof::AsOfNode;
 use crate::stream::log::{OFFSET, PARTITION};
 use crate::stream::session::SessionNode;
 use crate::stream::table::{StreamTable, View};
+use crate::stream::window::COLUMNS;
 
 /// What the names of columns that are added begin with.
 pub const PREFIX: &str = "__thalweg_order_";
@@ -62,19 +64,7 @@ pub fn placed(plan: &LogicalPlan, names: &mut Names) -> Result<Placed> {
             let alias_of = |column: Column| Column::new(Some(node.alias.clone()), column.name);
             Ok(Placed { plan: alias, order: order.into_iter().map(alias_of).collect() })
         }
-        LogicalPlan::Unnest(node) => {
-            let Placed { plan: input, mut order } = placed(&node.input, names)?;
-            let plan = plan.with_new_exprs(plan.expressions(), vec![input])?;
-            // Of one row come several, which differ in what is unnested.
-            let known = node.input.schema();
-            let made = content(&plan).into_iter().filter(|column| {
-                !order.contains(column)
-                    && (!known.has_column(column) || node.exec_columns.contains(column))
-            });
-            let made: Vec<Column> = made.collect();
-            order.extend(made);
-            Ok(Placed { plan, order })
-        }
+        LogicalPlan::Unnest(node) => unnested(plan, node, names),
         LogicalPlan::Join(node) => {
             let (left, right) = match node.join_type {
                 JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => (true, false),
@@ -192,6 +182,20 @@ fn unambiguous(placed: Placed, names: &mut Names) -> Result<Placed> {
     Ok(Placed { plan: LogicalPlan::Projection(plan), order: renamed })
 }
 
+/// Of one row come several: those of windows by their windows, others as they stand in its list.
+fn unnested(plan: &LogicalPlan, node: &Unnest, names: &mut Names) -> Result<Placed> {
+    let Placed { plan: input, mut order } = placed(&node.input, names)?;
+    let plan = plan.with_new_exprs(plan.expressions(), vec![input])?;
+    let of_windows = |column: &&Column| COLUMNS.contains(&column.name.as_str());
+    if let Some(window) = node.exec_columns.iter().find(of_windows) {
+        order.push(window.clone());
+        return Ok(Placed { plan, order });
+    }
+    let Placed { plan, order: numbers } = in_table(&plan, names)?;
+    order.extend(numbers);
+    Ok(Placed { plan, order })
+}
+
 fn groups(node: &Aggregate) -> Vec<Column> {
     let count = node.schema.fields().len() - node.aggr_expr.len();
     let groups = node.schema.iter().take(count);
@@ -242,7 +246,13 @@ fn united(node: &Union, names: &mut Names) -> Result<Placed> {
 
 fn in_node(plan: &LogicalPlan, names: &mut Names) -> Result<Placed> {
     if let Some(node) = NumberNode::of(plan) {
-        return Ok(Placed { plan: plan.clone(), order: vec![node.number()] });
+        let [unnest @ LogicalPlan::Unnest(below)] = plan.inputs()[..] else {
+            return Ok(Placed { plan: plan.clone(), order: vec![node.number()] });
+        };
+        let Placed { plan: input, mut order } = placed(&below.input, names)?;
+        let unnest = unnest.with_new_exprs(unnest.expressions(), vec![input])?;
+        order.push(node.number());
+        return Ok(Placed { plan: plan.with_new_exprs(Vec::new(), vec![unnest])?, order });
     }
     let passes = AsOfNode::of(plan).is_some()
         || SessionNode::of(plan).is_some()
