@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod analyze;
+mod date_bin;
 mod describe;
 mod exec;
 pub mod files;
@@ -14,6 +15,7 @@ mod rule;
 mod session;
 mod zoned_types;
 
+pub use date_bin::date_bin;
 pub use exec::{CpuExec, DeviceExec};
 pub use measured::Measured;
 pub use options::SqlOptions;

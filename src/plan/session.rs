@@ -72,6 +72,7 @@ pub fn session_with(
     for function in functions::choices::choices() {
         context.register_udf(function);
     }
+    context.register_udf(super::date_bin().as_ref().clone());
     let context = files::with_files(context);
     types.attach(&context);
     Ok(context)

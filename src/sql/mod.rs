@@ -34,6 +34,7 @@ use crate::stream::definition::Stream;
 use crate::stream::delay::delayed;
 use crate::stream::emit::Emit;
 use crate::stream::graph::interval::with_late_rule;
+use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner};
 use crate::stream::proctime;
 use crate::stream::session::SessionPlanner;
 use crate::stream::sink::{SinkDefinition, Writer};
@@ -103,11 +104,16 @@ const REJECTS: &str = "thalweg-rejected";
 
 impl Engine {
     pub fn new(options: Options) -> Result<Self> {
-        let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
-            vec![Arc::new(SessionPlanner), Arc::new(AsOfPlanner)];
+        let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> = vec![
+            Arc::new(SessionPlanner),
+            Arc::new(AsOfPlanner),
+            Arc::new(NumberPlanner),
+            Arc::new(SortedPlanner),
+        ];
         let context = crate::plan::session_with(&options, planners)?;
         context.register_relation_planner(Arc::new(window::WindowPlanner))?;
         context.register_relation_planner(Arc::new(AsOfRelations))?;
+        context.add_analyzer_rule(Arc::new(LogOrder));
         proctime::register(&context);
         crate::lake::register(&context);
         Ok(Self {

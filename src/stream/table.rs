@@ -45,6 +45,8 @@ const SCAN_ROWS: usize = 8192;
 pub enum View {
     /// All rows, the declared columns.
     Rows,
+    /// All rows, with their partitions and offsets.
+    Placed,
     /// All rows, with the columns that the log adds.
     Log,
     /// The rows that came when the watermark had passed their time, with the log's columns.
@@ -68,6 +70,7 @@ impl StreamTable {
     pub fn new(stream: Arc<Stream>, view: View) -> Self {
         let schema = match view {
             View::Rows => stream.schema.clone(),
+            View::Placed => log::placed_schema(&stream),
             View::Log | View::Late => log::schema(&stream),
         };
         Self { stream, view, slot: None, schema }
@@ -83,6 +86,12 @@ impl StreamTable {
     pub fn log_source(&self) -> Arc<dyn TableSource> {
         let table = Self::new(self.stream.clone(), View::Log);
         Arc::new(DefaultTableSource::new(Arc::new(table)))
+    }
+
+    /// All rows with their partitions and offsets, of the same slot.
+    pub fn placed_source(&self) -> Arc<dyn TableSource> {
+        let table = Self::new(self.stream.clone(), View::Placed);
+        Arc::new(DefaultTableSource::new(Arc::new(Self { slot: self.slot.clone(), ..table })))
     }
 
     pub fn view(&self) -> View {

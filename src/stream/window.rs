@@ -11,7 +11,6 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result, ScalarValue, plan_err};
 use datafusion::functions::core::least;
-use datafusion::functions::datetime::date_bin;
 use datafusion::functions_nested::expr_fn::{array_distinct, make_array};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
@@ -32,6 +31,7 @@ use super::proctime;
 use super::session;
 use super::table::{StreamTable, View};
 use super::unions;
+use crate::plan::date_bin;
 
 /// Plans the window functions; leaves all other relations to DataFusion.
 #[derive(Debug)]

@@ -20,7 +20,8 @@ pub type Named = Vec<(&'static str, String)>;
 /// Queries by name; `bids` and `asks` are streams, `names` and `rates` are tables.
 pub fn queries() -> Named {
     let joins = as_of_joins().into_iter().chain(subqueries()).chain(joins());
-    windows().into_iter().chain(overlapping()).chain(unions()).chain(joins).collect()
+    let first = windows().into_iter().chain(ties());
+    first.chain(overlapping()).chain(unions()).chain(joins).collect()
 }
 
 fn windows() -> Named {
@@ -67,6 +68,46 @@ fn windows() -> Named {
             ),
         ),
         ("distinct", format!("SELECT DISTINCT window_end, k FROM {TUMBLE}")),
+    ]
+}
+
+/// Rows of equal keys: what is given goes by the log.
+fn ties() -> Named {
+    vec![
+        (
+            "ties_of_rows",
+            format!(
+                "SELECT v, f, ts, r, last_v, all_v, rank FROM (SELECT *, ROW_NUMBER() OVER w AS r,
+                 lag(v) OVER w AS last_v, sum(v) OVER (PARTITION BY window_start, window_end, k
+                 ORDER BY ts ROWS UNBOUNDED PRECEDING) AS all_v, rank() OVER w AS rank FROM
+                 {TUMBLE} WINDOW w AS (PARTITION BY window_start, window_end, k ORDER BY ts))
+                 WHERE r <= 3"
+            ),
+        ),
+        (
+            "ties_of_peers",
+            "SELECT v, f, ts, window_end, a, b FROM (SELECT *, last_value(v) OVER (PARTITION BY
+             window_end ORDER BY k) AS a, first_value(f) OVER (PARTITION BY window_end) AS b FROM
+             TABLE(HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND)))"
+                .to_string(),
+        ),
+        (
+            "ties_of_aggregates",
+            format!(
+                "SELECT window_end, k, string_agg(CAST(v AS VARCHAR), '-' ORDER BY ts) AS a,
+                 string_agg(CAST(v AS VARCHAR), '-') AS b, array_to_string(array_agg(f ORDER BY v %
+                 3), '-') AS c, first_value(f) AS d, last_value(v) AS e, nth_value(v, 2 ORDER BY
+                 v % 2) AS g, any_value(v) AS h FROM {TUMBLE} GROUP BY window_start, window_end, k"
+            ),
+        ),
+        (
+            "ties_of_joins",
+            "SELECT window_end, v, name FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY
+             window_end, k ORDER BY t) AS r FROM TABLE(TUMBLE(DATA => (SELECT b.ts AS t, b.k, b.v,
+             n.name FROM bids b LEFT JOIN names n ON b.k >= n.id), TIMECOL => DESCRIPTOR(t), SIZE
+             => INTERVAL '10' SECOND))) WHERE r <= 2"
+                .to_string(),
+        ),
     ]
 }
 

@@ -59,6 +59,8 @@ mod sources;
 mod spill;
 /// Many small slots, held up on their way, against one large slot.
 mod stress;
+/// Rows and keys that are equal, times that are far.
+mod ties;
 /// State folders that do not grow, and what goes on from them.
 mod trim;
 /// Streams in a UNION, a delay for late rows, subqueries over streams.

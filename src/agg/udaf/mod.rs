@@ -10,11 +10,14 @@
 //!   grouped accumulators compare by `partial_cmp`, where what they answer for NaN depends on the
 //!   order of the rows, and start from the largest finite number, which wins over infinity.
 //!
+//! * `string_agg` and `nth_value` take rows in any order, whatever they are to be sorted by.
+//!
 //! Everything else, from names to DISTINCT, is DataFusion's function, called through.
 
 mod accumulator;
 mod decimals;
 mod intervals;
+mod in_order;
 mod sliding;
 
 use std::cmp::Ordering;
@@ -46,7 +49,7 @@ use super::float_sum;
 /// Bytes of a float sum's state on the wire: its words, each with its low byte first.
 const STATE_BYTES: i32 = 4 * float_sum::WORDS as i32;
 
-/// Our `sum`, `avg`, `min` and `max`, to be registered over DataFusion's of the same names.
+/// Our `sum`, `avg`, `min`, `max`, `string_agg` and `nth_value`, to be registered over DataFusion's of the same names.
 pub fn udafs() -> Vec<Arc<AggregateUDF>> {
     let reproducible = |kind, native| {
         AggregateUDF::new_from_impl(Reproducible { kind, native, fast: false, rounds: true })
@@ -57,8 +60,10 @@ pub fn udafs() -> Vec<Arc<AggregateUDF>> {
         reproducible(Kind::Min, min_max::min_udaf()),
         reproducible(Kind::Max, min_max::max_udaf()),
     ]
+    .into_iter()
+    .chain(in_order::udafs())
     .map(Arc::new)
-    .into()
+    .collect()
 }
 
 /// DataFusion's function behind one of ours.

@@ -13,6 +13,7 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use super::interval;
 use crate::stream::asof::AsOfNode;
 use crate::stream::log::PROCESSED;
+use crate::stream::order::{NumberNode, SortedNode};
 use crate::stream::session::{self, SessionNode};
 use crate::stream::table::{StreamTable, View};
 use crate::stream::window::{self, Bound as Edge, bound as edge};
@@ -112,6 +113,11 @@ pub fn column(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
             node.input.schema().maybe_index_of_column(wanted)?;
             let key = partition_key(node).map(|(_, bound)| bound);
             column(&node.input, wanted)?.behind(key)
+        }
+        LogicalPlan::Extension(_)
+            if SortedNode::of(plan).is_some() || NumberNode::of(plan).is_some() =>
+        {
+            column(plan.inputs().first()?, wanted)
         }
         LogicalPlan::Extension(_) => match AsOfNode::of(plan) {
             Some(node) => as_of(node, wanted),

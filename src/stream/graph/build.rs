@@ -30,6 +30,7 @@ use crate::stream::asof::{AsOfNode, Versions};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
 use crate::stream::hop;
+use crate::stream::order::{NumberNode, SortedNode, in_log_order};
 use crate::stream::session::{SessionNode, Sessions};
 use crate::stream::slot::{Slot, SlotNode, SlotPlan};
 use crate::stream::subquery::{self, Over};
@@ -55,7 +56,7 @@ impl Graph {
         if streams.is_empty() {
             return Ok(None);
         }
-        let fingerprint = format!("{}\n{emit:?}", plan.display_indent());
+        let asked = emit;
         let emit = match emit {
             Emit::Changes if changes(plan) => Emit::Update,
             Emit::Changes => Emit::default(),
@@ -67,8 +68,15 @@ impl Graph {
         };
         // The types of the rows are known only then: those of CASE are not of its first branch.
         let state = context.state();
+        let written = format!("{}\n{asked:?}", plan.display_indent());
         let plan = subquery::scalars_joined(subquery::joined(plan.clone(), Over::Tables)?)?;
-        let plan = TypeCoercion::new().analyze(plan, state.config_options())?;
+        let coerced = TypeCoercion::new().analyze(plan, state.config_options())?;
+        let plan = in_log_order(coerced.clone())?;
+        // What earlier versions kept of a query that goes by the order of the log is not in it.
+        let fingerprint = match plan == coerced {
+            true => written,
+            false => format!("{written}\nin the order of the log"),
+        };
         let mut tables = Tables::new();
         let plan = pin(plan, &mut tables)?;
         let planner = Planner::new(state);
@@ -175,6 +183,12 @@ impl Builder {
                     self.as_of(plan, emit).await
                 }
                 LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan),
+                LogicalPlan::Extension(_) if NumberNode::of(plan).is_some() => {
+                    match reads_stream(plan)? {
+                        true => self.through(plan, emit).await,
+                        false => self.table(plan),
+                    }
+                }
                 LogicalPlan::Sort(_) => Err(missing(
                     "ORDER BY",
                     "results come by their windows; for the first of each window use ROW_NUMBER() \
@@ -357,8 +371,14 @@ impl Builder {
                  window_end, ..",
             ));
         };
-        let below = self.piece(&node.input, None).await?;
+        let sorted = SortedNode::of(&node.input);
+        let input = sorted.map_or(node.input.as_ref(), SortedNode::input);
+        let below = self.piece(input, None).await?;
         let over = |plan: LogicalPlan| -> Result<LogicalPlan> {
+            let plan = match sorted {
+                Some(sorted) => sorted.over(plan),
+                None => plan,
+            };
             let whole = LogicalPlan::Window(node.clone());
             Ok(whole.with_new_exprs(whole.expressions(), vec![plan])?)
         };

@@ -24,6 +24,7 @@ use super::shown::shown;
 use crate::error::{Error, Result};
 use crate::plan::{CpuExec, for_each_side};
 use crate::stream::asof::AsOfPlanner;
+use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner};
 use crate::stream::slot::{DevicePlan, Slot, SlotExec, SlotPlan, SlotPlanner};
 use crate::stream::window::late_rule;
 
@@ -84,10 +85,13 @@ impl Planner {
         let logical = session.optimizers().iter();
         let logical =
             logical.filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+        // The whole query was told the order of its rows; a part does not see where they are from.
+        let told = session.analyzer().rules.iter().filter(|rule| rule.name() != LogOrder::NAME);
         let mut config = session.config().clone();
         config.options_mut().execution.target_partitions = 1;
         let stock = SessionStateBuilder::new_from_existing(session.clone())
             .with_config(config)
+            .with_analyzer_rules(told.cloned().collect())
             .with_optimizer_rules(logical.cloned().collect())
             .with_physical_optimizer_rules(rules.collect())
             .with_query_planner(Arc::new(Slots))
@@ -231,6 +235,8 @@ impl QueryPlanner for Slots {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
             Arc::new(SlotPlanner),
             Arc::new(AsOfPlanner),
+            Arc::new(NumberPlanner),
+            Arc::new(SortedPlanner),
         ]);
         planner.create_physical_plan(plan, state).await
     }
