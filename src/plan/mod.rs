@@ -2,9 +2,12 @@
 
 mod aggregate;
 mod analyze;
+mod by_name;
 mod describe;
 mod exec;
 pub mod files;
+mod floats;
+pub mod guard;
 mod lower;
 mod measured;
 mod options;

@@ -17,6 +17,8 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::analyze;
+use super::by_name::ByName;
+use super::guard;
 use super::options::SqlOptions;
 use super::rule::Offload;
 use crate::config::{DeviceChoice, Options};
@@ -81,7 +83,8 @@ impl QueryPlanner for Planner {
         session: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(self.0.clone());
-        planner.create_physical_plan(plan, session).await
+        let plan = guard::in_force(plan.clone())?;
+        planner.create_physical_plan(&plan, session).await
     }
 }
 
@@ -97,6 +100,9 @@ fn analyzers() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown"));
+    for rule in rules.iter_mut().filter(|rule| rule.name().starts_with("FilterPushdown")) {
+        *rule = Arc::new(ByName(rule.clone()));
+    }
     rules.insert(last.unwrap_or(rules.len().saturating_sub(1)), Arc::new(Offload));
     rules
 }

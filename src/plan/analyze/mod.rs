@@ -4,10 +4,16 @@
 //! One file a rule. `docs/differences.md` lists them; `tests/it/differences` holds the right
 //! answers, and fails when DataFusion has mended a fault, so that its rule can go.
 
+mod bags;
 mod float_sums;
+mod floats;
+mod guards;
 
 use std::sync::Arc;
 
+use datafusion::common::Result;
+use datafusion::common::tree_node::Transformed;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::AnalyzerRule;
 
 type Rule = Arc<dyn AnalyzerRule + Send + Sync>;
@@ -19,5 +25,19 @@ pub fn before_coercion() -> Vec<Rule> {
 
 /// Rules that see operands of common types.
 pub fn after_coercion() -> Vec<Rule> {
-    vec![Arc::new(float_sums::FloatSums)]
+    vec![
+        Arc::new(float_sums::FloatSums),
+        Arc::new(floats::Floats),
+        Arc::new(bags::Bags),
+        Arc::new(guards::Guards),
+    ]
+}
+
+/// A plan whose nodes know the schemas of their changed inputs.
+fn with_schemas(changed: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
+    if !changed.transformed {
+        return Ok(changed.data);
+    }
+    let computed = |plan: LogicalPlan| plan.recompute_schema().map(Transformed::yes);
+    Ok(changed.data.transform_up_with_subqueries(computed)?.data)
 }

@@ -19,7 +19,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use crate::error::{Error, Result};
-use crate::plan::{CpuExec, for_each_side};
+use crate::plan::{CpuExec, for_each_side, guard};
 use crate::stream::asof::AsOfPlanner;
 use crate::stream::slot::{DevicePlan, Slot, SlotExec, SlotPlan, SlotPlanner};
 use crate::stream::window::late_rule;
@@ -223,7 +223,8 @@ impl QueryPlanner for Slots {
             Arc::new(SlotPlanner),
             Arc::new(AsOfPlanner),
         ]);
-        planner.create_physical_plan(plan, state).await
+        let plan = guard::in_force(plan.clone())?;
+        planner.create_physical_plan(&plan, state).await
     }
 }
 
