@@ -2,11 +2,14 @@
 
 mod aggregate;
 mod analyze;
+mod by_name;
 mod date_bin;
 mod describe;
 mod exec;
 pub mod files;
+mod floats;
 mod functions;
+pub mod guard;
 mod lower;
 mod measured;
 mod options;

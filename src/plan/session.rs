@@ -17,10 +17,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
+use super::by_name::ByName;
 use super::options::SqlOptions;
 use super::rule::Offload;
 use super::zoned_types::ZonedTypes;
-use super::{analyze, functions};
+use super::{analyze, functions, guard};
 use crate::config::{DeviceChoice, Options};
 use crate::device::AdapterKind;
 use crate::error::{Error, Result};
@@ -95,7 +96,8 @@ impl QueryPlanner for Planner {
         session: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(self.0.clone());
-        planner.create_physical_plan(plan, session).await
+        let plan = guard::in_force(plan.clone())?;
+        planner.create_physical_plan(&plan, session).await
     }
 }
 
@@ -117,6 +119,9 @@ fn rules() -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
     let last = last.ok_or_else(|| {
         Error::Bug("DataFusion has no rule FilterPushdown, before which ours stands".to_string())
     })?;
+    for rule in rules.iter_mut().filter(|rule| rule.name().starts_with("FilterPushdown")) {
+        *rule = Arc::new(ByName(rule.clone()));
+    }
     rules.insert(last, Arc::new(Offload));
     Ok(rules)
 }

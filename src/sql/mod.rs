@@ -1,13 +1,17 @@
 //! Our dialect on top of DataFusion's parser, and the engine that runs its statements.
 
+mod apart;
 mod asof;
 mod columns;
 mod define;
 mod emit;
+mod escape;
 mod group_window;
 mod parse;
+mod precedence;
 mod token;
 mod travel;
+mod using;
 pub mod variables;
 
 use std::collections::BTreeMap;
@@ -15,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -114,6 +118,8 @@ impl Engine {
         context.register_relation_planner(Arc::new(window::WindowPlanner))?;
         context.register_relation_planner(Arc::new(AsOfRelations))?;
         context.add_analyzer_rule(Arc::new(LogOrder));
+        context.register_relation_planner(Arc::new(using::UsingRelations))?;
+        context.state_ref().write().register_expr_planner(Arc::new(apart::Apart))?;
         proctime::register(&context);
         crate::lake::register(&context);
         Ok(Self {
@@ -254,8 +260,10 @@ impl Engine {
     /// A statement's plan, with what streams mean in it: times of processing, late rows of joins,
     /// subqueries that are such too.
     async fn plan(&self, statement: DfStatement) -> Result<LogicalPlan> {
-        let plan = self.context.state().statement_to_plan(statement).await?;
-        let plan = subquery::joined(proctime::resolve(plan)?, subquery::Over::Streams)?;
+        let state = self.context.state();
+        let plan = apart::planned(|| state.statement_to_plan(statement.clone())).await?;
+        let plan = proctime::resolve(using::planned(plan)?)?;
+        let plan = subquery::joined(plan, subquery::Over::Streams)?;
         Ok(with_late_rule(plan)?)
     }
 

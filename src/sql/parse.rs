@@ -13,8 +13,11 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::asof::AsOfJoins;
+use super::escape::Escapes;
 use super::group_window::GroupWindows;
+use super::precedence::Precedence;
 use super::token::{Chunk, is_word, place, split};
+use super::using;
 use super::{Kind, Statement};
 use crate::error::{Error, Result};
 use crate::stream::window;
@@ -86,6 +89,10 @@ fn statement(chunk: Chunk) -> Result<Statement> {
         return Err(place(&message, next.span.start));
     }
     if let Kind::Sql(statement) = &mut kind {
+        let _ = visit(statement, &mut Precedence);
+        if let ControlFlow::Break(error) = visit(statement, &mut Escapes) {
+            return Err(place(&error.to_string(), start));
+        }
         if let ControlFlow::Break(error) = visit(statement, &mut GroupWindows) {
             return Err(place(&error.to_string(), start));
         }
@@ -93,6 +100,9 @@ fn statement(chunk: Chunk) -> Result<Statement> {
             return Err(place(&error.to_string(), start));
         }
         let _ = visit(statement, &mut TableArguments);
+        if visit(statement, &mut using::Merges).is_break() {
+            let _ = visit(statement, &mut using::UsingJoins);
+        }
     }
     Ok(Statement { kind, emit, line: start.line })
 }

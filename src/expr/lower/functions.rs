@@ -36,6 +36,13 @@ impl Lowering<'_> {
             ("round", [value, rest @ ..]) if rest.len() <= 1 => {
                 self.round(value, rest.first(), &result)?
             }
+            ("float_value", [value]) => {
+                self.by_float(value, &prim::ONE_NAN_F32, &prim::ONE_NAN_F64)?
+            }
+            ("float_key", [value]) => {
+                let value = self.by_float(value, &prim::ONE_NAN_F32, &prim::ONE_NAN_F64)?;
+                value.map(super::logic::plus_zero)
+            }
             ("signum", [value]) => self.by_float(value, &prim::SIGNUM_F32, &prim::SIGNUM_F64)?,
             ("sqrt", [value]) => self.by_float(value, &prim::SQRT_F32, &prim::SQRT_F64)?,
             ("date_part" | "datepart", [part, value]) => {

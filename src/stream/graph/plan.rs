@@ -22,7 +22,7 @@ use super::build::missing;
 use super::in_order::{InOrderExec, OnePartition};
 use super::shown::shown;
 use crate::error::{Error, Result};
-use crate::plan::{CpuExec, for_each_side};
+use crate::plan::{CpuExec, for_each_side, guard};
 use crate::stream::asof::AsOfPlanner;
 use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner};
 use crate::stream::slot::{DevicePlan, Slot, SlotExec, SlotPlan, SlotPlanner};
@@ -238,7 +238,8 @@ impl QueryPlanner for Slots {
             Arc::new(NumberPlanner),
             Arc::new(SortedPlanner),
         ]);
-        planner.create_physical_plan(plan, state).await
+        let plan = guard::in_force(plan.clone())?;
+        planner.create_physical_plan(&plan, state).await
     }
 }
 
