@@ -152,13 +152,15 @@ fn groups(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     }
     let sets = matches!(group_expr.first(), Some(Expr::GroupingSet(_)));
     let spans = group_expr.iter().map(|expr| with_spans(expr.clone(), &keys, inside));
-    let calls = aggr_expr.iter().map(|call| match call {
-        // It asks for a key by name.
-        Expr::AggregateFunction(function) if function.func.name() == "grouping" => {
+    // It asks for a key by name.
+    let is_grouping = |call: &Expr| matches!(call, Expr::AggregateFunction(call) if call.func.name() == "grouping");
+    let asks = aggr_expr.iter().any(is_grouping);
+    let calls = aggr_expr.iter().map(|call| match is_grouping(call) {
+        true => {
             let name = NamePreserver::new_for_projection().save(call);
             Ok(name.restore(with_spans(call.clone(), &keys, inside)?))
         }
-        call => Ok(call.clone()),
+        false => Ok(call.clone()),
     });
     let shown = keys
         .iter()
@@ -172,8 +174,8 @@ fn groups(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let mut shown = columns.len() - keys.len();
     let mut exprs = Vec::with_capacity(schema.fields().len());
     for (at, (qualifier, field)) in schema.iter().enumerate() {
-        // What tells the sets apart is resolved later, below this projection.
-        if field.name() == Aggregate::INTERNAL_GROUPING_ID {
+        // What tells the sets apart is resolved later, below this projection, if it is asked for.
+        if asks && field.name() == Aggregate::INTERNAL_GROUPING_ID {
             continue;
         }
         let value = match is_key.get(at) {
