@@ -311,10 +311,7 @@ impl<'a> Values<'a> {
     /// The next value, which `read` reads.
     pub fn next(&mut self, mut read: impl FnMut(&mut Scanner<'a>) -> Scan<()>) -> Option<Found> {
         loop {
-            let before = self.scan.at;
             let Ok(byte) = self.scan.peek() else { return self.unclosed() };
-            let new_line = self.scan.between(before).contains(&b'\n');
-            let braced = |at: usize| at > 0 && self.scan.bytes[at - 1] == b'}';
             match (byte, self.array) {
                 (b'[', None) => {
                     (self.array, self.next) = (Some(self.scan.at), Next::First);
@@ -328,7 +325,7 @@ impl<'a> Values<'a> {
                     self.next = Next::Value;
                     self.scan.step();
                 }
-                (b'{', Some(_)) if self.next == Next::Separator && new_line && braced(before) => {
+                (b'{', Some(_)) if is_boundary(self.scan.bytes, self.scan.at) => {
                     return self.unclosed();
                 }
                 (_, Some(_)) if self.next == Next::Separator => {
@@ -389,6 +386,12 @@ pub fn whole(bytes: &[u8]) -> usize {
             return from + whole;
         }
     }
+}
+
+/// Whether an object that begins at a place is in no array, whatever is before it.
+fn is_boundary(bytes: &[u8], at: usize) -> bool {
+    let before = bytes[..at].trim_ascii_end();
+    before.last() == Some(&b'}') && bytes[before.len()..at].contains(&b'\n')
 }
 
 /// The last place where a line that ends with `}` is before one that begins with `{`, or 0.
@@ -454,6 +457,7 @@ mod tests {
             "[\n {\"a\": 1},\n {\"a\": 2}\n]\n[{}]\n{}\n",
             "{\"a\":\n{}\n{}\nx\n12\n{}\n",
             "[{}\n{}\n{}\n",
+            "[null}{}\n{}\n{}\n{}",
         ] {
             for cut in 0..=text.len() {
                 let (mut read, mut parts) = (0, Vec::new());
