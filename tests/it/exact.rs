@@ -156,7 +156,7 @@ fn unions() -> Named {
             format!(
                 "SELECT window_start, window_end, k, count(*) AS n, count(DISTINCT v) AS d, sum(f)
                  AS s FROM (SELECT window_start, window_end, k, v, f FROM {TUMBLE} UNION ALL SELECT
-                 window_start, window_end, v % 3, k, f FROM {asks}) {group}, k"
+                 window_start, window_end, k, v + 1, f FROM {asks}) {group}, k"
             ),
         ),
         (
@@ -197,8 +197,8 @@ fn unions() -> Named {
             format!(
                 "SELECT window_start, window_end, count(*) AS n FROM TABLE(SESSION(DATA => (SELECT
                  b.ts AS t FROM bids b JOIN asks a ON a.ts - b.ts BETWEEN INTERVAL '0' SECOND AND
-                 INTERVAL '15' SECOND AND a.v % 25 = b.v % 25), TIMECOL => DESCRIPTOR(t), GAP =>
-                 INTERVAL '1' SECOND)) {group}"
+                 INTERVAL '15' SECOND AND a.k = b.k AND a.v % 20 = b.v % 20), TIMECOL =>
+                 DESCRIPTOR(t), GAP => INTERVAL '1' SECOND)) {group}"
             ),
         ),
         (
@@ -223,7 +223,7 @@ fn subqueries() -> Named {
             format!(
                 "SELECT window_end, k, v FROM {TUMBLE} AS b WHERE window_end IN (SELECT window_end
                  FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND)) AS a WHERE
-                 a.v > 97) AND v > (SELECT max(id) FROM names)"
+                 a.v > 80) AND v > (SELECT max(id) FROM names)"
             ),
         ),
     ]
