@@ -32,7 +32,7 @@ use crate::stream::asof::{AsOfPlanner, AsOfRelations};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
 use crate::stream::graph::interval::with_late_rule;
-use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner};
+use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner, rows_in_order};
 use crate::stream::proctime;
 use crate::stream::session::SessionPlanner;
 use crate::stream::sink::{SinkDefinition, Writer};
@@ -240,7 +240,10 @@ impl Engine {
     }
 
     async fn execute_sql(&self, statement: DfStatement) -> Result<Outcome> {
-        let plan = self.plan(statement).await?;
+        let mut plan = self.plan(statement).await?;
+        if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = &mut plan {
+            create.input = Arc::new(rows_in_order(&create.input)?);
+        }
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
         let inner = match &plan {

@@ -170,10 +170,7 @@ impl Builder {
                 }
                 LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan),
                 LogicalPlan::Extension(_) if NumberNode::of(plan).is_some() => {
-                    match reads_stream(plan)? {
-                        true => self.through(plan, emit).await,
-                        false => self.table(plan),
-                    }
+                    self.numbered(plan, emit).await
                 }
                 LogicalPlan::Sort(_) => Err(missing(
                     "ORDER BY",
@@ -200,6 +197,14 @@ impl Builder {
         }
         let plan = plan.with_new_exprs(plan.expressions(), plans)?;
         Ok(Piece { plan, inputs })
+    }
+
+    /// Rows of a stream with the places of their parts, or those of a table with their own.
+    async fn numbered(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
+        match reads_stream(plan)? {
+            true => self.through(plan, emit).await,
+            false => self.table(plan),
+        }
     }
 
     /// A subtree without streams.
