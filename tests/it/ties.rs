@@ -276,9 +276,9 @@ async fn windows_of_all_times() {
             );
             assert_eq!(lines(&sql).await, [format!("{count} {count}")], "{device}, {call}");
         }
-        let zoned = "SELECT count(*) FROM TABLE(TUMBLE((SELECT arrow_cast(ts, 'Timestamp(
-            Microsecond, Some(\"Europe/Berlin\"))') AS t FROM far), DESCRIPTOR(t), INTERVAL '1'
-            DAY)) WHERE t >= window_start AND t < window_end";
+        let zoned = "SELECT count(*) FROM TABLE(TUMBLE((SELECT arrow_cast(ts,
+            'Timestamp(Microsecond, Some(\"Europe/Berlin\"))') AS t FROM far), DESCRIPTOR(t),
+            INTERVAL '1' DAY)) WHERE t >= window_start AND t < window_end";
         assert_eq!(lines(zoned).await, ["4"], "device = {device}");
         // A window that no time can end is told with the time.
         let last = "SELECT window_end FROM TABLE(TUMBLE((SELECT arrow_cast(9223372036854775807,
