@@ -38,7 +38,7 @@ use crate::stream::definition::Stream;
 use crate::stream::delay::delayed;
 use crate::stream::emit::Emit;
 use crate::stream::graph::interval::with_late_rule;
-use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner};
+use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner, rows_in_order};
 use crate::stream::proctime;
 use crate::stream::session::SessionPlanner;
 use crate::stream::sink::{SinkDefinition, Writer};
@@ -268,7 +268,10 @@ impl Engine {
     }
 
     async fn execute_sql(&self, statement: DfStatement, emit: Option<Emit>) -> Result<Outcome> {
-        let plan = delayed(self.plan(statement).await?, emit)?;
+        let mut plan = delayed(self.plan(statement).await?, emit)?;
+        if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = &mut plan {
+            create.input = Arc::new(rows_in_order(&create.input)?);
+        }
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
         let inner = match &plan {

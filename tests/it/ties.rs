@@ -11,7 +11,7 @@ use super::stream::pipeline_on;
 use super::support;
 
 /// A query whose ties are open, and one that tells the order of all rows.
-const PAIRS: [(&str, &str); 19] = [
+const PAIRS: [(&str, &str); 20] = [
     (
         "SELECT id FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS r FROM rows)
          WHERE r <= 4 ORDER BY id",
@@ -54,8 +54,8 @@ const PAIRS: [(&str, &str); 19] = [
          '-')), first_value(id), last_value(id), nth_value(id, 3), any_value(id) FROM rows WHERE v
          > 5 GROUP BY k ORDER BY k",
         "SELECT k, md5(string_agg(CAST(v AS VARCHAR), '-' ORDER BY id)), md5(array_to_string(
-         array_agg(id ORDER BY id), '-')), min(id), max(id), nth_value(id, 3 ORDER BY id), min(id) AS any
-         FROM rows WHERE v > 5 GROUP BY k ORDER BY k",
+         array_agg(id ORDER BY id), '-')), min(id), max(id), nth_value(id, 3 ORDER BY id),
+         min(id) AS any FROM rows WHERE v > 5 GROUP BY k ORDER BY k",
     ),
     (
         "SELECT first_value(id), last_value(id ORDER BY k), nth_value(id, 2 ORDER BY k),
@@ -105,6 +105,11 @@ const PAIRS: [(&str, &str); 19] = [
          BY r.ts, r.id) AS n FROM rows r LEFT JOIN rows l ON l.id = r.id + 27 AND l.v > 300) WHERE
          n < 3 ORDER BY a",
     ),
+    (
+        "SELECT k, md5(string_agg(CAST(id AS VARCHAR), '-')) FROM kept GROUP BY k ORDER BY k",
+        "SELECT k, md5(string_agg(CAST(id AS VARCHAR), '-' ORDER BY id)) FROM kept GROUP BY k
+         ORDER BY k",
+    ),
     // Of lists as they stand there.
     (
         "SELECT md5(array_to_string(array_agg(x), '-')) FROM (SELECT unnest([v, id, k]) AS x FROM
@@ -148,7 +153,8 @@ async fn files(engine: &Engine, folder: &Path, format: &str) {
     let sql = format!(
         "CREATE EXTERNAL TABLE rows STORED AS {format} LOCATION '{}';
          CREATE TABLE names AS SELECT column1 AS id, column2 AS k, column3 AS name
-         FROM (VALUES (0, 1, 'one'), (1, 2, 'two'), (2, 0, 'none'))",
+         FROM (VALUES (0, 1, 'one'), (1, 2, 'two'), (2, 0, 'none'));
+         CREATE TABLE kept AS SELECT id, k FROM rows WHERE v % 3 > 0",
         rows.display()
     );
     support::run(engine, &sql).await.unwrap();
@@ -250,7 +256,7 @@ async fn windows_of_all_times() {
         ];
         assert_eq!(lines(tumble).await, want, "device = {device}");
         let bins = "SELECT date_bin(INTERVAL '7 days', ts, TIMESTAMP '2020-01-01') AS b, count(*)
-            FROM far WHERE ts > '1000-01-01' GROUP BY b ORDER BY b";
+            FROM far GROUP BY b ORDER BY b";
         let want = [
             "1600-02-23T00:00:00 1",
             "1969-12-31T00:00:00 1",
@@ -270,9 +276,9 @@ async fn windows_of_all_times() {
             );
             assert_eq!(lines(&sql).await, [format!("{count} {count}")], "{device}, {call}");
         }
-        let zoned = "SELECT count(*) FROM TABLE(TUMBLE((SELECT arrow_cast(ts, 'Timestamp(
-            Microsecond, Some(\"Europe/Berlin\"))') AS t FROM far), DESCRIPTOR(t), INTERVAL '1'
-            DAY)) WHERE t >= window_start AND t < window_end";
+        let zoned = "SELECT count(*) FROM TABLE(TUMBLE((SELECT arrow_cast(ts,
+            'Timestamp(Microsecond, Some(\"Europe/Berlin\"))') AS t FROM far), DESCRIPTOR(t),
+            INTERVAL '1' DAY)) WHERE t >= window_start AND t < window_end";
         assert_eq!(lines(zoned).await, ["4"], "device = {device}");
         // A window that no time can end is told with the time.
         let last = "SELECT window_end FROM TABLE(TUMBLE((SELECT arrow_cast(9223372036854775807,

@@ -1,5 +1,5 @@
-//! `string_agg` and `nth_value` with ORDER BY, which sort what they have collected. DataFusion's ask
-//! for sorted rows, so that two of them in one query cannot have different orders.
+//! `string_agg` and `nth_value` with ORDER BY, which sort what they have collected. DataFusion's
+//! ask for sorted rows, so that two of them in one query cannot have different orders.
 
 use std::sync::Arc;
 

@@ -49,7 +49,8 @@ use super::float_sum;
 /// Bytes of a float sum's state on the wire: its words, each with its low byte first.
 const STATE_BYTES: i32 = 4 * float_sum::WORDS as i32;
 
-/// Our `sum`, `avg`, `min`, `max`, `string_agg` and `nth_value`, to be registered over DataFusion's of the same names.
+/// Our `sum`, `avg`, `min`, `max`, `string_agg` and `nth_value`, to be registered over
+/// DataFusion's of the same names.
 pub fn udafs() -> Vec<Arc<AggregateUDF>> {
     let reproducible = |kind, native| {
         AggregateUDF::new_from_impl(Reproducible { kind, native, fast: false, rounds: true })

@@ -411,8 +411,8 @@ fn add_interval(
     Some(call1(&prim::I64_FROM_I128, Expr::call(&prim::BOUND_I128, bounds)))
 }
 
-/// `date_bin(stride, value, origin)` of a timestamp; a bin that begins before all times is an error.
-/// The stride and the origin are nanoseconds.
+/// `date_bin(stride, value, origin)` of a timestamp; a bin that begins before all times is an
+/// error. The stride and the origin are nanoseconds.
 pub(super) fn date_bin(
     value: Expr,
     data_type: &DataType,

@@ -114,15 +114,7 @@ pub fn column(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
             let key = partition_key(node).map(|(_, bound)| bound);
             column(&node.input, wanted)?.behind(key)
         }
-        LogicalPlan::Extension(_)
-            if SortedNode::of(plan).is_some() || NumberNode::of(plan).is_some() =>
-        {
-            column(plan.inputs().first()?, wanted)
-        }
-        LogicalPlan::Extension(_) => match AsOfNode::of(plan) {
-            Some(node) => as_of(node, wanted),
-            None => in_session(SessionNode::of(plan)?, wanted),
-        },
+        LogicalPlan::Extension(_) => in_node(plan, wanted),
         LogicalPlan::Sort(node) => column(&node.input, wanted),
         LogicalPlan::Join(node) => joined(node, wanted),
         LogicalPlan::Union(node) => united(node, wanted, column),
@@ -268,6 +260,16 @@ fn projected(node: &Projection, at: usize) -> Option<Bound> {
         Edge::End => Some(end),
         Edge::Time => Some(end.later(LAST_INSTANT_US)),
         Edge::Start => Some(end.later(size_ns? / 1_000)),
+    }
+}
+
+fn in_node(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
+    if SortedNode::of(plan).is_some() || NumberNode::of(plan).is_some() {
+        return column(plan.inputs().first()?, wanted);
+    }
+    match AsOfNode::of(plan) {
+        Some(node) => as_of(node, wanted),
+        None => in_session(SessionNode::of(plan)?, wanted),
     }
 }
 

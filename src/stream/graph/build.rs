@@ -184,10 +184,7 @@ impl Builder {
                 }
                 LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan),
                 LogicalPlan::Extension(_) if NumberNode::of(plan).is_some() => {
-                    match reads_stream(plan)? {
-                        true => self.through(plan, emit).await,
-                        false => self.table(plan),
-                    }
+                    self.numbered(plan, emit).await
                 }
                 LogicalPlan::Sort(_) => Err(missing(
                     "ORDER BY",
@@ -233,6 +230,14 @@ impl Builder {
         }
         let union = LogicalPlan::Union(node.clone());
         Ok(Piece { plan: union.with_new_exprs(Vec::new(), plans)?, inputs })
+    }
+
+    /// Rows of a stream with the places of their parts, or those of a table with their own.
+    async fn numbered(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
+        match reads_stream(plan)? {
+            true => self.through(plan, emit).await,
+            false => self.table(plan),
+        }
     }
 
     /// A subtree without streams, beside streams.

@@ -72,6 +72,32 @@ pub fn in_log_order(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(done.data)
 }
 
+/// The rows of a query in their order, as a table keeps them that is made of it.
+pub fn rows_in_order(plan: &LogicalPlan) -> Result<LogicalPlan> {
+    let mut names = free_names(plan)?;
+    if is_ordered(plan) {
+        return Ok(first_rows(plan, &mut names)?.unwrap_or_else(|| plan.clone()));
+    }
+    let below = placed(plan, &mut names)?;
+    let keys = behind(&[], &below);
+    if keys.is_empty() {
+        return Ok(plan.clone());
+    }
+    let input = Arc::new(below.plan);
+    shown_as(LogicalPlan::Sort(Sort { expr: keys, input, fetch: None }), plan)
+}
+
+/// Whether a query tells the order of its rows.
+fn is_ordered(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Sort(_) => true,
+        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Limit(_) => {
+            plan.inputs().into_iter().all(is_ordered)
+        }
+        _ => false,
+    }
+}
+
 /// Names that the plan has not.
 fn free_names(plan: &LogicalPlan) -> Result<Names> {
     let mut next = 0;

@@ -10,7 +10,7 @@ use arrow::compute::SortOptions;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{DFSchemaRef, Result, internal_err};
+use datafusion::common::{DFSchemaRef, Result, Statistics, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::expr::Sort as SortKey;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::{
     Distribution, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
 };
+use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
@@ -248,6 +249,21 @@ impl ExecutionPlan for SortedExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let (partition_by, keys) = (self.partition_by.clone(), self.keys.clone());
         Ok(Arc::new(Self::new(children.swap_remove(0), partition_by, keys)?))
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        inputs: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        match inputs {
+            [input] => Ok(input.clone()),
+            _ => internal_err!("sorted rows have one input"),
+        }
     }
 
     fn execute(
