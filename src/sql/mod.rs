@@ -22,6 +22,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as DfStatement;
@@ -34,13 +35,16 @@ use crate::error::{Error, Result};
 use crate::plan::{SqlOptions, files};
 use crate::stream::asof::{AsOfPlanner, AsOfRelations};
 use crate::stream::definition::Stream;
+use crate::stream::delay::delayed;
 use crate::stream::emit::Emit;
 use crate::stream::graph::interval::with_late_rule;
+use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner};
 use crate::stream::proctime;
 use crate::stream::session::SessionPlanner;
 use crate::stream::sink::{SinkDefinition, Writer};
 use crate::stream::table::{LATE, StreamTable, View};
-use crate::stream::window;
+use crate::stream::{subquery, window};
+use crate::task;
 
 pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
 
@@ -104,11 +108,16 @@ const REJECTS: &str = "thalweg-rejected";
 
 impl Engine {
     pub fn new(options: Options) -> Result<Self> {
-        let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
-            vec![Arc::new(SessionPlanner), Arc::new(AsOfPlanner)];
+        let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> = vec![
+            Arc::new(SessionPlanner),
+            Arc::new(AsOfPlanner),
+            Arc::new(NumberPlanner),
+            Arc::new(SortedPlanner),
+        ];
         let context = crate::plan::session_with(&options, planners)?;
         context.register_relation_planner(Arc::new(window::WindowPlanner))?;
         context.register_relation_planner(Arc::new(AsOfRelations))?;
+        context.add_analyzer_rule(Arc::new(LogOrder));
         context.register_relation_planner(Arc::new(using::UsingRelations))?;
         context.state_ref().write().register_expr_planner(Arc::new(apart::Apart))?;
         proctime::register(&context);
@@ -135,11 +144,22 @@ impl Engine {
     /// Runs one statement. A query's rows come as a stream that does the work when polled; an
     /// INSERT into a sink is a batch over what its streams hold.
     pub async fn execute(&self, statement: Statement) -> Result<Outcome> {
+        let what = "running a statement";
+        let Outcome::Rows(rows) = task::caught(what, self.answer(statement)).await? else {
+            return Ok(Outcome::Done);
+        };
+        let schema = rows.schema();
+        let rows = RecordBatchStreamAdapter::new(schema, task::caught_items(what, rows));
+        Ok(Outcome::Rows(Box::pin(rows)))
+    }
+
+    async fn answer(&self, statement: Statement) -> Result<Outcome> {
         if let Some(Insert { sink, plan }) = self.insert(&statement).await? {
             return self.insert_batch(&sink, plan).await;
         }
+        let emit = statement.emit;
         match statement.kind {
-            Kind::Sql(statement) => self.execute_sql(self.explained(*statement)).await,
+            Kind::Sql(statement) => self.execute_sql(self.explained(*statement), emit).await,
             Kind::CreateStream(create) => self.create_stream(*create).await,
             Kind::CreateSink(create) => self.create_sink(create),
             Kind::Drop { object, name, if_exists } => self.drop_object(object, &name, if_exists),
@@ -177,6 +197,7 @@ impl Engine {
     ///
     /// Errors: of planning; columns named, which a sink does not have.
     pub async fn insert(&self, statement: &Statement) -> Result<Option<Insert>> {
+        let emit = statement.emit;
         let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
         let Some((name, insert)) = target(statement) else { return Ok(None) };
         if self.streams.read().contains_key(&name) {
@@ -192,16 +213,18 @@ impl Engine {
         };
         let query = ast::Statement::Query(query.clone());
         let query = DfStatement::Statement(Box::new(query));
-        let plan = self.plan(query).await?;
+        let plan = delayed(self.plan(query).await?, emit)?;
         Ok(Some(Insert { sink, plan }))
     }
 
     /// The plan of a SELECT; `None` for other statements.
     pub async fn query(&self, statement: &Statement) -> Result<Option<LogicalPlan>> {
+        let emit = statement.emit;
         let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
         match statement.as_ref() {
             DfStatement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => {
-                self.plan(statement.as_ref().clone()).await.map(Some)
+                let plan = self.plan(statement.as_ref().clone()).await?;
+                Ok(Some(delayed(plan, emit)?))
             }
             _ => Ok(None),
         }
@@ -225,6 +248,7 @@ impl Engine {
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let (pipeline, name) = ("sql".to_string(), sink.name.clone());
         let writer = Writer { pipeline, sink: name, insert: 0, keys: None };
+        sink.connector.takes(&sink.name, &schema)?;
         let mut sink = sink.connector.open(writer, &schema).await?;
         let rows = frame.collect().await?;
         if rows.iter().any(|batch| batch.num_rows() > 0) {
@@ -233,15 +257,18 @@ impl Engine {
         Ok(Outcome::Done)
     }
 
-    /// A statement's plan, with what streams mean in it: times of processing, late rows of joins.
+    /// A statement's plan, with what streams mean in it: times of processing, late rows of joins,
+    /// subqueries that are such too.
     async fn plan(&self, statement: DfStatement) -> Result<LogicalPlan> {
         let state = self.context.state();
         let plan = apart::planned(|| state.statement_to_plan(statement.clone())).await?;
-        Ok(with_late_rule(proctime::resolve(using::planned(plan)?)?)?)
+        let plan = proctime::resolve(using::planned(plan)?)?;
+        let plan = subquery::joined(plan, subquery::Over::Streams)?;
+        Ok(with_late_rule(plan)?)
     }
 
-    async fn execute_sql(&self, statement: DfStatement) -> Result<Outcome> {
-        let plan = self.plan(statement).await?;
+    async fn execute_sql(&self, statement: DfStatement, emit: Option<Emit>) -> Result<Outcome> {
+        let plan = delayed(self.plan(statement).await?, emit)?;
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
         let inner = match &plan {

@@ -9,7 +9,7 @@ use datafusion::sql::parser::{CopyToSource, DFParser, DFParserBuilder, Statement
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::asof::AsOfJoins;
@@ -27,9 +27,26 @@ use crate::stream::window;
 pub struct CreateStream {
     pub name: String,
     pub if_not_exists: bool,
-    pub columns: Vec<ast::ColumnDef>,
+    pub columns: Vec<StreamColumn>,
     pub watermark: Option<WatermarkClause>,
     pub options: BTreeMap<String, String>,
+}
+
+/// `name type`, `name type AS (expression)` or `name AS expression`.
+#[derive(Debug, Clone)]
+pub struct StreamColumn {
+    pub name: String,
+    /// As a table's column, where it has a type.
+    pub definition: Option<ast::ColumnDef>,
+    pub computed: Option<ComputedClause>,
+}
+
+/// What a column is computed from.
+#[derive(Debug, Clone)]
+pub struct ComputedClause {
+    pub expression: ast::Expr,
+    /// Where the column starts, for errors.
+    pub at: Location,
 }
 
 /// `WATERMARK FOR column AS expression`.
@@ -149,7 +166,7 @@ fn create(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionE
         let clause =
             is_word(&next.token, "WATERMARK") && is_word(&parser.peek_nth_token(1).token, "FOR");
         if !clause {
-            columns.push(parser.parse_column_def()?);
+            columns.push(column(parser)?);
         } else if watermark.is_some() {
             return Ok(parser.expected("one WATERMARK only", next)?);
         } else {
@@ -170,6 +187,29 @@ fn create(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionE
     Ok(Kind::CreateStream(Box::new(stream)))
 }
 
+fn column(parser: &mut Parser<'_>) -> Result<StreamColumn, DataFusionError> {
+    let at = parser.peek_token().span.start;
+    if is_word(&parser.peek_nth_token(1).token, "AS") {
+        let name = normalized(parser.parse_identifier()?);
+        parser.expect_keyword(Keyword::AS)?;
+        let computed = Some(ComputedClause { expression: parser.parse_expr()?, at });
+        return Ok(StreamColumn { name, definition: None, computed });
+    }
+    let mut definition = parser.parse_column_def()?;
+    let (mut computed, mut options) = (None, Vec::new());
+    for option in std::mem::take(&mut definition.options) {
+        match option.option {
+            ast::ColumnOption::Generated { generation_expr: Some(expression), .. } => {
+                computed = Some(ComputedClause { expression, at });
+            }
+            _ => options.push(option),
+        }
+    }
+    definition.options = options;
+    let name = normalized(definition.name.clone());
+    Ok(StreamColumn { name, definition: Some(definition), computed })
+}
+
 fn drop(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionError> {
     let parser = &mut parser.parser;
     parser.next_token();
@@ -180,9 +220,7 @@ fn drop(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionErr
 }
 
 /// `WITH (name = 'value', ...)`. Names are words or strings, values strings, numbers or words.
-fn options(
-    parser: &mut datafusion::sql::sqlparser::parser::Parser<'_>,
-) -> Result<BTreeMap<String, String>, DataFusionError> {
+fn options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, String>, DataFusionError> {
     let mut options = BTreeMap::new();
     parser.expect_keyword(Keyword::WITH)?;
     parser.expect_token(&Token::LParen)?;
@@ -326,6 +364,15 @@ mod tests {
             panic!("not a drop")
         };
         assert_eq!((object, name.as_str(), if_exists), (Object::Sink, "k", true));
+        let text = "CREATE STREAM s (ms BIGINT, t TIMESTAMP NOT NULL AS (f(ms)), \"U\" AS ms + 1)
+            WITH (connector = 'file')";
+        let Kind::CreateStream(stream) = one(text) else { panic!("not a stream") };
+        let shown = stream.columns.iter().map(|column| {
+            let computed = column.computed.as_ref().map(|clause| clause.expression.to_string());
+            format!("{} {:?} {computed:?}", column.name, column.definition.is_some())
+        });
+        let want = ["ms true None", "t true Some(\"f(ms)\")", "U false Some(\"ms + 1\")"];
+        assert_eq!(shown.collect::<Vec<_>>(), want);
         // A column may be called watermark.
         one("CREATE STREAM s (watermark BIGINT) WITH (connector = 'file')");
     }

@@ -51,14 +51,19 @@ pub async fn run(engine: &Engine, sql: &str) -> Result<Option<Answer>> {
         if let Outcome::Rows(stream) = engine.execute(statement).await? {
             let schema = stream.schema();
             let batches: Vec<RecordBatch> = stream.try_collect().await?;
-            let mut rows = Vec::new();
-            for batch in &batches {
-                append_rows(batch, &mut rows)?;
-            }
-            answer = Some(Answer { schema, rows });
+            answer = Some(Answer { schema, rows: texts(&batches)? });
         }
     }
     Ok(answer)
+}
+
+/// The rows of batches as text.
+pub fn texts(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        append_rows(batch, &mut rows)?;
+    }
+    Ok(rows)
 }
 
 fn append_rows(batch: &RecordBatch, rows: &mut Vec<Vec<String>>) -> Result<()> {

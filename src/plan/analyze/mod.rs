@@ -5,9 +5,16 @@
 //! answers, and fails when DataFusion has mended a fault, so that its rule can go.
 
 mod bags;
+mod comparable;
+mod dates;
+mod decimals;
 mod float_sums;
 mod floats;
 mod guards;
+mod intervals;
+mod null_partitions;
+mod operands;
+mod zones;
 
 use std::sync::Arc;
 
@@ -16,19 +23,25 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::AnalyzerRule;
 
+pub use operands::OperandPlanner;
+
 type Rule = Arc<dyn AnalyzerRule + Send + Sync>;
 
 /// Rules that see a plan as it was written, before operands are cast to common types.
 pub fn before_coercion() -> Vec<Rule> {
-    Vec::new()
+    vec![Arc::new(operands::Operands), Arc::new(intervals::Intervals)]
 }
 
 /// Rules that see operands of common types.
 pub fn after_coercion() -> Vec<Rule> {
     vec![
         Arc::new(float_sums::FloatSums),
+        Arc::new(decimals::Decimals),
+        Arc::new(zones::Zones),
+        Arc::new(null_partitions::NullPartitions),
         Arc::new(floats::Floats),
         Arc::new(bags::Bags),
+        // Last: what the others put in may raise as well.
         Arc::new(guards::Guards),
     ]
 }
