@@ -97,8 +97,7 @@ fn known(join: &ast::Join) -> Option<(JoinType, &Constraint)> {
     let named = !matches!(constraint, Constraint::None);
     let lateral = match &join.relation {
         TableFactor::Derived { lateral, .. } | TableFactor::Function { lateral, .. } => *lateral,
-        TableFactor::UNNEST { .. } => true,
-        _ => false,
+        table => matches!(table, TableFactor::UNNEST { .. }),
     };
     (named && !lateral && !is_as_of(join)).then_some((join_type, constraint))
 }
@@ -555,8 +554,8 @@ fn is_mark(join: &Join) -> bool {
 /// The plan of a statement without the joins that were only there for the planner; columns that
 /// are named by expressions are named without the added qualifiers.
 pub fn planned(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let (plan, qualifiers) = without_marks(plan)?;
-    if qualifiers.is_empty() { Ok(plan) } else { renamed(plan, &qualifiers) }
+    let (plan, marks) = without_marks(plan)?;
+    if marks.is_empty() { Ok(plan) } else { renamed(plan, &marks) }
 }
 
 /// Takes the marks off, and tells the qualifiers of the columns that were added.
