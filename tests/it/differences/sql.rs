@@ -14,7 +14,7 @@ async fn datafusion_still_answers_otherwise() {
         "CREATE TABLE f (x DOUBLE) AS VALUES (0.0), (-0.0)",
     ];
     let wrong = [
-        ("SELECT coalesce(k, -1) FROM a FULL JOIN b USING (k) WHERE x IS NULL", "-1"),
+        ("SELECT coalesce(k, -1) AS n FROM a FULL JOIN b USING (k) WHERE x IS NULL", "| -1"),
         ("SELECT count(*) AS n FROM (SELECT * FROM bag EXCEPT ALL SELECT 1)", "| 0 "),
         ("SELECT true IS DISTINCT FROM true AND false AS n", "| true"),
         ("SELECT count(*) AS n FROM t WHERE d <> 0 AND v / d > 1", "ivide by zero"),
