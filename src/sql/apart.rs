@@ -33,6 +33,7 @@ fn collide(error: &DataFusionError) -> bool {
         DataFusionError::SchemaError(error, _) => {
             matches!(**error, SchemaError::DuplicateUnqualifiedField { .. })
         }
+        DataFusionError::Plan(text) => text.contains("require unique expression names"),
         _ => false,
     }
 }

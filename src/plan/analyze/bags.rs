@@ -16,7 +16,7 @@ use datafusion::optimizer::AnalyzerRule;
 /// copies of a row at once. Here each side numbers its copies, and the join is over the numbers
 /// too: the first copy is taken off the first, the second off the second.
 ///
-/// It stands behind the coercion of types, so that copies are those of the values that are compared.
+/// It stands behind the coercion of types, so that copies are those of the values compared.
 #[derive(Debug)]
 pub struct Bags;
 
