@@ -1,9 +1,9 @@
 //! `sum`: of integers (which DataFusion widens to 64 bits first), decimals, durations and floats;
 //! NULL if all are.
 //!
-//! Integers wrap, as DataFusion's do. Decimals do not: the result has ten more digits, as far as the
-//! type goes; they are added in more bits than that (`udaf` has the same for the host), and a sum of
-//! more digits is an error.
+//! Integers wrap, as DataFusion's do. Decimals do not: the result has ten more digits, as far as
+//! the type goes; they are added in more bits than that (`udaf` has the same for the host), and a
+//! sum of more digits is an error.
 
 use std::sync::Arc;
 

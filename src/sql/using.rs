@@ -1,5 +1,6 @@
 //! `JOIN .. USING (k)` and `NATURAL JOIN`: the column `k` is the left one where there is a left
-//! row, else the right one, wherever it is named without a table; `a.k` and `b.k` stay what they are.
+//! row, else the right one, wherever it is named without a table; `a.k` and `b.k` stay what they
+//! are.
 //!
 //! DataFusion's planner takes `k` for `a.k`, which is NULL for right rows without a left one. It
 //! knows that two columns may be named as one only of joins with USING in its plan. So each such

@@ -78,9 +78,8 @@ async fn run_all(first: u64, runs: u64, faults: Faults) {
             let left = bench.differs(&data, &query).await;
             let left = left.unwrap_or_else(|| "it does not differ each time".to_string());
             let data = data.as_sql();
-            failed.push(format!(
-                "THALWEG_RANDOM_SEED={seed}\n{whole}\n{difference}\nshrunk:\n{data}{query}\n{left}\n"
-            ));
+            let told = format!("{whole}\n{difference}\nshrunk:\n{data}{query}\n{left}");
+            failed.push(format!("THALWEG_RANDOM_SEED={seed}\n{told}\n"));
             if failed.len() == 5 {
                 break;
             }

@@ -45,14 +45,7 @@ impl Lowering<'_> {
             }
             ("signum", [value]) => self.by_float(value, &prim::SIGNUM_F32, &prim::SIGNUM_F64)?,
             ("sqrt", [value]) => self.by_float(value, &prim::SQRT_F32, &prim::SQRT_F64)?,
-            ("date_part" | "datepart", [part, value]) => {
-                let (part, data_type) = (text(part), self.type_of(value)?);
-                let value = self.lower(value)?;
-                part.and_then(|part| match part.to_lowercase().trim_matches(['\'', '"']) {
-                    "epoch" => self.epoch(value, &data_type),
-                    _ => self.date_part(&part, value, &data_type),
-                })
-            }
+            ("date_part" | "datepart", [part, value]) => self.part_of_date(text(part), value)?,
             ("date_trunc" | "datetrunc", [part, value]) => {
                 let (part, data_type) = (text(part), self.type_of(value)?);
                 let value = self.lower(value)?;
@@ -81,6 +74,19 @@ impl Lowering<'_> {
                 Err(reason) => reason,
             }
         })
+    }
+
+    fn part_of_date(
+        &mut self,
+        part: Option<String>,
+        value: &Arc<dyn PhysicalExpr>,
+    ) -> Result<Option<Expr>, Declined> {
+        let data_type = self.type_of(value)?;
+        let value = self.lower(value)?;
+        Ok(part.and_then(|part| match part.to_lowercase().trim_matches(['\'', '"']) {
+            "epoch" => self.epoch(value, &data_type),
+            _ => self.date_part(&part, value, &data_type),
+        }))
     }
 
     fn coalesce(

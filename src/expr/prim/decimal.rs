@@ -70,8 +70,8 @@ prims! { DECIMAL_PRIMS:
     DIV_ROUND_I128 = "div_round_i128"(I128, I128) -> I128: |a| {
         div_round(s128(a[0]), s128(a[1])) as u128
     };
-    /// Rounds half away from zero; the divisor is known not to be zero, the dividend to be above the
-    /// minimum.
+    /// Rounds half away from zero; the divisor is known not to be zero, the dividend to be above
+    /// the minimum.
     DIV_HALF_I128 = "div_half_i128"(I128, I128) -> I128: |a| {
         div_half(s128(a[0]), s128(a[1])) as u128
     };

@@ -153,7 +153,10 @@ fn groups(aggregate: Aggregate) -> Result<Transformed<LogicalPlan>> {
     let sets = matches!(group_expr.first(), Some(Expr::GroupingSet(_)));
     let spans = group_expr.iter().map(|expr| with_spans(expr.clone(), &keys, inside));
     // It asks for a key by name.
-    let is_grouping = |call: &Expr| matches!(call, Expr::AggregateFunction(call) if call.func.name() == "grouping");
+    let is_grouping = |call: &Expr| match call {
+        Expr::AggregateFunction(call) => call.func.name() == "grouping",
+        _ => false,
+    };
     let asks = aggr_expr.iter().any(is_grouping);
     let calls = aggr_expr.iter().map(|call| match is_grouping(call) {
         true => {

@@ -62,6 +62,22 @@ pub fn places(wanted: &Schema, names: &[String]) -> Vec<Option<usize>> {
     wanted.fields().iter().map(|field| place(field.name())).collect()
 }
 
+/// Whether a table names the columns of a file otherwise, so that they go by their places: no name
+/// is one of the header's to the letter, and those that are alike stand at their places.
+pub fn is_renamed(wanted: &Schema, names: &[String]) -> bool {
+    let found = places(wanted, names);
+    if found.iter().all(Option::is_none) {
+        return true;
+    }
+    let mut fields = wanted.fields().iter().zip(&found).enumerate();
+    found.len() == names.len()
+        && found.contains(&None)
+        && fields.all(|(at, (field, place))| match place {
+            Some(place) => *place == at && names[at] != *field.name(),
+            None => true,
+        })
+}
+
 /// A reader of the records of text that is cut as the options say.
 fn records<R: Read>(form: Form, from: R) -> csv::Reader<R> {
     let mut builder = RecordReader::new();
@@ -158,10 +174,9 @@ impl CsvRows {
         Ok(rows)
     }
 
-    /// The columns of a file whose header has these names. One that has none of the table's names
-    /// them otherwise: they go by their places.
+    /// The columns of a file whose header has these names.
     fn by_name(&self, names: Vec<String>) -> Columns {
-        if places(&self.table, &names).iter().all(Option::is_none) {
+        if is_renamed(&self.table, &names) {
             return self.by_position();
         }
         let found = places(&self.schema, &names);

@@ -16,7 +16,7 @@ use datafusion::logical_expr::CreateExternalTable;
 use super::find::{Form, Found, find};
 use super::partitions::Partitioned;
 use super::utf8::{ENCODING, encoding};
-use super::{csv, data, table, user};
+use super::{csv, csv_rows, data, table, user};
 
 /// What `STORED AS` may name here; Delta tables are made elsewhere.
 pub const STORED_AS: [&str; 7] = ["PARQUET", "CSV", "TSV", "JSON", "NDJSON", "ARROW", "AVRO"];
@@ -145,17 +145,18 @@ impl ExternalTables {
 
 /// Errors: the header of CSV files has some of the declared columns, and others not.
 fn check_declared(command: &CreateExternalTable, location: &str, header: &[String]) -> Result<()> {
-    let declared = command.schema.as_arrow().fields().iter().map(|field| field.name());
-    let stored: Vec<&String> =
-        declared.filter(|name| !command.table_partition_cols.contains(name)).collect();
-    let known = |name: &&&String| header.iter().any(|column| column.eq_ignore_ascii_case(name));
-    if !stored.iter().any(|name| known(&name)) {
+    let declared = command.schema.as_arrow().fields().iter();
+    let declared = declared.filter(|field| !command.table_partition_cols.contains(field.name()));
+    let stored = Schema::new(declared.cloned().collect::<Vec<_>>());
+    if csv_rows::is_renamed(&stored, header) {
         return Ok(());
     }
-    match stored.iter().find(|name| !known(name)) {
+    let known = |name: &String| header.iter().any(|column| column.eq_ignore_ascii_case(name));
+    match stored.fields().iter().find(|field| !known(field.name())) {
         None => Ok(()),
         Some(lacking) => Err(data(format!(
-            "column '{lacking}' is not in the header of '{location}', which has {}",
+            "column '{}' is not in the header of '{location}', which has {}",
+            lacking.name(),
             header.join(", ")
         ))),
     }

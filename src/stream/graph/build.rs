@@ -164,16 +164,7 @@ impl Builder {
                 LogicalPlan::Aggregate(node) => {
                     self.aggregate(plan, &node.input, &node.group_expr, emit).await
                 }
-                LogicalPlan::Distinct(Distinct::All(input)) => {
-                    let groups: Vec<Expr> =
-                        input.schema().columns().into_iter().map(Expr::Column).collect();
-                    let input = LogicalPlanBuilder::from(input.as_ref().clone());
-                    let plan = input.aggregate(groups.clone(), Vec::<Expr>::new())?.build()?;
-                    let LogicalPlan::Aggregate(node) = &plan else {
-                        return Err(Error::Bug("DISTINCT is no aggregate".to_string()));
-                    };
-                    self.aggregate(&plan, &node.input, &groups, emit).await
-                }
+                LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input, emit).await,
                 LogicalPlan::Window(node) => self.window(node, emit).await,
                 LogicalPlan::Join(join) => self.join(join, emit).await,
                 LogicalPlan::Extension(_) if SessionNode::of(plan).is_some() => {
@@ -199,6 +190,17 @@ impl Builder {
                 other => Err(missing(shown(other), "leave it to a batch query")),
             }
         })
+    }
+
+    /// DISTINCT: an aggregate without aggregates.
+    async fn distinct(&self, input: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
+        let groups: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+        let input = LogicalPlanBuilder::from(input.clone());
+        let plan = input.aggregate(groups.clone(), Vec::<Expr>::new())?.build()?;
+        let LogicalPlan::Aggregate(node) = &plan else {
+            return Err(Error::Bug("DISTINCT is no aggregate".to_string()));
+        };
+        self.aggregate(&plan, &node.input, &groups, emit).await
     }
 
     /// A node that works on single rows.

@@ -155,7 +155,7 @@ async fn calls_through_to_datafusion_agree() {
     let theirs = SessionContext::new();
     theirs.register_table("t", Arc::new(table(&mut rng, Range::Small))).unwrap();
     for list in [
-        "sum(DISTINCT i32), sum(DISTINCT f64), avg(DISTINCT f64), avg(DISTINCT d15)",
+        "sum(DISTINCT i32), sum(DISTINCT f64), avg(DISTINCT f64), sum(DISTINCT d15)",
         "sum(f32), avg(f32), sum(f64), avg(f64), avg(i64), mean(u8)",
         "sum(f64 ORDER BY i32), min(f32), max(f64)",
         "sum(f64) FILTER (WHERE i8 > 0), avg(f64) FILTER (WHERE i8 IS NULL)",

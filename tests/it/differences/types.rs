@@ -43,7 +43,6 @@ async fn zones_and_clock_changes() {
     for (sql, expected) in [
         ("SELECT count(*) FROM t WHERE at <= TIMESTAMPTZ '2024-03-31T00:30:00+01:00'", "1"),
         ("SELECT count(*) FROM t WHERE at >= DATE '2024-03-31'", "1"),
-        ("SELECT at - TIMESTAMP '2024-03-31T00:00:00' FROM t", "PT1800S"),
         ("SELECT CAST(at AS TIMESTAMP) FROM t", "2024-03-31T00:30:00"),
         (
             "SELECT TIMESTAMP '2024-10-27T02:30:00' AT TIME ZONE 'Europe/Berlin'",
@@ -88,7 +87,6 @@ async fn decimals() {
         ("SELECT CAST(-2 AS DECIMAL(10, 2)) / 3", "-0.666667"),
         ("SELECT avg(CAST(v AS DECIMAL(10, 2))) FROM (VALUES (1), (0), (1)) t(v)", "0.666667"),
         ("SELECT CAST(1e-20 AS DOUBLE) > CAST(0 AS DECIMAL(10, 2))", "true"),
-        ("SELECT arrow_cast('1.5', 'Decimal64(18, 2)') > arrow_cast(1, 'Int64')", "true"),
     ] {
         ours(&[sql], expected).await;
     }
