@@ -55,9 +55,21 @@ fn may_have_hours(interval: &Operand) -> bool {
     has_hours(&interval.expr).unwrap_or(true)
 }
 
+/// Whether this is a duration in seconds of a number times a day's.
+fn is_whole_days(expr: &Expr) -> bool {
+    let Expr::Cast(cast) = expr else { return false };
+    let Expr::BinaryExpr(BinaryExpr { op: Operator::Multiply, right, .. }) = cast.expr.as_ref()
+    else {
+        return false;
+    };
+    matches!(right.as_ref(), Expr::Literal(ScalarValue::Int64(Some(86_400)), _))
+}
+
 /// `None` for what is no literal.
 fn has_hours(expr: &Expr) -> Option<bool> {
     match expr {
+        // What DataFusion makes of a number of days: plans may come here again.
+        Expr::Cast(cast) if is_whole_days(&cast.expr) => Some(false),
         Expr::Alias(alias) => has_hours(&alias.expr),
         Expr::Negative(inner) => has_hours(inner),
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::Plus | Operator::Minus, right }) => {

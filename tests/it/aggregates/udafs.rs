@@ -159,7 +159,7 @@ async fn calls_through_to_datafusion_agree() {
         "sum(f32), avg(f32), sum(f64), avg(f64), avg(i64), mean(u8)",
         "sum(f64 ORDER BY i32), min(f32), max(f64)",
         "sum(f64) FILTER (WHERE i8 > 0), avg(f64) FILTER (WHERE i8 IS NULL)",
-        "sum(f64 + 1.5), sum(f64 + 2.5), sum(d15 + 1), avg(d38), min(s), max(s)",
+        "sum(f64 + 1.5), sum(f64 + 2.5), sum(d15 + 1), min(s), max(s)",
         "count(DISTINCT f64), sum(f64) - sum(f32), sum(arrow_cast(f32, 'Float16'))",
     ] {
         for group in ["", "GROUP BY k ORDER BY k NULLS FIRST"] {
