@@ -17,11 +17,13 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::analyze;
+use super::large_limits::LargeLimits;
+use super::memory::Pool;
 use super::options::SqlOptions;
 use super::rule::Offload;
 use crate::config::{DeviceChoice, Options};
 use crate::device::AdapterKind;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::files;
 
 /// A DataFusion session with our functions, options and rule.
@@ -43,14 +45,14 @@ pub fn session_with(
             tracing::warn!("no GPU: the device is {}, a software adapter", adapter.name);
         }
     }
-    let mut config = SessionConfig::new()
-        .with_information_schema(true)
-        .with_option_extension(SqlOptions::new(options));
+    let own = SqlOptions::new(options);
+    let memory = Pool::new(own.memory().map_err(Error::User)?);
+    let mut config = SessionConfig::new().with_information_schema(true).with_option_extension(own);
     // Errors tell line and column.
     config.options_mut().sql_parser.collect_spans = true;
     let state = SessionStateBuilder::new()
         .with_config(config)
-        .with_runtime_env(files::runtime()?)
+        .with_runtime_env(files::runtime(memory)?)
         .with_default_features()
         .with_table_factories(files::external_tables())
         .with_analyzer_rules(analyzers())
@@ -97,6 +99,9 @@ fn analyzers() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown"));
-    rules.insert(last.unwrap_or(rules.len().saturating_sub(1)), Arc::new(Offload));
+    let last = last.unwrap_or(rules.len().saturating_sub(1));
+    rules.insert(last, Arc::new(Offload));
+    // Behind the rules that push limits down, before dynamic filters hang in the plan.
+    rules.insert(last, Arc::new(LargeLimits));
     rules
 }

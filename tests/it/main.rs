@@ -47,6 +47,8 @@ mod received;
 mod sources;
 /// State that waits on the disk.
 mod spill;
+/// Statements and options as stock DataFusion has them, and the memory of queries.
+mod statements;
 /// State folders that do not grow, and what goes on from them.
 mod trim;
 /// Windows in all their spellings, tables as they were.

@@ -51,14 +51,32 @@ pub async fn run(engine: &Engine, sql: &str) -> Result<Option<Answer>> {
         if let Outcome::Rows(stream) = engine.execute(statement).await? {
             let schema = stream.schema();
             let batches: Vec<RecordBatch> = stream.try_collect().await?;
-            let mut rows = Vec::new();
-            for batch in &batches {
-                append_rows(batch, &mut rows)?;
-            }
+            let rows = texts(&batches)?;
             answer = Some(Answer { schema, rows });
         }
     }
     Ok(answer)
+}
+
+/// Runs every statement of `sql`; the rows of each, none of those that answer nothing.
+pub async fn each(engine: &Engine, sql: &str) -> Result<Vec<Vec<Vec<String>>>> {
+    let mut all = Vec::new();
+    for statement in engine.parse(sql)? {
+        all.push(match engine.execute(statement).await? {
+            Outcome::Rows(stream) => texts(&stream.try_collect::<Vec<_>>().await?)?,
+            Outcome::Done => Vec::new(),
+        });
+    }
+    Ok(all)
+}
+
+/// All rows of a result as text.
+pub fn texts(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
+    let mut rows = Vec::new();
+    for batch in batches {
+        append_rows(batch, &mut rows)?;
+    }
+    Ok(rows)
 }
 
 fn append_rows(batch: &RecordBatch, rows: &mut Vec<Vec<String>>) -> Result<()> {

@@ -8,13 +8,14 @@ use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::ToDFSchema;
-use datafusion::datasource::listing_table_factory::ListingTableFactory;
-use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::datasource::provider::DefaultTableFactory;
+use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{CreateExternalTable, LogicalPlanBuilder, ident};
 
 use super::find::{Form, Found, find};
+use super::shaped::Shaped;
 use super::{csv, data, table, user};
 
 /// What `STORED AS` may name here; Delta tables are made elsewhere.
@@ -23,7 +24,7 @@ pub const STORED_AS: [&str; 7] = ["PARQUET", "CSV", "TSV", "JSON", "NDJSON", "AR
 /// Makes external tables of all forms.
 #[derive(Debug, Default)]
 pub struct ExternalTables {
-    declared: ListingTableFactory,
+    declared: DefaultTableFactory,
 }
 
 #[async_trait]
@@ -37,6 +38,9 @@ impl TableProviderFactory for ExternalTables {
             return self.declared.create(session, command).await;
         };
         let form = form(&command.file_type)?;
+        if is_unbounded(command) {
+            return self.unbounded(state, command, form).await;
+        }
         if command.options.keys().any(|key| key.ends_with("null_regex")) {
             let message = "format.null_regex has no effect when files are read: select \
                            nullif(column, 'spelling') instead";
@@ -83,7 +87,39 @@ fn form(stored_as: &str) -> Result<Form> {
     })
 }
 
+/// As DataFusion's own factory looks at it.
+fn is_unbounded(command: &CreateExternalTable) -> bool {
+    let mut options = command.options.iter();
+    let said = |(key, value): (&String, &String)| {
+        key.to_ascii_lowercase().ends_with("unbounded") && value.eq_ignore_ascii_case("true")
+    };
+    command.unbounded || options.any(said)
+}
+
 impl ExternalTables {
+    /// A file that is read as it grows, such as a named pipe, and appended to.
+    async fn unbounded(
+        &self,
+        state: &SessionState,
+        command: &CreateExternalTable,
+        form: Form,
+    ) -> Result<Arc<dyn TableProvider>> {
+        if !matches!(form, Form::Csv | Form::Json) {
+            let form = &command.file_type;
+            return Err(user(format!("UNBOUNDED goes with STORED AS CSV or JSON, found {form}")));
+        }
+        if command.schema.fields().is_empty() {
+            return Err(user(format!(
+                "an UNBOUNDED table declares its columns: CREATE UNBOUNDED EXTERNAL TABLE {} \
+                 (column TYPE, ..) ..",
+                command.name
+            )));
+        }
+        let mut command = command.clone();
+        command.unbounded = true;
+        self.declared.create(state, &command).await
+    }
+
     /// Declared columns of CSV files go by the names of the header where it has them; the reader
     /// itself goes by position. A header that has none of the names is another naming, by position.
     async fn declared_csv(
@@ -124,7 +160,7 @@ impl ExternalTables {
         let source = provider_as_source(table);
         let columns: Vec<_> = names.iter().map(|name| ident(*name)).collect();
         let plan = LogicalPlanBuilder::scan("files", source, None)?.project(columns)?.build()?;
-        Ok(Arc::new(ViewTable::new(plan, None)))
+        Ok(Arc::new(Shaped::new(plan, command.definition.clone())))
     }
 }
 
