@@ -30,6 +30,7 @@ pub mod expr;
 pub mod record;
 pub mod device;
 pub mod trace;
+pub mod task;
 pub mod config;
 pub mod fault;
 pub mod error;

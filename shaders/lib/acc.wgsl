@@ -26,6 +26,22 @@ fn tab_add128(at: u32, value: vec4<u32>) {
     }
 }
 
+// 160 bits: `high` is the fifth word.
+fn tab_add160(at: u32, value: vec4<u32>, high: u32) {
+    var carry = 0u;
+    for (var i = 0u; i < 4u; i++) {
+        let sum = value[i] + carry;
+        carry = select(0u, 1u, sum < carry);
+        if (sum != 0u) {
+            let old = atomicAdd(&tab[at + i], sum);
+            carry += select(0u, 1u, old + sum < old);
+        }
+    }
+    if (high + carry != 0u) {
+        atomicAdd(&tab[at + 4u], high + carry);
+    }
+}
+
 // Most rows do not raise a maximum: look before the atomic.
 fn tab_max(at: u32, value: u32) {
     if (atomicLoad(&tab[at]) < value) {

@@ -34,3 +34,8 @@ fn acc_widen64(a: vec2<u32>) -> vec4<u32> {
     let sign = u32(i32(a.y) >> 31u);
     return vec4<u32>(a, sign, sign);
 }
+
+// The word above a signed value.
+fn acc_sign(a: vec4<u32>) -> u32 {
+    return u32(i32(a.w) >> 31u);
+}

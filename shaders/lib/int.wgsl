@@ -178,6 +178,14 @@ fn le_f64(a: vec2<u32>, b: vec2<u32>) -> bool { return le_u64(order_f64(a), orde
 
 // -0.0 becomes 0.0.
 fn plus_zero_f32(a: u32) -> u32 { return select(a, 0u, a == 0x80000000u); }
+fn one_nan_f32(a: u32) -> u32 {
+    return select(a, 0x7fc00000u, (a & 0x7fffffffu) > 0x7f800000u);
+}
+fn one_nan_f64(a: vec2<u32>) -> vec2<u32> {
+    let high = a.y & 0x7fffffffu;
+    let nan = high > 0x7ff00000u || (high == 0x7ff00000u && a.x != 0u);
+    return select(a, vec2<u32>(0u, 0x7ff80000u), nan);
+}
 fn plus_zero_f64(a: vec2<u32>) -> vec2<u32> {
     return select(a, vec2<u32>(0u, 0u), a.y == 0x80000000u && a.x == 0u);
 }

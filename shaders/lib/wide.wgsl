@@ -187,6 +187,16 @@ fn div_round_i128(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
     return select(q, neg_i128(q), (a.w >> 31u) != 0u);
 }
 
+// Rounds half away from zero; by zero: zero.
+fn div_half_i128(a: vec4<u32>, b: vec4<u32>) -> vec4<u32> {
+    let size = magnitude_128(b);
+    if (divisor_128_fails(b, b)) { return vec4<u32>(); }
+    let parts = divrem_u128(magnitude_128(a), size);
+    let up = select(1u, 0u, lt_u128(parts.rest, sub_i128(size, parts.rest)));
+    let q = add_i128(parts.quotient, vec4<u32>(up, 0u, 0u, 0u));
+    return select(q, neg_i128(q), ((a.w ^ b.w) >> 31u) != 0u);
+}
+
 fn range_i128(a: vec4<u32>, low: vec4<u32>, high: vec4<u32>) -> vec4<u32> { return a; }
 fn bound_i128(a: vec4<u32>, low: vec4<u32>, high: vec4<u32>) -> vec4<u32> { return a; }
 

@@ -5,6 +5,8 @@
 //! any order. What the words mean to SQL (types, NULL, division) is told by the files of the
 //! aggregates, never here.
 
+use arrow::datatypes::i256;
+
 use super::float_sum::{self, FloatSum};
 use crate::expr::ir::Rep;
 
@@ -18,6 +20,8 @@ pub enum Acc {
     Sum64,
     /// `I128` values, added with wrapping; a word that is 1 when there was one.
     Sum128,
+    /// `I128` values, added in 160 bits; a word that is 1 when there was one.
+    Sum160,
     /// The largest value, or the smallest: [`order`] of its bits, complemented for the smallest, so
     /// that the larger integer wins and zero never does; a word that is 1 when there was one.
     Best { rep: Rep, max: bool },
@@ -34,6 +38,7 @@ impl Acc {
             Acc::Count => 2,
             Acc::Sum64 => 3,
             Acc::Sum128 => 5,
+            Acc::Sum160 => 6,
             Acc::Best { rep, .. } => rep.words() + 1,
             Acc::FloatSum => float_sum::WORDS,
             Acc::Bools => 1,
@@ -53,6 +58,12 @@ impl Acc {
                 add_words(&mut state[..4], &split::<4>(bits));
                 state[4] = 1;
             }
+            Acc::Sum160 => {
+                let high = if bits >> 127 == 1 { u32::MAX } else { 0 };
+                let [a, b, c, d] = split::<4>(bits);
+                add_words(&mut state[..5], &[a, b, c, d, high]);
+                state[5] = 1;
+            }
             Acc::Best { rep, max } => {
                 let ordered = split::<4>(rank(rep, max, bits));
                 keep_larger(&mut state[..rep.words()], &ordered[..rep.words()]);
@@ -71,7 +82,7 @@ impl Acc {
     pub fn merge(self, into: &mut [u32], from: &[u32]) {
         match self {
             Acc::Count => add_words(into, from),
-            Acc::Sum64 | Acc::Sum128 => {
+            Acc::Sum64 | Acc::Sum128 | Acc::Sum160 => {
                 let last = self.words() - 1;
                 add_words(&mut into[..last], &from[..last]);
                 into[last] |= from[last];
@@ -128,6 +139,16 @@ pub(super) fn join(words: &[u32]) -> u128 {
     words.iter().rev().fold(0, |bits, &word| bits << 32 | u128::from(word))
 }
 
+/// Words, low first, as a signed integer.
+pub(super) fn signed(words: &[u32]) -> i256 {
+    let sign = words.last().map_or(0, |last| (*last as i32 >> 31) as u8);
+    let mut bytes = [sign; 32];
+    for (bytes, word) in bytes.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_le_bytes());
+    }
+    i256::from_le_bytes(bytes)
+}
+
 const fn sign(rep: Rep) -> u128 {
     1 << (32 * rep.words() - 1)
 }
@@ -165,7 +186,8 @@ mod tests {
 
     fn all() -> Vec<Acc> {
         let best = |rep| [true, false].map(|max| Acc::Best { rep, max });
-        let others = [Acc::Count, Acc::Sum64, Acc::Sum128, Acc::FloatSum, Acc::Bools];
+        let sums = [Acc::Sum64, Acc::Sum128, Acc::Sum160, Acc::FloatSum];
+        let others = [Acc::Count, Acc::Bools].into_iter().chain(sums);
         REPS.into_iter().flat_map(best).chain(others).collect()
     }
 
@@ -249,6 +271,9 @@ mod tests {
         assert_eq!(fold(Acc::Sum64, &[minus_one, minus_one]), [u32::MAX - 1, u32::MAX, 1]);
         assert_eq!(fold(Acc::Sum64, &[minus_one, Some(1)]), [0, 0, 1]);
         assert_eq!(fold(Acc::Sum128, &[minus_one, Some(2)]), [1, 0, 0, 0, 1]);
+        let least = Some(1 << 127);
+        assert_eq!(fold(Acc::Sum160, &[least, least]), [0, 0, 0, 0, u32::MAX, 1]);
+        assert_eq!(fold(Acc::Sum160, &[minus_one, Some(2)]), [1, 0, 0, 0, 0, 1]);
         assert_eq!(fold(Acc::Count, &[Some(0), None, Some(7)]), [2, 0]);
         assert_eq!(fold(Acc::Bools, &[Some(1), None, Some(0)]), [3]);
     }

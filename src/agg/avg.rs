@@ -1,21 +1,18 @@
 //! `avg`: of decimals, durations and floats (to which DataFusion casts integers); NULL if all are.
 //!
-//! Decimals gain four digits, as far as the type goes, and are truncated towards zero: the sum is
-//! multiplied by the power of ten, divided by the count, and checked against the result's digits,
-//! by DataFusion's own code. It sums in the narrowest decimal that is 13 digits wider than the
-//! argument; where that has 256 bits (arguments of more than 25 digits) the device declines.
+//! Decimals gain four digits, as far as the type goes, and round half away from zero, or are cut
+//! (`thalweg.decimal_division`). They are summed in the decimal that `udaf` names, which is 13
+//! digits wider than the argument.
 
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Float64Array, UInt64Array};
-use arrow::compute::DecimalCast;
-use arrow::datatypes::{DataType, Decimal64Type, Decimal128Type, DecimalType};
-use datafusion::error::DataFusionError;
-use datafusion::physical_expr::aggregate::utils::DecimalAverager;
+use arrow::datatypes::{DataType, i256};
 
+use super::decimal::{self, Averager};
 use super::float_sum::{self, FloatSum};
 use super::{Acc, Call, Column, Output, Plan, States, acc, array, udaf};
-use crate::error::{Declined, Error, Result};
+use crate::error::{Declined, Result};
 
 /// Words of the count, which comes first.
 const COUNT: usize = Acc::Count.words();
@@ -29,13 +26,18 @@ pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {
     let acc = match (data_type, &sum_type) {
         (Float64, _) => Acc::FloatSum,
         (Duration(_), Duration(_)) => Acc::Sum64,
-        (Decimal32(..) | Decimal64(..), Decimal64(_, 0..)) => Acc::Sum64,
-        (Decimal32(..) | Decimal64(..) | Decimal128(..), Decimal128(_, 0..)) => Acc::Sum128,
+        (Decimal32(..) | Decimal64(..) | Decimal128(..), Decimal128(..)) => Acc::Sum128,
+        (Decimal128(..), Decimal256(..)) => Acc::Sum160,
         _ => return Err(call.decline()),
     };
     let output: Arc<dyn Output> = match acc {
         Acc::FloatSum => Arc::new(Floats { mergeable: udaf::is_state(Some(sum)) }),
-        _ => Arc::new(Integers { words: acc.words() - 1, sum_type, result }),
+        Acc::Sum64 => Arc::new(Integers { words: acc.words() - 1, sum_type, result }),
+        _ => {
+            let averager = Averager::new(&sum_type, &result, call.rounds);
+            let averager = averager.map_err(|error| Declined::new(error.to_string()))?;
+            Arc::new(Decimals { last: acc.words() - 1, sum_type, result, averager })
+        }
     };
     let columns = [Acc::Count, acc].map(|acc| Column { acc, arg: Some(0) });
     Ok(Plan { columns: columns.to_vec(), output })
@@ -52,7 +54,7 @@ fn counts(states: States<'_>) -> ArrayRef {
     Arc::new(counts.collect::<UInt64Array>())
 }
 
-/// Sums that are integers: decimals and durations.
+/// Sums that are durations.
 #[derive(Debug)]
 struct Integers {
     /// Of the sum, without the one that tells if there was a value.
@@ -68,55 +70,50 @@ impl Integers {
         let sum = (acc::join(sum) << unused) as i128 >> unused;
         (seen[0] != 0).then_some(sum)
     }
-
-    /// Averages of decimals, summed in `S` with `scale`; `digits` of the result: precision, scale.
-    fn decimals<S: DecimalType<Native: DecimalCast>>(
-        &self,
-        states: States<'_>,
-        scale: i8,
-        digits: (u8, i8),
-    ) -> Result<ArrayRef> {
-        let averager = DecimalAverager::<S>::try_new(scale, digits.0, digits.1)?;
-        self.averages(states, |sum, count| {
-            let sum = S::Native::from_decimal(sum).ok_or_else(too_large)?;
-            let count = S::Native::from_decimal(i128::from(count)).ok_or_else(too_large)?;
-            averager.avg(sum, count)?.to_i128().ok_or_else(too_large)
-        })
-    }
-
-    fn averages(
-        &self,
-        states: States<'_>,
-        average: impl Fn(i128, u64) -> Result<i128>,
-    ) -> Result<ArrayRef> {
-        let average = |state| self.sum(state).map(|sum| average(sum, count(state))).transpose();
-        let averages = states.iter(0).map(average).collect::<Result<Vec<_>>>()?;
-        let bits = averages.into_iter().map(|average| average.map(|average| average as u128));
-        array::from_bits(&self.result, bits)
-    }
-}
-
-fn too_large() -> Error {
-    DataFusionError::Execution("Arithmetic Overflow in AvgAccumulator".into()).into()
 }
 
 impl Output for Integers {
     fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
-        use DataType::*;
-        match (&self.sum_type, &self.result) {
-            (&Decimal64(_, scale), &(Decimal32(p, s) | Decimal64(p, s))) => {
-                self.decimals::<Decimal64Type>(states, scale, (p, s))
-            }
-            (&Decimal128(_, scale), &(Decimal32(p, s) | Decimal64(p, s) | Decimal128(p, s))) => {
-                self.decimals::<Decimal128Type>(states, scale, (p, s))
-            }
-            _ => self.averages(states, |sum, count| Ok(sum / i128::from(count))),
-        }
+        let average = |state| self.sum(state).map(|sum| sum / i128::from(count(state)));
+        let bits = states.iter(0).map(|state| average(state).map(|average| average as u128));
+        array::from_bits(&self.result, bits)
     }
 
     fn partial(&self, states: States<'_>) -> Result<Vec<ArrayRef>> {
         let sums = states.iter(0).map(|state| self.sum(state).map(|sum| sum as u128));
         Ok(vec![counts(states), array::from_bits(&self.sum_type, sums)?])
+    }
+}
+
+/// Sums that are decimals.
+#[derive(Debug)]
+struct Decimals {
+    /// The word of the sum that tells if there was a value.
+    last: usize,
+    sum_type: DataType,
+    result: DataType,
+    averager: Averager,
+}
+
+impl Decimals {
+    fn sum(&self, state: &[u32]) -> Option<i256> {
+        let sum = &state[COUNT..];
+        (sum[self.last] != 0).then(|| acc::signed(&sum[..self.last]))
+    }
+}
+
+impl Output for Decimals {
+    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
+        let averages = states.iter(0).map(|state| match self.sum(state) {
+            Some(sum) => self.averager.average(sum, count(state)),
+            None => Ok(None),
+        });
+        Ok(decimal::column(&self.result, averages)?)
+    }
+
+    fn partial(&self, states: States<'_>) -> Result<Vec<ArrayRef>> {
+        let sums = states.iter(0).map(|state| Ok(self.sum(state)));
+        Ok(vec![counts(states), decimal::column(&self.sum_type, sums)?])
     }
 }
 

@@ -19,6 +19,7 @@ mod array;
 mod avg;
 mod bools;
 mod count;
+pub mod decimal;
 pub mod float_sum;
 mod min_max;
 mod sum;
@@ -95,6 +96,7 @@ impl Aggregate {
         let types = types.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let call = Call {
             name,
+            rounds: udaf::rounds(agg.fun()).unwrap_or(false),
             args: &args,
             types,
             result: agg.field().data_type().clone(),
@@ -194,6 +196,8 @@ struct Call<'a> {
     result: DataType,
     /// Of the partial state.
     state: Vec<FieldRef>,
+    /// An average of decimals is rounded.
+    rounds: bool,
 }
 
 impl Call<'_> {

@@ -2,6 +2,7 @@
 //!
 //! By environment, `THALWEG_FAULT=oom:3`, `squeeze:1`, `lose:2`, `hang:1` or several with commas
 //! (numbers count from 1, on the first context that the process opens); or by `Gpu::inject`.
+//! `delay:7` holds up the slots of all queries by random times, of which 7 is the seed.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -16,6 +17,8 @@ pub enum Fault {
     Lose { nth: u64 },
     /// From the n-th wait for a submit on, none ends.
     Hang { nth: u64 },
+    /// Every stage of every slot takes longer, by times that follow from the seed.
+    Delay { seed: u64 },
 }
 
 /// Countdowns to the planted faults; zero: none.
@@ -41,7 +44,8 @@ impl Faults {
             match parse(part) {
                 Some(fault) => self.plant(fault),
                 None => {
-                    tracing::warn!(part, "THALWEG_FAULT takes oom:N, squeeze:N, lose:N, hang:N")
+                    let known = "oom:N, squeeze:N, lose:N, hang:N, delay:SEED";
+                    tracing::warn!(part, "THALWEG_FAULT takes {known}")
                 }
             }
         }
@@ -53,6 +57,7 @@ impl Faults {
             Fault::Squeeze { nth } => self.allocations.store(nth, Ordering::Relaxed),
             Fault::Lose { nth } => self.submits.store(nth, Ordering::Relaxed),
             Fault::Hang { nth } => self.waits.store(nth, Ordering::Relaxed),
+            Fault::Delay { seed } => crate::fault::delay(seed),
         }
     }
 
@@ -88,6 +93,7 @@ fn parse(part: &str) -> Option<Fault> {
         "squeeze" => Some(Fault::Squeeze { nth }),
         "lose" => Some(Fault::Lose { nth }),
         "hang" => Some(Fault::Hang { nth }),
+        "delay" => Some(Fault::Delay { seed: nth }),
         _ => None,
     }
 }

@@ -61,6 +61,15 @@ pub fn open_alone(options: &Options, tier: Option<Tier>) -> Result<Arc<Gpu>, Dev
     Gpu::new(&adapter, tier)
 }
 
+/// Plants a fault in the player that `options` name, which all of the process share.
+///
+/// # Errors
+/// As `open`.
+pub fn plant(options: &Options, fault: Fault) -> Result<(), DeviceError> {
+    open_shared(options, None)?.inject(fault);
+    Ok(())
+}
+
 pub(super) fn open_shared(options: &Options, tier: Option<Tier>) -> Result<Arc<Gpu>, DeviceError> {
     let adapter = adapter::choose(options.adapter.as_deref())?;
     let tier = adapter::tier_to_open(&adapter, tier)?;

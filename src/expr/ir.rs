@@ -145,6 +145,13 @@ impl Expr {
         Self { kind: Kind::Or(Arc::new(self), Arc::new(right)), rep: Rep::B1, nullable }
     }
 
+    /// True if the expression has more nodes than this.
+    pub fn has_over(&self, most: usize) -> bool {
+        let mut nodes = 0;
+        self.walk(&mut |_| nodes += 1);
+        nodes > most
+    }
+
     /// Calls `visit` for this expression and everything below it.
     pub fn walk(&self, visit: &mut dyn FnMut(&Expr)) {
         visit(self);

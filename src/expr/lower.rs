@@ -23,6 +23,7 @@ use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::ScalarFunctionExpr;
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::PhysicalExpr;
 use datafusion::physical_plan::expressions::{
@@ -138,8 +139,18 @@ pub fn lower(
     scope: &mut dyn Scope,
 ) -> Result<Expr, Declined> {
     refuse_changing(expr)?;
-    Lowering { schema, scope }.lower(expr)
+    Lowering { schema, scope, depth: 0 }.lower(expr)
 }
+
+/// Nodes of an expression at most. Each is a line or two of a kernel, and compiling takes time with
+/// their number whatever the rows: a software adapter compiled 4,000 in three seconds.
+const MOST_NODES: usize = 2_000;
+
+/// Nodes above one another at most: lowering and emitting go down as deep on the stack.
+const MOST_DEPTH: usize = 200;
+
+/// Values of a list, or branches of a CASE, at most. The CPU looks them up by hash.
+const MOST_CHOICES: usize = 64;
 
 /// Refuses expressions whose value is not a function of the row.
 fn refuse_changing(expr: &Arc<dyn PhysicalExpr>) -> Result<(), Declined> {
@@ -149,7 +160,7 @@ fn refuse_changing(expr: &Arc<dyn PhysicalExpr>) -> Result<(), Declined> {
             found = Some(format!("{node} is volatile: it is evaluated anew for each row"));
         } else if node.downcast_ref::<DynamicFilterPhysicalExpr>().is_some() {
             found = Some(format!("{node} is a filter that changes while the query runs"));
-        } else if format!("{node:?}").starts_with("ScalarSubqueryExpr") {
+        } else if node.is::<ScalarSubqueryExpr>() {
             found = Some(format!("{node} is the result of a subquery, known only at run time"));
         }
         Ok(match found {
@@ -168,11 +179,26 @@ fn refuse_changing(expr: &Arc<dyn PhysicalExpr>) -> Result<(), Declined> {
 struct Lowering<'a> {
     schema: &'a Schema,
     scope: &'a mut dyn Scope,
+    depth: usize,
 }
 
 /// Whoever has no exact form says so with these words.
 fn no_form(expr: &dyn PhysicalExpr, why: impl std::fmt::Display) -> Declined {
-    Declined::new(format!("{expr} has no exact form on the device: {why}"))
+    Declined::new(format!("{} has no exact form on the device: {why}", shortened(expr)))
+}
+
+/// What is right on the device, but slower than on the CPU, says so with these.
+fn too_large(expr: &dyn PhysicalExpr, why: impl std::fmt::Display) -> Declined {
+    Declined::new(format!("{} is faster on the CPU: {why}", shortened(expr)))
+}
+
+/// The text of an expression, or its start: lists that programs write have thousands of values.
+fn shortened(expr: &dyn PhysicalExpr) -> String {
+    let text = expr.to_string();
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{} ..", &text[..end]),
+        None => text,
+    }
 }
 
 /// The constant `value` held as `rep`.
@@ -222,6 +248,16 @@ impl Lowering<'_> {
     }
 
     fn lower(&mut self, expr: &Arc<dyn PhysicalExpr>) -> Result<Expr, Declined> {
+        if self.depth == MOST_DEPTH {
+            return Err(too_large(expr.as_ref(), format!("it stands {MOST_DEPTH} levels deep")));
+        }
+        self.depth += 1;
+        let lowered = self.any(expr);
+        self.depth -= 1;
+        lowered
+    }
+
+    fn any(&mut self, expr: &Arc<dyn PhysicalExpr>) -> Result<Expr, Declined> {
         if let Some(column) = expr.downcast_ref::<Column>() {
             return self.scope.column(column.index());
         }
@@ -242,7 +278,11 @@ impl Lowering<'_> {
         {
             return self.by_string(expr, index);
         }
-        self.node(expr)
+        let lowered = self.node(expr)?;
+        if lowered.has_over(MOST_NODES) {
+            return Err(too_large(expr.as_ref(), format!("it takes over {MOST_NODES} steps")));
+        }
+        Ok(lowered)
     }
 
     /// A function of one string column: a table of its values.

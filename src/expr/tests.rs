@@ -303,7 +303,9 @@ impl Bench {
             RecordBatch::try_new(Arc::clone(&schema), values.collect()).unwrap()
         };
         let rows = (0..rows).map(|_| row()).collect();
-        Self { context: SessionContext::new(), schema, rows, floats: FloatExactness::default() }
+        let context = SessionContext::new();
+        context.register_udf(crate::plan::date_bin().as_ref().clone());
+        Self { context, schema, rows, floats: FloatExactness::default() }
     }
 
     pub fn physical(&self, sql: &str) -> Arc<dyn PhysicalExpr> {

@@ -93,7 +93,7 @@ pub fn private_state(aggregation: &Aggregation) -> String {
         let ty = match fold.acc {
             Acc::Count | Acc::Bools => "u32",
             Acc::Sum64 => "vec2<u32>",
-            Acc::Sum128 => "vec4<u32>",
+            Acc::Sum128 | Acc::Sum160 => "vec4<u32>",
             Acc::Best { rep, .. } => match rep.words() {
                 1 => "u32",
                 2 => "vec2<u32>",
@@ -102,6 +102,9 @@ pub fn private_state(aggregation: &Aggregation) -> String {
             Acc::FloatSum => "FloatBins",
         };
         let _ = writeln!(out, "var<private> a{at}: {ty};\nvar<private> a{at}_seen: u32;");
+        if fold.acc == Acc::Sum160 {
+            let _ = writeln!(out, "var<private> a{at}_high: u32;");
+        }
     }
     out
 }
@@ -115,6 +118,11 @@ pub fn private_update(aggregation: &Aggregation, emitter: &mut Emitter<'_>) {
             Acc::Count => format!("a{at} += 1u;"),
             Acc::Sum64 => format!("a{at} = acc_add64(a{at}, {value}); a{at}_seen = 1u;"),
             Acc::Sum128 => format!("a{at} = acc_add128(a{at}, {value}); a{at}_seen = 1u;"),
+            Acc::Sum160 => format!(
+                "let v{at} = {value}; a{at} = acc_add128(a{at}, v{at}); \
+                 a{at}_high += acc_sign(v{at}) + select(0u, 1u, acc_less128(a{at}, v{at})); \
+                 a{at}_seen = 1u;"
+            ),
             Acc::Bools => format!("a{at} |= select(2u, 1u, {value});"),
             Acc::FloatSum => format!("a{at} = bins_add(a{at}, float_slices({value}));"),
             Acc::Best { rep, max } => {
@@ -129,7 +137,7 @@ pub fn private_update(aggregation: &Aggregation, emitter: &mut Emitter<'_>) {
             }
         };
         let line = match text.valid.as_str() {
-            "true" => format!("    {update}\n"),
+            "true" => format!("    {{ {update} }}\n"),
             valid => format!("    if ({valid}) {{ {update} }}\n"),
         };
         emitter.text.push_str(&line);
@@ -152,6 +160,10 @@ pub fn private_fold(aggregation: &Aggregation) -> String {
             Acc::Sum128 => {
                 let _ = writeln!(out, "    loc_add128({state}u, {a});");
                 let _ = writeln!(out, "    loc_or({}u, {a}_seen);", state + 4);
+            }
+            Acc::Sum160 => {
+                let _ = writeln!(out, "    loc_add160({state}u, {a}, {a}_high);");
+                let _ = writeln!(out, "    loc_or({}u, {a}_seen);", state + 5);
             }
             Acc::Bools => {
                 let _ = writeln!(out, "    loc_or({state}u, {a});");
@@ -220,6 +232,11 @@ pub fn round_update(aggregation: &Aggregation, round: u32, table: &str, emitter:
             Acc::Sum128 => format!(
                 "{table}_add128(s + {state}u, {value}); {table}_or(s + {}u, 1u);",
                 state + 4
+            ),
+            Acc::Sum160 => format!(
+                "let v = {value}; {table}_add160(s + {state}u, v, acc_sign(v)); \
+                 {table}_or(s + {}u, 1u);",
+                state + 5
             ),
             Acc::Bools => format!("{table}_or(s + {state}u, select(2u, 1u, {value}));"),
             Acc::FloatSum if round == 1 => format!(
@@ -297,6 +314,12 @@ pub fn round_merge(aggregation: &Aggregation, round: u32) -> String {
                 let all = [get(0), get(1), get(2), get(3)].join(", ");
                 let _ = writeln!(out, "    tab_add128(to + {state}u, vec4<u32>({all}));");
                 simple(&mut out, "or", state + 4);
+            }
+            (Acc::Sum160, 1) => {
+                let get = |i: usize| format!("loc_get(from_at + {}u)", state + i);
+                let (all, high) = ([get(0), get(1), get(2), get(3)].join(", "), get(4));
+                let _ = writeln!(out, "    tab_add160(to + {state}u, vec4<u32>({all}), {high});");
+                simple(&mut out, "or", state + 5);
             }
             (Acc::Bools, 1) => simple(&mut out, "or", state),
             (Acc::FloatSum, 1) => {

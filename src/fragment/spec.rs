@@ -68,6 +68,9 @@ pub enum Input {
     Slot(usize),
     /// A column of a join table.
     Table { table: usize, column: usize },
+    /// True where the tuple came to the join with this table from the probe side; false where it
+    /// is a build row without a match, of this join or of a later one.
+    Probed { table: usize },
 }
 
 /// A function of one string column, evaluated on the CPU once per distinct value.
@@ -251,6 +254,12 @@ impl Pipeline {
             all.extend(&fold.filter);
         }
         all
+    }
+
+    /// The step that probes a table.
+    pub fn step_of(&self, table: usize) -> Option<usize> {
+        let probes = |step: &Step| matches!(step, Step::Probe(probe) if probe.table == table);
+        self.steps.iter().position(probes)
     }
 
     pub fn probes(&self) -> impl Iterator<Item = &Probe> {

@@ -22,6 +22,16 @@ pub enum Drive {
     Tail(usize),
 }
 
+impl Drive {
+    /// What `Input::Probed` is for all rows of the drive.
+    pub fn probed(self, pipeline: &Pipeline, table: usize) -> bool {
+        match self {
+            Drive::Slot => true,
+            Drive::Tail(tail) => pipeline.step_of(tail) < pipeline.step_of(table),
+        }
+    }
+}
+
 /// Writes the generated part of a pipeline's kernels.
 pub struct Generator<'a> {
     pub pipeline: &'a Pipeline,
@@ -79,7 +89,9 @@ fn load_named(
     out: &mut String,
 ) -> Text {
     let mut text = load(column, get, header, row);
-    let _ = writeln!(out, "    let {name} = {}; // {}", text.value, column.name.replace('\n', " "));
+    // Whatever ends a line there would end the comment.
+    let ends = |char: char| char.is_control() || matches!(char, '\u{2028}' | '\u{2029}');
+    let _ = writeln!(out, "    let {name} = {}; // {}", text.value, column.name.replace(ends, " "));
     if column.domain.is_some() {
         text.valid = if column.nullable { format!("({name} != 0u)") } else { "true".into() };
     }
@@ -140,12 +152,7 @@ impl Generator<'_> {
 
     fn first_step(&self) -> usize {
         let Drive::Tail(table) = self.drive else { return 0 };
-        let found = self
-            .pipeline
-            .steps
-            .iter()
-            .position(|step| matches!(step, Step::Probe(probe) if probe.table == table));
-        found.map_or(0, |at| at + 1)
+        self.pipeline.step_of(table).map_or(0, |at| at + 1)
     }
 
     /// Tables whose row is bound when the drive starts or by a probe before step `until`.
@@ -171,6 +178,10 @@ impl Generator<'_> {
     /// Text that reads input `index`.
     fn input(&self, index: usize, name: &str, out: &mut String) -> Text {
         match self.pipeline.inputs[index] {
+            Input::Probed { table } => {
+                let value = self.drive.probed(self.pipeline, table).to_string();
+                Text { value, valid: "true".into() }
+            }
             Input::Slot(column) => {
                 let spec = &self.pipeline.columns[column];
                 if self.drive != Drive::Slot {

@@ -60,6 +60,9 @@ fn load(words: &[u32], column: usize, spec: &ArenaColumn, row: u32) -> Option<u1
 impl Env for Row<'_> {
     fn input(&self, index: usize) -> Option<u128> {
         match self.job.pipeline.inputs[index] {
+            Input::Probed { table } => {
+                Some(u128::from(self.job.drive.probed(&self.job.pipeline, table)))
+            }
             Input::Slot(column) => {
                 load(self.slot, column, &self.job.pipeline.columns[column], self.tuple.row)
             }
@@ -141,12 +144,7 @@ impl TwinPipeline {
         if let Drive::Tail(table) = self.drive {
             tuple = Tuple { row: NIL, builds: vec![NIL; self.tables.len()] };
             tuple.builds[table] = row;
-            let owner = self
-                .pipeline
-                .steps
-                .iter()
-                .position(|step| matches!(step, Step::Probe(probe) if probe.table == table));
-            first = owner.map_or(0, |at| at + 1);
+            first = self.pipeline.step_of(table).map_or(0, |at| at + 1);
             let semi = self
                 .pipeline
                 .probes()

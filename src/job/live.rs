@@ -15,7 +15,6 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
 
 use super::tuning;
 use crate::error::{Error, Result};
@@ -24,6 +23,7 @@ use crate::stream::epoch::{Runner, Tuning};
 use crate::stream::graph::Graph;
 use crate::stream::query::Query;
 use crate::stream::sink::{Guarantee, Mode, Sink, SinkConnector, Writer};
+use crate::task::Task;
 
 /// What its epochs and its reports are known by.
 const NAME: &str = "SELECT";
@@ -62,10 +62,10 @@ pub async fn follow(
     let folder = folder();
     let mut runner = Runner::open(&engine.context, folder.clone(), NAME.to_string(), tuning)?;
     runner.reader = true;
-    let task = tokio::spawn(async move {
+    let task = Task::spawn("following a stream", async move {
         runner.run(streams, vec![query], tuning, &mut stop).await // and lets go of the folder
     });
-    Ok(Some(rows(schema, receiver, Running { task, folder })))
+    Ok(Some(rows(schema, receiver, Running { task: Some(task), folder })))
 }
 
 /// What comes through the channel, then how the run ended. Who drops it ends the run.
@@ -76,9 +76,8 @@ fn rows(
 ) -> SendableRecordBatchStream {
     let rows = stream::poll_fn(move |context| receiver.poll_recv(context)).map(Ok);
     let end = async move {
-        let ended = (&mut running.task).await;
-        let ended = ended.map_err(|error| Error::Bug(format!("following a stream: {error}")));
-        match ended.and_then(|done| done) {
+        let Some(task) = running.task.take() else { return Ok(None) };
+        match task.join().await {
             Ok(()) => Ok(None),
             Err(error) => Err(DataFusionError::External(Box::new(error))),
         }
@@ -89,13 +88,13 @@ fn rows(
 
 /// A run, and its state folder, which goes with it.
 struct Running {
-    task: JoinHandle<Result<()>>,
+    task: Option<Task<()>>,
     folder: PathBuf,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.task.abort();
+        drop(self.task.take());
         let _ = std::fs::remove_dir_all(&self.folder); // in the system's folder for such files
     }
 }

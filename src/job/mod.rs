@@ -27,6 +27,7 @@ use crate::stream::progress::Observer;
 use crate::stream::query::Query;
 use crate::stream::reconcile::Subject;
 use crate::stream::sink::Writer;
+use crate::task;
 
 pub use live::follow;
 
@@ -93,7 +94,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
     };
     for statement in statements {
         let line = statement.line;
-        let done = pipeline.statement(statement, results).await;
+        let done = task::caught("a pipeline", pipeline.statement(statement, results)).await;
         done.map_err(|error| match error {
             // Those of the parser and of definitions have a place in the text already.
             Error::User(text) if text.starts_with("line ") => told(Error::User(text)),
@@ -104,7 +105,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
             return Ok(());
         }
     }
-    let drained = pipeline.drain().await;
+    let drained = task::caught("a pipeline", pipeline.drain()).await;
     pipeline.forget();
     drained
 }
@@ -117,7 +118,7 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
     let (sender, receiver) = watch::channel(false);
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::spawn(async move {
+    task::detached("waiting for signals", async move {
         #[cfg(unix)]
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
@@ -128,6 +129,7 @@ fn stop_signal() -> Result<watch::Receiver<bool>> {
         sender.send_replace(true);
         // A second signal finds nobody to wait for: work is being finished.
         sender.closed().await;
+        Ok(())
     });
     Ok(receiver)
 }
@@ -152,7 +154,7 @@ struct Pipeline {
     /// INSERTs so far, by sink.
     inserts: BTreeMap<String, usize>,
     /// What they insert.
-    plans: BTreeMap<String, Vec<LogicalPlan>>,
+    plans: BTreeMap<String, Vec<(LogicalPlan, Emit)>>,
     /// Streams whose log has been read in this run.
     read: BTreeSet<String>,
 }
@@ -218,7 +220,7 @@ impl Pipeline {
         *inserts += 1;
         let mut query = Query::open(graph, sink.connector.as_ref(), writer).await?;
         query.by_processing_time = proctime::is_used(&plan)?;
-        self.plans.entry(sink.name.clone()).or_default().push(plan);
+        self.plans.entry(sink.name.clone()).or_default().push((plan, emit));
         self.queries.push(query);
         Ok(true)
     }
@@ -232,7 +234,7 @@ impl Pipeline {
                  name"
             )));
         };
-        let ([plan], Some(path), Some(runner)) =
+        let ([(plan, emit)], Some(path), Some(runner)) =
             (plans.as_slice(), sink.connector.table(), &self.runner)
         else {
             return Err(Error::User(format!(
@@ -253,7 +255,7 @@ impl Pipeline {
             path,
             application: writer.application(),
             plan,
-            watermark_us: runner.watermark(&streams(plan)?),
+            watermark_us: runner.watermark(&streams(plan)?).saturating_sub(emit.delay_us()),
             since_us: since_us.transpose()?,
         };
         match audit {

@@ -67,6 +67,7 @@ pub fn name(acc: Acc) -> &'static str {
         Acc::Count => "count",
         Acc::Sum64 => "sum64",
         Acc::Sum128 => "sum128",
+        Acc::Sum160 => "sum160",
         Acc::Best { max: true, .. } => "max",
         Acc::Best { max: false, .. } => "min",
         Acc::FloatSum => "float_sum",

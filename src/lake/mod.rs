@@ -8,6 +8,7 @@
 
 mod factory;
 mod pinned;
+pub mod skipping;
 pub mod travel;
 mod types;
 mod upsert;
@@ -26,18 +27,20 @@ use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
 use deltalake::kernel::transaction::{
     CommitBuilder, CommitConflictError, CommitProperties, TransactionError,
 };
-use deltalake::kernel::{Action, Add, StructType, Transaction};
+use deltalake::kernel::{Action, Add, MetadataExt, StructType, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use deltalake::writer::{DeltaWriter, RecordBatchWriter};
+use deltalake::writer::{DeltaWriter, RecordBatchWriter, WriteMode};
 use deltalake::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use url::Url;
 
 use crate::error::{Error, Result};
+use crate::task;
 
 pub use factory::register;
 pub use pinned::Pinned;
+pub use types::holds;
 
 /// A Delta table that is appended to.
 pub struct Table {
@@ -46,6 +49,8 @@ pub struct Table {
     table: DeltaTable,
     /// What batches are cast to.
     schema: SchemaRef,
+    /// Whether it has columns that the table is to get with the next rows.
+    extended: bool,
     /// Its folder, on a local disk.
     folder: Option<PathBuf>,
 }
@@ -61,6 +66,18 @@ impl Table {
     ///
     /// Errors: a table that is there with other columns; types that Delta does not have.
     pub async fn open_or_create(path: &str, schema: &SchemaRef) -> Result<Self> {
+        let table = Self::open_or_extend(path, schema).await?;
+        let present = table.table.snapshot().map_err(|error| failed(path, error))?;
+        let wanted = types::delta(path, schema)?;
+        types::check(path, &present.snapshot().arrow_schema(), &wanted)?;
+        Ok(table)
+    }
+
+    /// Opens the table at a path or URL, making it if there is none. Columns that it lacks are
+    /// added by the commit of the next rows, behind its own; in the rows before they are NULL.
+    ///
+    /// Errors: a table whose columns are not among these; types that Delta does not have.
+    pub async fn open_or_extend(path: &str, schema: &SchemaRef) -> Result<Self> {
         let wanted = types::delta(path, schema)?;
         let (url, folder) = location(path, true)?;
         let failed = |error| failed(path, error);
@@ -73,8 +90,9 @@ impl Table {
             table = table.create().with_columns(columns.fields().cloned()).await.map_err(failed)?;
         }
         let present = table.snapshot().map_err(failed)?.snapshot().arrow_schema();
-        types::check(path, &present, &wanted)?;
-        Ok(Self { name: path.to_string(), table, schema: wanted, folder })
+        let schema = types::extended(path, &present, &wanted)?;
+        let extended = schema.fields().len() > present.fields().len();
+        Ok(Self { name: path.to_string(), table, schema, extended, folder })
     }
 
     /// Opens the table that is at a path or URL, at its newest version; `None` where there is none.
@@ -89,7 +107,7 @@ impl Table {
             return Ok(None);
         }
         let schema = table.snapshot().map_err(failed)?.snapshot().arrow_schema();
-        Ok(Some(Self { name: path.to_string(), table, schema, folder }))
+        Ok(Some(Self { name: path.to_string(), table, schema, extended: false, folder }))
     }
 
     /// The version that is open.
@@ -117,7 +135,7 @@ impl Table {
             builder = builder.with_session(Arc::new(state.clone()));
         }
         let provider = builder.await.map_err(|error| self::failed(&self.name, error.into()))?;
-        Ok(provider)
+        Ok(skipping::trusted(provider))
     }
 
     /// How far the commits of `application` reach; `None` before the first.
@@ -213,7 +231,7 @@ impl Table {
         }
         let (table, name) = (self.table.clone(), self.name.clone());
         let log = self.folder.as_ref().map(|folder| folder.join("_delta_log"));
-        tokio::spawn(async move {
+        task::detached("writing a checkpoint", async move {
             let written = async {
                 create_checkpoint(&table, None).await?;
                 cleanup_metadata(&table, None).await?;
@@ -223,11 +241,14 @@ impl Table {
                 tracing::warn!("the Delta table '{name}': its checkpoint: {error}");
             } else if let Some(log) = log {
                 let file = log.join(format!("{version:020}.checkpoint.parquet"));
-                let synced = sync(&file).and_then(|()| sync(&log.join("_last_checkpoint")));
+                let synced = task::in_place(|| {
+                    sync(&file).and_then(|()| sync(&log.join("_last_checkpoint")))
+                });
                 if let Err(error) = synced {
                     tracing::warn!("{error}");
                 }
             }
+            Ok(())
         });
     }
 
@@ -240,30 +261,45 @@ impl Table {
         if !rows.is_empty() {
             let mut writer =
                 RecordBatchWriter::for_table(&self.table)?.with_writer_properties(properties());
+            let mode = match self.extended {
+                true => WriteMode::MergeSchema,
+                false => WriteMode::Default,
+            };
             for batch in rows {
-                writer.write(batch).await?;
+                writer.write_with_mode(batch, mode).await?;
             }
             adds = writer.flush().await?;
         }
+        let mut actions: Vec<Action> = Vec::with_capacity(adds.len() + 1);
+        let extends = self.extended && !adds.is_empty();
+        if extends {
+            let columns: StructType = self.schema.as_ref().try_into_kernel()?;
+            let present = self.table.snapshot()?.metadata().clone();
+            actions.push(Action::Metadata(present.with_schema(&columns)?));
+        }
         if let Some(folder) = &self.folder {
-            sync_data(folder, &adds)
+            task::in_place(|| sync_data(folder, &adds))
                 .map_err(|error| DeltaTableError::generic(error.to_string()))?;
         }
+        actions.extend(adds.into_iter().map(Action::Add));
         let properties = self.properties(reached);
         let operation =
             DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
         let finalized = CommitBuilder::from(properties)
-            .with_actions(adds.into_iter().map(Action::Add).collect())
+            .with_actions(actions)
             .build(Some(self.table.snapshot()?), self.table.log_store(), operation)
             .await?;
         self.table.state = Some(finalized.snapshot());
+        self.extended &= !extends;
         Ok(())
     }
 
+    /// The columns of a batch, by name, as they are stored.
     fn cast(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let columns = batch.columns().iter().zip(self.schema.fields());
-        let columns =
-            columns.map(|(column, field)| Ok(arrow::compute::cast(column, field.data_type())?));
+        let columns = self.schema.fields().iter().map(|field| {
+            let column = batch.column(batch.schema_ref().index_of(field.name())?);
+            Ok(arrow::compute::cast(column, field.data_type())?)
+        });
         let counted = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let columns = columns.collect::<Result<Vec<_>>>()?;
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &counted)?)
@@ -392,5 +428,44 @@ mod tests {
         assert_eq!(sum().await, 2);
         table.append(&[batch(vec![40])], &[]).await.unwrap();
         assert_eq!(sum().await, 42);
+    }
+
+    #[tokio::test]
+    async fn a_table_gets_columns_with_the_next_rows() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("t").display().to_string();
+        let column = |name: &str, values: &[i64]| {
+            let values: arrow::array::ArrayRef = Arc::new(Int64Array::from(values.to_vec()));
+            (name.to_string(), values)
+        };
+        let old = RecordBatch::try_from_iter([column("n", &[1]), column("z", &[2])]).unwrap();
+        let mut table = Table::open_or_extend(&path, &old.schema()).await.unwrap();
+        table.append(&[old], &[("p".into(), 1)]).await.unwrap();
+        let new = [column("m", &[5]), column("n", &[3]), column("z", &[4])];
+        let new = RecordBatch::try_from_iter(new).unwrap();
+        let told = Table::open_or_create(&path, &new.schema()).await.unwrap_err().to_string();
+        assert!(told.contains("has the columns n Int64, z Int64, and these are"), "{told}");
+        let mut table = Table::open_or_extend(&path, &new.schema()).await.unwrap();
+        // Without rows it has what it had.
+        table.append(&[], &[("p".into(), 2)]).await.unwrap();
+        assert_eq!(Table::open(&path).await.unwrap().unwrap().schema().fields().len(), 2);
+        for epoch in 3..5 {
+            table.append(&[new.clone()], &[("p".into(), epoch)]).await.unwrap();
+        }
+        let table = Table::open_or_extend(&path, &new.schema()).await.unwrap();
+        assert_eq!(table.reached("p").await.unwrap(), Some(4));
+        let context = datafusion::prelude::SessionContext::new();
+        let rows = context.read_table(table.provider(&context.state()).await.unwrap()).unwrap();
+        let rows = rows.sort_by(vec![datafusion::prelude::col("n")]).unwrap().collect().await;
+        let shown = arrow::util::pretty::pretty_format_batches(&rows.unwrap()).unwrap().to_string();
+        let lines: Vec<&str> = shown.lines().skip(3).filter(|l| l.starts_with('|')).collect();
+        assert_eq!(lines, ["| 1 | 2 |   |", "| 3 | 4 | 5 |", "| 3 | 4 | 5 |"]);
+        let fewer = old_schema();
+        let told = Table::open_or_extend(&path, &fewer).await.unwrap_err().to_string();
+        assert!(told.contains("keep its columns"), "{told}");
+    }
+
+    fn old_schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]))
     }
 }

@@ -24,6 +24,11 @@ pub fn delta(path: &str, schema: &Schema) -> Result<SchemaRef> {
     Ok(Arc::new(Schema::new(fields.collect::<Result<Vec<_>>>()?)))
 }
 
+/// Whether Delta has a type, perhaps as a wider one.
+pub fn holds(data_type: &DataType) -> bool {
+    stored(data_type).is_some()
+}
+
 fn stored(data_type: &DataType) -> Option<DataType> {
     Some(match data_type {
         DataType::UInt8 => DataType::Int16,
@@ -58,6 +63,24 @@ fn stored(data_type: &DataType) -> Option<DataType> {
     })
 }
 
+/// A table's columns, behind them those of `wanted` that it lacks.
+///
+/// Errors: it has others, or others of the same name.
+pub fn extended(path: &str, present: &Schema, wanted: &Schema) -> Result<SchemaRef> {
+    let same = |field: &Field| {
+        let wanted = wanted.field_with_name(field.name()).ok();
+        wanted.is_some_and(|w| stored(field.data_type()).as_ref() == Some(w.data_type()))
+    };
+    if !present.fields().iter().all(|field| same(field)) {
+        return Err(others(path, present, wanted));
+    }
+    let wanted_as = |field: &Arc<Field>| wanted.field_with_name(field.name()).cloned();
+    let own = present.fields().iter().map(wanted_as).collect::<Result<Vec<_>, _>>()?;
+    let lacks = |field: &&Arc<Field>| present.field_with_name(field.name()).is_err();
+    let more = wanted.fields().iter().filter(lacks).map(|field| field.as_ref().clone());
+    Ok(Arc::new(Schema::new(own.into_iter().chain(more).collect::<Vec<_>>())))
+}
+
 /// Errors where a table's columns are not those that are to be appended.
 pub fn check(path: &str, present: &Schema, wanted: &Schema) -> Result<()> {
     let same = present.fields().len() == wanted.fields().len()
@@ -65,17 +88,19 @@ pub fn check(path: &str, present: &Schema, wanted: &Schema) -> Result<()> {
             present.name() == wanted.name()
                 && stored(present.data_type()).as_ref() == Some(wanted.data_type())
         });
-    if same {
-        return Ok(());
-    }
+    if same { Ok(()) } else { Err(others(path, present, wanted)) }
+}
+
+fn others(path: &str, present: &Schema, wanted: &Schema) -> Error {
     let told = |schema: &Schema| {
         let fields = schema.fields().iter();
         let fields = fields.map(|field| format!("{} {}", field.name(), field.data_type()));
         fields.collect::<Vec<_>>().join(", ")
     };
-    Err(Error::User(format!(
-        "the Delta table '{path}' has the columns {}, and these are to be appended: {}",
+    Error::User(format!(
+        "the Delta table '{path}' has the columns {}, and these are to be appended: {}: name \
+         another table, or keep its columns and their types (a stream with a store may get more)",
         told(present),
         told(wanted)
-    )))
+    ))
 }

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
-use super::lower::{Lowering, Stage, plus_zero, strip};
-use crate::agg::Aggregate;
+use super::lower::{Lowering, Stage, plus_zero, refuse_limit, strip};
+use crate::agg::{Acc, Aggregate};
 use crate::error::Declined;
+use crate::expr::ir::{Expr, Rep};
 use crate::expr::lower::is_string;
+use crate::expr::prim;
 use crate::fragment::spec::{Aggregation, Fold, Key, Sink};
 
 /// An aggregate as a sink of its input's stage; `None` if the plan is none.
@@ -17,6 +19,7 @@ pub(super) fn lower(
     plan: &Arc<dyn ExecutionPlan>,
 ) -> Result<Option<(Stage, Sink)>, Declined> {
     let Some(top) = plan.downcast_ref::<AggregateExec>() else { return Ok(None) };
+    refuse_limit(top)?;
     let (bottom, partial) = match top.mode() {
         AggregateMode::Single | AggregateMode::SinglePartitioned => (top, false),
         AggregateMode::Partial => (top, true),
@@ -35,6 +38,7 @@ pub(super) fn lower(
     if top.properties().output_ordering().is_some() && !bottom.group_expr().is_empty() {
         return Err(Declined::new("an aggregate whose order the plan relies on runs on the CPU"));
     }
+    refuse_limit(bottom)?;
     let mut stage = lowering.stage(bottom.input())?;
     let aggregation = aggregation(lowering, &mut stage, bottom, top, partial)?;
     if bottom.group_expr().is_empty() {
@@ -55,6 +59,21 @@ pub(super) fn lower(
         keys.push(Key { expr: lowered, data_type, domain });
     }
     Ok(Some((stage, Sink::Group { keys, aggregation })))
+}
+
+/// Decimals of 32 and 64 bits in the 128 in which they are accumulated.
+fn widened(acc: Acc, arg: Expr) -> Expr {
+    let wide = match acc {
+        Acc::Sum128 | Acc::Sum160 => true,
+        Acc::Best { rep, .. } => rep == Rep::I128,
+        _ => false,
+    };
+    let long = |value| Expr::call(&prim::I128_FROM_I64, vec![value]);
+    match arg.rep {
+        Rep::I32 if wide => long(Expr::call(&prim::I64_FROM_I32, vec![arg])),
+        Rep::I64 if wide => long(arg),
+        _ => arg,
+    }
 }
 
 fn aggregation(
@@ -78,7 +97,7 @@ fn aggregation(
             args.push(lowering.lower(stage, arg)?);
         }
         for column in aggregate.columns() {
-            let arg = column.arg.map(|arg| args[arg].clone());
+            let arg = column.arg.map(|arg| widened(column.acc, args[arg].clone()));
             folds.push(Fold { acc: column.acc, arg, filter: filter.clone() });
         }
         aggregates.push(Arc::new(aggregate));

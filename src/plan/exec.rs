@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -24,15 +25,16 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, execute_stream,
 };
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use tokio::sync::mpsc;
 
 use super::describe;
 use super::place::Decision;
 use crate::device::Player;
-use crate::error::{Error, Result as OurResult};
+use crate::error::Error;
 use crate::fragment::spec::Fragment;
 use crate::run::{Runner, SlotLimits, Stats};
+use crate::task::{Feed, Feeder};
 
 type Expressions<'a> = &'a mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>;
 
@@ -102,7 +104,7 @@ impl DeviceExec {
     }
 
     /// Runs the fragment; if the device gives up before a row has left, the CPU subtree instead.
-    fn start(&self, context: Arc<TaskContext>) -> Result<mpsc::Receiver<OurResult<Batch>>> {
+    fn start(&self, context: Arc<TaskContext>) -> Result<Feed<RecordBatch>> {
         let limits = self.limits.with_room_for(self.groups.load(Ordering::Relaxed));
         let runner = Runner::new(self.player.clone(), self.fragment.clone(), limits);
         let groups = self.groups.clone();
@@ -110,16 +112,16 @@ impl DeviceExec {
         for source in &self.sources {
             streams.push(execute_stream(source.clone(), context.clone())?);
         }
-        let (send, receive) = mpsc::channel(2);
         let (cpu, strict, metrics) = (self.cpu.clone(), self.strict, self.metrics.clone());
         let node = self.decision.node.clone();
-        tokio::spawn(async move {
+        Ok(Feed::spawn("a fragment on the device", 2, move |send| async move {
             let (inner, mut rows) = mpsc::channel(2);
             let forward = async {
                 let mut sent = false;
                 while let Some(batch) = rows.recv().await {
                     sent = true;
                     if send.send(batch).await.is_err() {
+                        rows.close(); // the fragment ends early, without an error
                         break;
                     }
                 }
@@ -133,29 +135,24 @@ impl DeviceExec {
             publish(&metrics, &runner.stats);
             let Err(error) = ran else {
                 groups.store(runner.stats.groups.load(Ordering::Relaxed), Ordering::Relaxed);
-                return;
+                return Ok(());
             };
             let again = matches!(&error, Error::Device(e) if e.may_rerun_on_cpu());
             if !again || sent || strict {
-                let _ = send.send(Err(error)).await;
-                return;
+                return Err(error);
             }
             tracing::warn!(%error, node, "the device gave up, the fragment runs again on the CPU");
             MetricBuilder::new(&metrics).global_counter("reran_on_cpu").add(1);
-            if let Err(error) = run_on_cpu(cpu, context, &send).await {
-                let _ = send.send(Err(error.into())).await;
-            }
-        });
-        Ok(receive)
+            run_on_cpu(cpu, context, &send).await?;
+            Ok(())
+        }))
     }
 }
-
-type Batch = arrow::array::RecordBatch;
 
 async fn run_on_cpu(
     cpu: Arc<dyn ExecutionPlan>,
     context: Arc<TaskContext>,
-    send: &mpsc::Sender<OurResult<Batch>>,
+    send: &Feeder<RecordBatch>,
 ) -> Result<()> {
     // A plan that has run keeps the state of its scans: without this it would find no rows left.
     let cpu = reset_plan_states(cpu)?;
@@ -236,11 +233,7 @@ impl ExecutionPlan for DeviceExec {
             let text = format!("DeviceExec has one partition, asked for {partition}");
             return Err(DataFusionError::Internal(text));
         }
-        let receive = self.start(context)?;
-        let rows = futures::stream::unfold(receive, |mut receive| async move {
-            let batch = receive.recv().await?;
-            Some((batch.map_err(DataFusionError::from), receive))
-        });
+        let rows = self.start(context)?.map_err(DataFusionError::from);
         let counted = MetricBuilder::new(&self.metrics).output_rows(0);
         let rows = rows.inspect(move |batch| {
             if let Ok(batch) = batch {

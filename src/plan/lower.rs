@@ -5,6 +5,7 @@
 //! a column that only passes through never reaches the device.
 
 mod join;
+mod missing;
 
 use std::sync::Arc;
 
@@ -12,6 +13,7 @@ use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::filter::FilterExec;
@@ -105,6 +107,7 @@ pub fn fragment(
 
 impl Lowering {
     pub(super) fn stage(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<Stage, Declined> {
+        refuse_limit(plan.as_ref())?;
         if let Some(filter) = plan.downcast_ref::<FilterExec>() {
             return self.filter(filter);
         }
@@ -138,9 +141,6 @@ impl Lowering {
     }
 
     fn filter(&mut self, filter: &FilterExec) -> Result<Stage, Declined> {
-        if filter.fetch().is_some() {
-            return Err(Declined::new("a filter with a row limit runs on the CPU"));
-        }
         let mut stage = self.stage(filter.input())?;
         let predicate = self.lower(&mut stage, filter.predicate())?;
         stage.steps.push(Step::Filter(predicate));
@@ -195,6 +195,9 @@ impl Lowering {
         match col {
             Col::Computed(expr, _) => Ok(expr.clone()),
             Col::Absent(reason) => Err(Declined(reason.clone())),
+            Col::Source(_) | Col::Table { .. } if self.col_type(stage, col) == DataType::Null => {
+                Ok(Expr::literal(None, Rep::B1))
+            }
             Col::Source(index) => {
                 let field = stage.schema.field(*index).clone();
                 let known = stage.columns.iter().position(|column| column.index == *index);
@@ -304,8 +307,14 @@ impl Lowering {
             Kind::Input(index) => match stage.inputs[*index] {
                 Input::Slot(column) => stage.columns[column].domain,
                 Input::Table { table, column } => self.tables[table].columns[column].domain,
+                Input::Probed { .. } => None,
             },
             Kind::Lookup { table, .. } => stage.lookups[*table].result,
+            // A value that an outer join may have made NULL.
+            Kind::Case(branches, Some(otherwise)) => match (&branches[..], &otherwise.kind) {
+                ([(_, value)], Kind::Literal(None)) => self.domain_of(stage, value),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -416,22 +425,6 @@ impl Stage {
         self.cols = columns.iter().map(|column| self.cols[*column].clone()).collect();
     }
 
-    /// From here on, tuples may have only a row of the newest table.
-    fn may_miss_all(&mut self) {
-        self.source_missing = true;
-        let probed = self.steps.iter().filter_map(|step| match step {
-            Step::Probe(probe) => Some(probe.table),
-            Step::Filter(_) => None,
-        });
-        let probed: Vec<usize> = probed.collect();
-        self.missing.extend(probed);
-        for col in &mut self.cols {
-            if let Col::Computed(expr, _) = col {
-                *expr = all_nullable(expr);
-            }
-        }
-    }
-
     /// Leaves an empty stage behind.
     fn take(&mut self) -> Stage {
         Stage {
@@ -512,13 +505,32 @@ impl Scope for InStage<'_> {
     }
 }
 
+/// A node that gives no more than so many rows is no part of a fragment: a kernel works on all rows
+/// of a slot, while the CPU stops where it has enough.
+pub(super) fn refuse_limit(plan: &dyn ExecutionPlan) -> Result<(), Declined> {
+    let ours = plan.is::<FilterExec>()
+        || plan.is::<ProjectionExec>()
+        || plan.is::<HashJoinExec>()
+        || plan.is::<AggregateExec>();
+    match plan.fetch() {
+        Some(rows) if ours => {
+            let text = format!("{} stops at {rows} rows: row limits run on the CPU", plan.name());
+            Err(Declined(text))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Nodes that only move rows between partitions vanish in a fragment, which has one.
 fn absorbed(plan: &Arc<dyn ExecutionPlan>) -> Option<&Arc<dyn ExecutionPlan>> {
+    if plan.fetch().is_some() {
+        return None;
+    }
     if let Some(node) = plan.downcast_ref::<RepartitionExec>() {
         return (!node.preserve_order()).then(|| node.input());
     }
     if let Some(node) = plan.downcast_ref::<CoalescePartitionsExec>() {
-        return node.fetch().is_none().then(|| node.input());
+        return Some(node.input());
     }
     plan.downcast_ref::<CooperativeExec>().map(|node| node.input())
 }
@@ -543,28 +555,4 @@ pub(super) fn plus_zero(key: Expr) -> Expr {
 
 fn plan_schema(plan: &dyn ExecutionPlan) -> SchemaRef {
     plan.schema()
-}
-
-/// The expression with nothing proved about NULLs any more.
-fn all_nullable(expr: &Expr) -> Expr {
-    let all = |items: &[Expr]| items.iter().map(all_nullable).collect::<Vec<_>>();
-    let one = |inner: &Arc<Expr>| Arc::new(all_nullable(inner));
-    let (kind, nullable) = match &expr.kind {
-        Kind::Input(index) => (Kind::Input(*index), true),
-        Kind::Literal(bits) => (Kind::Literal(*bits), bits.is_none()),
-        Kind::Call(prim, args) => (Kind::Call(prim, all(args)), true),
-        Kind::And(left, right) => (Kind::And(one(left), one(right)), true),
-        Kind::Or(left, right) => (Kind::Or(one(left), one(right)), true),
-        Kind::Not(inner) => (Kind::Not(one(inner)), true),
-        Kind::IsNull(inner) => (Kind::IsNull(one(inner)), false),
-        Kind::Case(branches, otherwise) => {
-            let branches = branches
-                .iter()
-                .map(|(when, then)| (all_nullable(when), all_nullable(then)))
-                .collect();
-            (Kind::Case(branches, otherwise.as_ref().map(one)), true)
-        }
-        Kind::Lookup { table, code } => (Kind::Lookup { table: *table, code: one(code) }, true),
-    };
-    Expr { kind, rep: expr.rep, nullable }
 }

@@ -2,9 +2,14 @@
 
 mod aggregate;
 mod analyze;
+mod by_name;
+mod date_bin;
 mod describe;
 mod exec;
 pub mod files;
+mod floats;
+mod functions;
+pub mod guard;
 mod large_limits;
 mod lower;
 mod measured;
@@ -13,7 +18,9 @@ mod options;
 mod place;
 mod rule;
 mod session;
+mod zoned_types;
 
+pub use date_bin::date_bin;
 pub use exec::{CpuExec, DeviceExec};
 pub use measured::Measured;
 pub use options::SqlOptions;

@@ -22,6 +22,9 @@ extensions_options! {
         pub adapter: String, default = String::new()
         /// `exact`: float sums are reproducible; `fast`: DataFusion's own.
         pub float_sum: String, default = "exact".to_string()
+        /// `round`: quotients and averages of decimals are rounded half away from zero;
+        /// `truncate`: digits that the type does not hold are cut, as DataFusion does it.
+        pub decimal_division: String, default = "round".to_string()
         /// Rows of a slot at most.
         pub slot_rows: usize, default = SlotLimits::default().rows
         /// Entries a group table starts with (rounded up to a power of two).
@@ -84,6 +87,17 @@ impl SqlOptions {
     /// Errors: a word that is none of both ways.
     pub fn choosing(&self) -> Result<Choosing, String> {
         self.auto.parse()
+    }
+
+    /// Whether quotients and averages of decimals are rounded.
+    ///
+    /// Errors: a word that is none of both ways.
+    pub fn rounds_decimals(&self) -> Result<bool, String> {
+        match self.decimal_division.as_str() {
+            "round" => Ok(true),
+            "truncate" => Ok(false),
+            other => Err(format!("thalweg.decimal_division = '{other}': round or truncate")),
+        }
     }
 
     /// Bytes that all queries of the session hold in memory at most.

@@ -119,7 +119,9 @@ impl Pass {
             Err(Refused::Error(error)) => return Err(error),
         };
         let named = !plan.is::<ProjectionExec>() && above != Some(reason.as_str());
-        let placed = self.place_children(plan, Some(&reason))?;
+        // A projection says nothing of itself: the reason is still to be told below it.
+        let told = if named { Some(reason.as_str()) } else { above };
+        let placed = self.place_children(plan, told)?;
         if !named {
             return Ok(placed);
         }
@@ -164,6 +166,10 @@ impl Pass {
         }
         if plan.boundedness().is_unbounded() {
             return Err(Declined::new("an input without end runs in epochs").into());
+        }
+        let partitioning = plan.output_partitioning();
+        if matches!(partitioning, Partitioning::Range(ranges) if ranges.partition_count() > 1) {
+            return Err(Declined::new("the plan counts on the ranges of its partitions").into());
         }
         let floats = match self.player()? {
             Ok(player) => player.capabilities().floats,
@@ -220,7 +226,11 @@ impl Pass {
                 let spread = RepartitionExec::try_new(exec, partitioning);
                 Ok(Arc::new(spread.map_err(Refused::Error)?))
             }
-            _ => Ok(exec),
+            // No parent counts on any of these; ranges were declined.
+            Partitioning::Hash(..)
+            | Partitioning::RoundRobinBatch(_)
+            | Partitioning::UnknownPartitioning(_)
+            | Partitioning::Range(_) => Ok(exec),
         }
     }
 

@@ -9,6 +9,7 @@ use datafusion::common::Result as DfResult;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -16,11 +17,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::analyze;
+use super::by_name::ByName;
 use super::large_limits::LargeLimits;
 use super::memory::Pool;
 use super::options::SqlOptions;
 use super::rule::Offload;
+use super::zoned_types::ZonedTypes;
+use super::{analyze, functions, guard};
 use crate::config::{DeviceChoice, Options};
 use crate::device::AdapterKind;
 use crate::error::{Error, Result};
@@ -50,20 +53,32 @@ pub fn session_with(
     let mut config = SessionConfig::new().with_information_schema(true).with_option_extension(own);
     // Errors tell line and column.
     config.options_mut().sql_parser.collect_spans = true;
+    config.options_mut().execution.parquet.coerce_int96 = Some(files::INT96_UNIT.to_string());
+    let types = Arc::new(ZonedTypes::default());
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(files::runtime(memory)?)
+        .with_file_formats(files::formats())
+        // Before DataFusion's own, which are asked where ours have no answer.
+        .with_expr_planners(vec![Arc::new(analyze::OperandPlanner)])
+        .with_type_planner(Arc::clone(&types) as Arc<dyn TypePlanner>)
         .with_default_features()
         .with_table_factories(files::external_tables())
         .with_analyzer_rules(analyzers())
-        .with_physical_optimizer_rules(rules())
+        .with_physical_optimizer_rules(rules()?)
         .with_query_planner(Arc::new(Planner(planners)))
         .build();
     let context = SessionContext::new_with_state(state);
     for function in crate::agg::udaf::udafs() {
         context.register_udaf(function.as_ref().clone());
     }
-    Ok(files::with_files(context))
+    for function in functions::choices::choices() {
+        context.register_udf(function);
+    }
+    context.register_udf(super::date_bin().as_ref().clone());
+    let context = files::with_files(context);
+    types.attach(&context);
+    Ok(context)
 }
 
 /// DataFusion's planner with planners of nodes that it does not know.
@@ -83,7 +98,8 @@ impl QueryPlanner for Planner {
         session: &dyn Session,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
         let planner = DefaultPhysicalPlanner::with_extension_planners(self.0.clone());
-        planner.create_physical_plan(plan, session).await
+        let plan = guard::in_force(plan.clone())?;
+        planner.create_physical_plan(&plan, session).await
     }
 }
 
@@ -96,12 +112,20 @@ fn analyzers() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 }
 
 /// DataFusion's rules with ours before the last filter pushdown: see `rule`.
-fn rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+///
+/// Errors: DataFusion has no such rule any more; anywhere else ours would give wrong plans.
+fn rules() -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    rules.insert(0, Arc::new(files::TrustedStatistics));
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown"));
-    let last = last.unwrap_or(rules.len().saturating_sub(1));
+    let last = last.ok_or_else(|| {
+        Error::Bug("DataFusion has no rule FilterPushdown, before which ours stands".to_string())
+    })?;
+    for rule in rules.iter_mut().filter(|rule| rule.name().starts_with("FilterPushdown")) {
+        *rule = Arc::new(ByName(rule.clone()));
+    }
     rules.insert(last, Arc::new(Offload));
     // Behind the rules that push limits down, before dynamic filters hang in the plan.
     rules.insert(last, Arc::new(LargeLimits));
-    rules
+    Ok(rules)
 }

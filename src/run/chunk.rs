@@ -7,15 +7,16 @@ use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 use futures::StreamExt;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
 
-use super::lookup::Lookups;
+use super::lookup::{Entries, Lookups};
 use super::{Runner, Stats};
-use crate::error::{DeviceError, Error, Result};
+use crate::error::{DeviceError, Result};
+use crate::fault;
 use crate::fragment::arena::{self, HEADER, Layout};
 use crate::fragment::intern::Interner;
 use crate::fragment::spec::{ArenaColumn, Pipeline};
 use crate::record::Staging;
+use crate::task::{self, Feed};
 
 /// Consecutive batches of a source that make one slot.
 pub struct Chunk {
@@ -24,14 +25,11 @@ pub struct Chunk {
 }
 
 /// The chunks of a source, as they come.
-pub type Chunks = mpsc::Receiver<Result<Chunk>>;
+pub type Chunks = Feed<Chunk>;
 
 /// A single chunk without rows: what drives a tail reads nothing of its slot but the header.
 pub fn one_empty() -> Chunks {
-    let (send, receive) = mpsc::channel(1);
-    // The channel has room for one.
-    let _ = send.try_send(Ok(Chunk { batches: Vec::new(), rows: 0 }));
-    receive
+    Feed::of(vec![Chunk { batches: Vec::new(), rows: 0 }])
 }
 
 /// A slot's arena, encoded.
@@ -46,17 +44,11 @@ pub fn gather(
     mut source: datafusion::execution::SendableRecordBatchStream,
     rows_max: usize,
 ) -> Chunks {
-    let (send, receive) = mpsc::channel(1);
-    tokio::spawn(async move {
+    Feed::spawn("reading a source", 1, move |chunks| async move {
         let mut chunk = Chunk { batches: Vec::new(), rows: 0 };
         while let Some(batch) = source.next().await {
-            let mut batch = match batch {
-                Ok(batch) => batch,
-                Err(error) => {
-                    let _ = send.send(Err(error.into())).await;
-                    return;
-                }
-            };
+            fault::point("decode");
+            let mut batch = batch?;
             while batch.num_rows() > 0 {
                 let take = batch.num_rows().min(rows_max - chunk.rows);
                 chunk.batches.push(batch.slice(0, take));
@@ -64,17 +56,17 @@ pub fn gather(
                 batch = batch.slice(take, batch.num_rows() - take);
                 if chunk.rows == rows_max {
                     let full = std::mem::replace(&mut chunk, Chunk { batches: vec![], rows: 0 });
-                    if send.send(Ok(full)).await.is_err() {
-                        return;
+                    if chunks.send(Ok(full)).await.is_err() {
+                        return Ok(()); // nobody reads on
                     }
                 }
             }
         }
         if chunk.rows > 0 {
-            let _ = send.send(Ok(chunk)).await;
+            let _ = chunks.send(Ok(chunk)).await; // who does not read on does not want it
         }
-    });
-    receive
+        Ok(())
+    })
 }
 
 /// One batch of many.
@@ -98,7 +90,7 @@ impl Runner {
     /// Rows a slot of the pipeline may have: both limits of rows and of bytes hold.
     pub fn slot_rows(&self, pipeline: &Pipeline) -> usize {
         let by_bytes = self.limits.bytes / row_bytes(&pipeline.columns);
-        self.limits.rows.min(by_bytes as usize).max(1024)
+        self.limits.rows.min(by_bytes.max(1024) as usize).max(1)
     }
 
     /// Encodes a chunk into staging memory. `header` are the arena's fixed words, of which the
@@ -114,13 +106,19 @@ impl Runner {
         let (pipeline, chunk) = (pipeline.clone(), chunk.clone());
         let (interners, lookups) = (self.interners.clone(), lookups.clone());
         let started = Instant::now();
-        // The codes of strings come first: lookup tables are as long as the dictionaries.
-        let coded = blocking({
+        // The codes of strings come first: lookup tables are as long as the dictionaries are then.
+        // Both grow while this slot waits for memory, so that it keeps what it was laid out for.
+        let coded = task::blocking("encoding a slot", {
             let pipeline = pipeline.clone();
             let chunk = chunk.clone();
-            move || code_strings(&pipeline, &chunk, &interners, &lookups)
+            let lookups = lookups.clone();
+            move || {
+                fault::point("encode");
+                code_strings(&pipeline, &chunk, &interners, &lookups)
+            }
         })
         .await?;
+        fault::held().await;
         let words = coded.layout.words;
         let limit = self.player.capabilities().max_binding_bytes;
         if 4 * words as u64 > limit {
@@ -132,15 +130,16 @@ impl Runner {
             .into());
         }
         let mut staging = self.player.staging(4 * words as u64).await?;
-        let lookups = coded.lookups.clone();
-        let staging = blocking(move || {
+        let staging = task::blocking("encoding a slot", move || {
+            fault::hold();
             let words = staging.words();
             coded.layout.write_header(words, header);
             for (at, column) in pipeline.columns.iter().enumerate() {
                 write_column(column, at, &chunk, &coded, words)?;
             }
-            for (state, offset) in lookups.lock().iter().zip(&coded.layout.lookups) {
-                state.write(&mut words[*offset..]);
+            let places = coded.layout.lookups.iter().zip(&coded.entries);
+            for (state, (offset, entries)) in lookups.lock().iter().zip(places) {
+                state.write(*entries, &mut words[*offset..*offset + entries.arena_words()])?;
             }
             Ok(staging)
         })
@@ -153,19 +152,12 @@ impl Runner {
     }
 }
 
-/// Runs CPU-heavy work off the async threads.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let joined = tokio::task::spawn_blocking(work).await;
-    joined.map_err(|error| Error::Bug(format!("an encoder stopped: {error}")))?
-}
-
 struct Coded {
     layout: Layout,
     /// Codes of the string columns, by column.
     codes: Vec<Option<Vec<u32>>>,
-    lookups: Lookups,
+    /// What the slot carries of each lookup table.
+    entries: Vec<Entries>,
 }
 
 fn parts(chunk: &Chunk, index: usize) -> Vec<ArrayRef> {
@@ -191,6 +183,8 @@ fn code_strings(
                     interner.encode(array, &mut out[at..at + array.len()])?;
                     at += array.len();
                 }
+                drop(interner);
+                fault::hold();
                 Some(out)
             }
             None => None,
@@ -200,14 +194,14 @@ fn code_strings(
         codes.push(coded);
     }
     let mut states = lookups.lock();
-    let mut sizes = Vec::new();
+    let mut entries = Vec::new();
     for (lookup, state) in pipeline.lookups.iter().zip(states.iter_mut()) {
-        state.extend(lookup, interners)?;
-        sizes.push(state.arena_words());
+        entries.push(state.extend(lookup, interners)?);
     }
     drop(states);
+    let sizes: Vec<usize> = entries.iter().map(|entries| entries.arena_words()).collect();
     let layout = Layout::new(chunk.rows, &shapes, &sizes);
-    Ok(Coded { layout, codes, lookups: lookups.clone() })
+    Ok(Coded { layout, codes, entries })
 }
 
 fn write_column(

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayData, ArrayRef, BooleanArray, make_array, new_empty_array};
+use arrow::array::{
+    ArrayData, ArrayRef, BooleanArray, make_array, new_empty_array, new_null_array,
+};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::DataType;
 
@@ -15,6 +17,9 @@ use crate::fragment::spec::{ArenaColumn, Store};
 pub fn from_bits(bits: &[Option<u128>], data_type: &DataType) -> Result<ArrayRef> {
     if bits.is_empty() {
         return Ok(new_empty_array(data_type));
+    }
+    if *data_type == DataType::Null {
+        return Ok(new_null_array(data_type, bits.len()));
     }
     let nulls = BooleanBuffer::collect_bool(bits.len(), |row| bits[row].is_some());
     let nulls = NullBuffer::new(nulls);
@@ -39,6 +44,9 @@ pub fn from_bits(bits: &[Option<u128>], data_type: &DataType) -> Result<ArrayRef
 
 /// The bit patterns of an array that is not of strings.
 pub fn to_bits(array: &ArrayRef, rep: Rep) -> Result<Vec<Option<u128>>> {
+    if *array.data_type() == DataType::Null {
+        return Ok(vec![None; array.len()]);
+    }
     let store = match rep.words() {
         _ if rep == Rep::B1 => Store::Bits,
         1 => Store::W32,

@@ -7,7 +7,7 @@ use arrow::datatypes::{Field, Schema};
 use parking_lot::Mutex;
 
 use super::column;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fragment::intern::Interner;
 use crate::fragment::spec::Lookup;
 
@@ -18,14 +18,31 @@ const FAILED: u32 = 2;
 pub type Lookups = Arc<Mutex<Vec<LookupState>>>;
 
 /// What has been evaluated so far: per word of an entry, the words of all codes from 0 (NULL).
+///
+/// It grows while other slots are on their way, and only at its end: a slot that has been given
+/// `Entries` finds what it was laid out for at the front, whatever has come since.
 #[derive(Default)]
 pub struct LookupState {
     words: Vec<Vec<u32>>,
 }
 
+/// How much of a table one slot carries: the codes its own strings have, and all before them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entries {
+    count: usize,
+    words: usize,
+}
+
+impl Entries {
+    /// Words they take in an arena: their number, then word by word.
+    pub fn arena_words(self) -> usize {
+        1 + self.count * self.words
+    }
+}
+
 impl LookupState {
-    /// Evaluates what the interner has learnt since, and returns how many codes there are.
-    pub fn extend(&mut self, lookup: &Lookup, interners: &[Mutex<Interner>]) -> Result<usize> {
+    /// Evaluates what the interner has learnt since; returns the entries there are now.
+    pub fn extend(&mut self, lookup: &Lookup, interners: &[Mutex<Interner>]) -> Result<Entries> {
         if self.words.is_empty() {
             self.words = vec![Vec::new(); lookup.entry_words()];
             self.append(lookup, interners, &new_null_array(&lookup.argument, 1))?;
@@ -38,7 +55,7 @@ impl LookupState {
             let fresh = arrow::compute::cast(&fresh, &lookup.argument)?;
             self.append(lookup, interners, &fresh)?;
         }
-        Ok(self.words[0].len())
+        Ok(Entries { count: self.words[0].len(), words: self.words.len() })
     }
 
     fn append(
@@ -98,18 +115,18 @@ impl LookupState {
         Ok(())
     }
 
-    /// Words the table takes in an arena.
-    pub fn arena_words(&self) -> usize {
-        1 + self.words.iter().map(Vec::len).sum::<usize>()
-    }
-
-    /// Writes the table: the number of entries, then word by word.
-    pub fn write(&self, out: &mut [u32]) {
-        out[0] = self.words.first().map_or(0, Vec::len) as u32;
-        let mut at = 1;
-        for column in &self.words {
-            out[at..at + column.len()].copy_from_slice(column);
-            at += column.len();
+    /// Writes the entries of one slot, of which `out` has exactly the words.
+    pub fn write(&self, entries: Entries, out: &mut [u32]) -> Result<()> {
+        let known = self.words.first().map_or(0, Vec::len);
+        if entries.count > known || out.len() != entries.arena_words() {
+            let (count, words) = (entries.count, out.len());
+            let text = format!("{count} of {known} entries of a lookup table in {words} words");
+            return Err(Error::Bug(text));
         }
+        out[0] = entries.count as u32;
+        for (column, part) in self.words.iter().zip(out[1..].chunks_exact_mut(entries.count)) {
+            part.copy_from_slice(&column[..entries.count]);
+        }
+        Ok(())
     }
 }

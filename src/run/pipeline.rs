@@ -17,6 +17,7 @@ use super::{Runner, Sender, group, output, reduce, select};
 use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::expr::ir::Fault;
+use crate::fault;
 use crate::fragment::arena::{self, HEADER};
 use crate::fragment::spec::{Pipeline, Sink as SinkSpec, Step};
 use crate::fragment::text::Drive;
@@ -249,7 +250,7 @@ impl<'a> Driver<'a> {
         }
         match &mut self.sink {
             Some(sink) => sink.finish().await,
-            None => Ok(()),
+            None => Err(Error::Bug("a pipeline ended while a slot of it was emitted".into())),
         }
     }
 
@@ -308,8 +309,9 @@ impl<'a> Driver<'a> {
         self.held[slot] = Held::Nothing;
         let work = async move {
             let span = trace::span(trace::Kind::Decode, "chunk");
-            let chunk = chunks.recv().await;
+            let chunk = chunks.next().await;
             drop(span);
+            fault::held().await;
             (Ended::Pulled(slot, chunks, chunk), None)
         };
         self.under_way.push(work.boxed());
@@ -324,6 +326,7 @@ impl<'a> Driver<'a> {
             let span = trace::span(trace::Kind::Encode, "slot");
             let encoded = runner.encode(&pipeline, &lookups, &chunk, header).await;
             drop(span);
+            fault::held().await;
             (Ended::Encoded(slot, encoded), None)
         };
         self.under_way.push(work.boxed());
@@ -359,7 +362,9 @@ impl<'a> Driver<'a> {
         let header = encoded.header;
         let (own, lot) = (Vec::new(), 0);
         let mut slot = Box::new(Slot { chunk, buffer, status, rows, header, own, lot });
-        let Some(sink) = &mut self.sink else { return Ok(()) };
+        let Some(sink) = &mut self.sink else {
+            return Err(Error::Bug("a slot submitted while its sink is away".into()));
+        };
         let recorded = sink.record(&mut slot, &self.joins)?;
         let mut staging = encoded.staging;
         staging.words()[..HEADER].copy_from_slice(&slot.header);
@@ -373,6 +378,7 @@ impl<'a> Driver<'a> {
                 Some(completed) => completed,
                 None => playing.await,
             };
+            fault::held().await;
             (Ended::Completed(number, completed), None)
         };
         self.under_way.push(work.boxed());
@@ -391,6 +397,7 @@ impl<'a> Driver<'a> {
             let span = trace::span(trace::Kind::Emit, "slot");
             let done = emit_slot(runner, sink.as_mut(), &joins, &mut slot, completed).await;
             drop(span);
+            fault::held().await;
             (Ended::Emitted(number, done), Some(sink))
         };
         self.under_way.push(work.boxed());
@@ -455,9 +462,11 @@ async fn emit_slot(
     slot: &mut Slot,
     completed: Completed,
 ) -> Result<()> {
+    crate::fault::point("emit");
     let mut completed = completed;
     while let Verdict::Again = sink.done(slot, completed).await? {
         sink.make_room(slot).await?;
+        fault::held().await;
         let recorded = sink.record(slot, joins)?;
         let bytes = 4 * HEADER as u64;
         let mut staging = runner.player.staging(bytes).await?;

@@ -114,7 +114,7 @@ impl Runner {
         let (spec, batch, interners) = (table.clone(), batch.clone(), self.interners.clone());
         let heads = header[arena::H_HEADS] as u64;
         let data = 4 * heads;
-        let staging = chunk::blocking(move || {
+        let staging = crate::task::blocking("encoding a join table", move || {
             let words = staging.words();
             layout.write_header(words, header);
             for (column, (values, validity)) in spec.columns.iter().zip(&layout.columns) {

@@ -1,18 +1,22 @@
 //! Our dialect on top of DataFusion's parser, and the engine that runs its statements.
 
+mod apart;
 mod asof;
 mod columns;
 mod define;
 mod emit;
+mod escape;
 mod grammar;
 mod group_window;
 mod names;
 mod parse;
+mod precedence;
 mod prepared;
 mod settings;
 mod token;
 mod travel;
 mod unions;
+mod using;
 pub mod variables;
 
 use std::collections::BTreeMap;
@@ -20,7 +24,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
 use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement as Planned};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -39,13 +43,16 @@ use crate::error::{Error, Result};
 use crate::plan::{SqlOptions, files};
 use crate::stream::asof::{AsOfPlanner, AsOfRelations};
 use crate::stream::definition::Stream;
+use crate::stream::delay::delayed;
 use crate::stream::emit::Emit;
 use crate::stream::graph::interval::with_late_rule;
+use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner, rows_in_order};
 use crate::stream::proctime;
 use crate::stream::session::SessionPlanner;
 use crate::stream::sink::{SinkDefinition, Writer};
 use crate::stream::table::{LATE, StreamTable, View};
-use crate::stream::window;
+use crate::stream::{subquery, window};
+use crate::task;
 
 pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
 
@@ -110,11 +117,18 @@ const REJECTS: &str = "thalweg-rejected";
 
 impl Engine {
     pub fn new(options: Options) -> Result<Self> {
-        let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
-            vec![Arc::new(SessionPlanner), Arc::new(AsOfPlanner)];
+        let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> = vec![
+            Arc::new(SessionPlanner),
+            Arc::new(AsOfPlanner),
+            Arc::new(NumberPlanner),
+            Arc::new(SortedPlanner),
+        ];
         let context = crate::plan::session_with(&options, planners)?;
         context.register_relation_planner(Arc::new(window::WindowPlanner))?;
         context.register_relation_planner(Arc::new(AsOfRelations))?;
+        context.add_analyzer_rule(Arc::new(LogOrder));
+        context.register_relation_planner(Arc::new(using::UsingRelations))?;
+        context.state_ref().write().register_expr_planner(Arc::new(apart::Apart))?;
         proctime::register(&context);
         crate::lake::register(&context);
         Ok(Self {
@@ -145,11 +159,22 @@ impl Engine {
     /// Runs one statement. A query's rows come as a stream that does the work when polled; an
     /// INSERT into a sink is a batch over what its streams hold.
     pub async fn execute(&self, statement: Statement) -> Result<Outcome> {
+        let what = "running a statement";
+        let Outcome::Rows(rows) = task::caught(what, self.answer(statement)).await? else {
+            return Ok(Outcome::Done);
+        };
+        let schema = rows.schema();
+        let rows = RecordBatchStreamAdapter::new(schema, task::caught_items(what, rows));
+        Ok(Outcome::Rows(Box::pin(rows)))
+    }
+
+    async fn answer(&self, statement: Statement) -> Result<Outcome> {
         if let Some(Insert { sink, plan }) = self.insert(&statement).await? {
             return self.insert_batch(&sink, plan).await;
         }
+        let emit = statement.emit;
         match statement.kind {
-            Kind::Sql(statement) => self.execute_sql(self.explained(*statement)).await,
+            Kind::Sql(statement) => self.execute_sql(self.explained(*statement), emit).await,
             Kind::CreateStream(create) => self.create_stream(*create).await,
             Kind::CreateSink(create) => self.create_sink(create),
             Kind::Drop { object, name, if_exists } => self.drop_object(object, &name, if_exists),
@@ -187,6 +212,7 @@ impl Engine {
     ///
     /// Errors: of planning; columns named, which a sink does not have.
     pub async fn insert(&self, statement: &Statement) -> Result<Option<Insert>> {
+        let emit = statement.emit;
         let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
         let grammar = self.grammar();
         let Some((name, insert)) = target(statement, &grammar) else { return Ok(None) };
@@ -203,16 +229,18 @@ impl Engine {
         };
         let query = ast::Statement::Query(query.clone());
         let query = DfStatement::Statement(Box::new(query));
-        let plan = self.plan(query).await?;
+        let plan = delayed(self.plan(query).await?, emit)?;
         Ok(Some(Insert { sink, plan }))
     }
 
     /// The plan of a SELECT; `None` for other statements.
     pub async fn query(&self, statement: &Statement) -> Result<Option<LogicalPlan>> {
+        let emit = statement.emit;
         let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
         match statement.as_ref() {
             DfStatement::Statement(inner) if matches!(**inner, ast::Statement::Query(_)) => {
-                self.plan(statement.as_ref().clone()).await.map(Some)
+                let plan = self.plan(statement.as_ref().clone()).await?;
+                Ok(Some(delayed(plan, emit)?))
             }
             _ => Ok(None),
         }
@@ -236,6 +264,7 @@ impl Engine {
         let schema = Arc::new(frame.schema().as_arrow().clone());
         let (pipeline, name) = ("sql".to_string(), sink.name.clone());
         let writer = Writer { pipeline, sink: name, insert: 0, keys: None };
+        sink.connector.takes(&sink.name, &schema)?;
         let mut sink = sink.connector.open(writer, &schema).await?;
         let rows = frame.collect().await?;
         if rows.iter().any(|batch| batch.num_rows() > 0) {
@@ -244,7 +273,8 @@ impl Engine {
         Ok(Outcome::Done)
     }
 
-    /// A statement's plan, with what streams mean in it: times of processing, late rows of joins.
+    /// A statement's plan, with what streams mean in it: times of processing, late rows of joins,
+    /// subqueries that are such too.
     async fn plan(&self, mut statement: DfStatement) -> Result<LogicalPlan> {
         let grammar = self.grammar();
         let made = names::made_or_dropped(&statement, &grammar);
@@ -253,21 +283,27 @@ impl Engine {
             let mut named = names::Files { made: &made, grammar: &grammar, is_table: &is_table };
             let _ = parse::visit(&mut statement, &mut named);
         }
-        match self.context.state().statement_to_plan(statement).await? {
+        let state = self.context.state();
+        let plan = apart::planned(|| state.statement_to_plan(statement.clone())).await?;
+        match using::planned(plan)? {
             // A prepared statement is resolved when it is executed.
             plan @ LogicalPlan::Statement(_) => Ok(plan),
             plan => resolved(plan),
         }
     }
 
-    async fn execute_sql(&self, statement: DfStatement) -> Result<Outcome> {
+    async fn execute_sql(&self, statement: DfStatement, emit: Option<Emit>) -> Result<Outcome> {
         let made = names::made_or_dropped(&statement, &self.grammar());
-        files::with_registered(made, self.execute_named(statement)).await
+        files::with_registered(made, self.execute_named(statement, emit)).await
     }
 
-    async fn execute_named(&self, statement: DfStatement) -> Result<Outcome> {
+    async fn execute_named(&self, statement: DfStatement, emit: Option<Emit>) -> Result<Outcome> {
         let plan = self.plan(statement).await?;
         let Some(plan) = self.planned(plan)? else { return Ok(Outcome::Done) };
+        let mut plan = delayed(plan, emit)?;
+        if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = &mut plan {
+            create.input = Arc::new(rows_in_order(&create.input)?);
+        }
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
         let inner = match &plan {
@@ -435,7 +471,8 @@ impl Engine {
 
 /// A plan with what streams mean in it.
 fn resolved(plan: LogicalPlan) -> Result<LogicalPlan> {
-    Ok(with_late_rule(proctime::resolve(plan)?)?)
+    let plan = subquery::joined(proctime::resolve(plan)?, subquery::Over::Streams)?;
+    Ok(with_late_rule(plan)?)
 }
 
 /// The plain name that an INSERT is into.

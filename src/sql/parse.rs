@@ -8,14 +8,17 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{CopyToSource, DFParser, DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::asof::AsOfJoins;
+use super::escape::Escapes;
 use super::grammar::Grammar;
 use super::group_window::GroupWindows;
+use super::precedence::Precedence;
 use super::token::{Chunk, Script, is_word, place};
 use super::unions::Chains;
+use super::using;
 use super::{Kind, Statement};
 use crate::error::{Error, Result};
 use crate::stream::window;
@@ -25,9 +28,26 @@ use crate::stream::window;
 pub struct CreateStream {
     pub name: String,
     pub if_not_exists: bool,
-    pub columns: Vec<ast::ColumnDef>,
+    pub columns: Vec<StreamColumn>,
     pub watermark: Option<WatermarkClause>,
     pub options: BTreeMap<String, String>,
+}
+
+/// `name type`, `name type AS (expression)` or `name AS expression`.
+#[derive(Debug, Clone)]
+pub struct StreamColumn {
+    pub name: String,
+    /// As a table's column, where it has a type.
+    pub definition: Option<ast::ColumnDef>,
+    pub computed: Option<ComputedClause>,
+}
+
+/// What a column is computed from.
+#[derive(Debug, Clone)]
+pub struct ComputedClause {
+    pub expression: ast::Expr,
+    /// Where the column starts, for errors.
+    pub at: Location,
 }
 
 /// `WATERMARK FOR column AS expression`.
@@ -88,6 +108,10 @@ fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
         if let ControlFlow::Break(error) = visit(statement, &mut Chains) {
             return Err(place(&error.to_string(), start));
         }
+        let _ = visit(statement, &mut Precedence);
+        if let ControlFlow::Break(error) = visit(statement, &mut Escapes) {
+            return Err(place(&error.to_string(), start));
+        }
         if let ControlFlow::Break(error) = visit(statement, &mut GroupWindows) {
             return Err(place(&error.to_string(), start));
         }
@@ -95,6 +119,9 @@ fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
             return Err(place(&error.to_string(), start));
         }
         let _ = visit(statement, &mut TableArguments);
+        if visit(statement, &mut using::Merges).is_break() {
+            let _ = visit(statement, &mut using::UsingJoins);
+        }
     }
     Ok(Statement { kind, emit, line: start.line })
 }
@@ -166,7 +193,7 @@ fn create(
         let clause =
             is_word(&next.token, "WATERMARK") && is_word(&parser.peek_nth_token(1).token, "FOR");
         if !clause {
-            columns.push(parser.parse_column_def()?);
+            columns.push(column(parser, grammar)?);
         } else if watermark.is_some() {
             return Ok(parser.expected("one WATERMARK only", next)?);
         } else {
@@ -187,6 +214,29 @@ fn create(
     Ok(Kind::CreateStream(Box::new(stream)))
 }
 
+fn column(parser: &mut Parser<'_>, grammar: &Grammar) -> Result<StreamColumn, DataFusionError> {
+    let at = parser.peek_token().span.start;
+    if is_word(&parser.peek_nth_token(1).token, "AS") {
+        let name = grammar.name(&parser.parse_identifier()?);
+        parser.expect_keyword(Keyword::AS)?;
+        let computed = Some(ComputedClause { expression: parser.parse_expr()?, at });
+        return Ok(StreamColumn { name, definition: None, computed });
+    }
+    let mut definition = parser.parse_column_def()?;
+    let (mut computed, mut options) = (None, Vec::new());
+    for option in std::mem::take(&mut definition.options) {
+        match option.option {
+            ast::ColumnOption::Generated { generation_expr: Some(expression), .. } => {
+                computed = Some(ComputedClause { expression, at });
+            }
+            _ => options.push(option),
+        }
+    }
+    definition.options = options;
+    let name = grammar.name(&definition.name);
+    Ok(StreamColumn { name, definition: Some(definition), computed })
+}
+
 fn drop(
     parser: &mut DFParser<'_>,
     object: Object,
@@ -201,9 +251,7 @@ fn drop(
 }
 
 /// `WITH (name = 'value', ...)`. Names are words or strings, values strings, numbers or words.
-fn options(
-    parser: &mut datafusion::sql::sqlparser::parser::Parser<'_>,
-) -> Result<BTreeMap<String, String>, DataFusionError> {
+fn options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, String>, DataFusionError> {
     let mut options = BTreeMap::new();
     parser.expect_keyword(Keyword::WITH)?;
     parser.expect_token(&Token::LParen)?;
@@ -347,6 +395,15 @@ mod tests {
             panic!("not a drop")
         };
         assert_eq!((object, name.as_str(), if_exists), (Object::Sink, "k", true));
+        let text = "CREATE STREAM s (ms BIGINT, t TIMESTAMP NOT NULL AS (f(ms)), \"U\" AS ms + 1)
+            WITH (connector = 'file')";
+        let Kind::CreateStream(stream) = one(text) else { panic!("not a stream") };
+        let shown = stream.columns.iter().map(|column| {
+            let computed = column.computed.as_ref().map(|clause| clause.expression.to_string());
+            format!("{} {:?} {computed:?}", column.name, column.definition.is_some())
+        });
+        let want = ["ms true None", "t true Some(\"f(ms)\")", "U false Some(\"ms + 1\")"];
+        assert_eq!(shown.collect::<Vec<_>>(), want);
         // A column may be called watermark.
         one("CREATE STREAM s (watermark BIGINT) WITH (connector = 'file')");
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parking_lot::RwLock;
 
 use super::log::Start;
 use super::settings::Settings;
-use super::source::{self, Connector};
+use super::source::{self, Connector, Form, Origin, Times};
 use super::watermark::EventTime;
 use crate::error::{Error, Result};
 
@@ -31,6 +31,10 @@ pub struct Stream {
     pub name: String,
     /// The declared columns; timestamps are in microseconds.
     pub schema: SchemaRef,
+    /// How the columns come about; plainly, where there are fewer.
+    pub forms: Arc<[Form]>,
+    /// How times are written.
+    pub times: Times,
     pub watermark: Option<EventTime>,
     pub connector: Arc<dyn Connector>,
     pub on_error: OnError,
@@ -63,21 +67,25 @@ pub enum Begin {
 }
 
 impl Stream {
-    /// A stream from its options. `interval` reads those that are intervals, by their names, in
-    /// microseconds.
+    /// A stream from its options, whose columns have these forms. `interval` reads those that are
+    /// intervals, by their names, in microseconds.
     ///
     /// Errors: unknown connectors and options, with those there are; a watermark on a column that
     /// is no TIMESTAMP.
     pub fn new(
         name: String,
-        schema: SchemaRef,
+        (schema, forms): (SchemaRef, Vec<Form>),
         watermark: Option<EventTime>,
         options: BTreeMap<String, String>,
         folder: PathBuf,
         interval: impl Fn(&str, &str) -> Result<i64>,
     ) -> Result<Self> {
         let mut settings = Settings::new(format!("stream {name}"), options);
-        let connector = source::connector(&mut settings, &schema)?;
+        let connector = source::connector(&mut settings, &read(&schema, &forms))?;
+        let times = match connector.typed() {
+            true => Times::new(&mut settings)?,
+            false => Times::default(),
+        };
         let on_error = match settings.choice("on_error", &["fail", "skip"])? {
             "skip" => OnError::Skip,
             _ => OnError::Fail,
@@ -98,24 +106,10 @@ impl Stream {
             length("idle_timeout")?.map(|us| Duration::from_micros(us.unsigned_abs()));
         let begin = begin(&mut settings, connector.as_ref())?;
         settings.finish()?;
-        let watermark = match (watermark, max_advance_us) {
-            (None, Some(_)) => {
-                return Err(Error::User(format!(
-                    "stream {name}: max_advance bounds a watermark, and the stream has none"
-                )));
-            }
-            (watermark, max_advance_us) => {
-                watermark.map(|rule| EventTime { max_advance_us, ..rule })
-            }
-        };
-        if let Some(rule) = &watermark {
-            is_time(&name, schema.field(rule.column))?;
-        }
-        let timed = [
-            ("pace", pace.is_some()),
-            ("idle_timeout", idle_timeout.is_some()),
-            ("start", matches!(begin, Begin::At(_))),
-        ];
+        let watermark = followed(&name, &schema, watermark, max_advance_us)?;
+        let at = matches!(begin, Begin::At(_));
+        let timed =
+            [("pace", pace.is_some()), ("idle_timeout", idle_timeout.is_some()), ("start", at)];
         if let (None, Some((option, _))) = (&watermark, timed.iter().find(|(_, given)| *given)) {
             return Err(Error::User(format!(
                 "stream {name}: {option} goes by the event time: say which with WATERMARK FOR"
@@ -126,6 +120,8 @@ impl Stream {
         Ok(Self {
             name,
             schema,
+            forms: forms.into(),
+            times,
             watermark,
             connector,
             on_error,
@@ -157,6 +153,34 @@ impl Stream {
     pub fn record(&self, starts: Vec<Start>) {
         *self.recorded.write() = starts;
     }
+}
+
+/// The watermark with what bounds it.
+///
+/// Errors: a bound without one; a column that none can follow.
+fn followed(
+    name: &str,
+    schema: &Schema,
+    watermark: Option<EventTime>,
+    max_advance_us: Option<i64>,
+) -> Result<Option<EventTime>> {
+    match (&watermark, max_advance_us) {
+        (None, Some(_)) => {
+            return Err(Error::User(format!(
+                "stream {name}: max_advance bounds a watermark, and the stream has none"
+            )));
+        }
+        (Some(rule), _) => is_time(name, schema.field(rule.column))?,
+        (None, None) => {}
+    }
+    Ok(watermark.map(|rule| EventTime { max_advance_us, ..rule }))
+}
+
+/// The columns that the source has.
+fn read(schema: &Schema, forms: &[Form]) -> SchemaRef {
+    let fields = schema.fields().iter().zip(forms);
+    let fields = fields.filter(|(_, form)| matches!(form.origin, Origin::Source));
+    Arc::new(Schema::new(fields.map(|(field, _)| field.clone()).collect::<Vec<_>>()))
 }
 
 /// Errors: a column that no watermark can follow.

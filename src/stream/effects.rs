@@ -6,14 +6,14 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use arrow::record_batch::RecordBatch;
-use tokio::task::JoinHandle;
 
 use super::journal::Span;
 use super::progress::{Progress, Steps, rate};
 use super::query::Delivery;
 use super::snapshot::Snapshot;
 use super::store::Store;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::task::{self, Task};
 
 /// What is to be done for an epoch.
 pub struct Effects {
@@ -39,7 +39,7 @@ pub struct Done {
 
 /// An epoch whose effects are on their way.
 pub struct Pending {
-    task: JoinHandle<Result<Done>>,
+    task: Task<Done>,
     /// What is told of it when they are there, by query, and how long its other steps took.
     progress: Vec<Progress>,
     steps: Steps,
@@ -48,7 +48,7 @@ pub struct Pending {
 impl Effects {
     /// Begins; the progress of the epoch waits for its end.
     pub fn start(self, progress: Vec<Progress>, steps: Steps) -> Pending {
-        Pending { task: tokio::spawn(self.run()), progress, steps }
+        Pending { task: Task::spawn("committing an epoch", self.run()), progress, steps }
     }
 
     async fn run(mut self) -> Result<Done> {
@@ -62,6 +62,7 @@ impl Effects {
         let store = begun.elapsed();
         let begun = Instant::now();
         for delivery in self.deliveries {
+            crate::fault::point("sink");
             delivery.run().await?;
             crate::fault::point("sunk");
         }
@@ -76,8 +77,7 @@ impl Effects {
 
 /// Writes a snapshot to a state folder.
 pub async fn write(snapshot: Snapshot, folder: PathBuf) -> Result<()> {
-    let written = tokio::task::spawn_blocking(move || snapshot.write(&folder)).await;
-    written.map_err(|error| Error::Bug(format!("writing a snapshot: {error}")))??;
+    task::blocking("writing a snapshot", move || snapshot.write(&folder)).await?;
     crate::fault::point("saved");
     Ok(())
 }
@@ -85,13 +85,12 @@ pub async fn write(snapshot: Snapshot, folder: PathBuf) -> Result<()> {
 impl Pending {
     /// Whether the effects are there, or have failed.
     pub fn is_over(&self) -> bool {
-        self.task.is_finished()
+        self.task.is_over()
     }
 
     /// Waits for the effects.
     pub async fn settle(self) -> Result<(Done, Vec<Progress>)> {
-        let done = self.task.await;
-        let done = done.map_err(|error| Error::Bug(format!("committing an epoch: {error}")))??;
+        let done = self.task.join().await?;
         let steps = Steps { store: done.store, sink: done.sink, ..self.steps };
         let mut progress = self.progress;
         for one in &mut progress {

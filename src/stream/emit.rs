@@ -3,7 +3,7 @@
 /// The emission of a continuous query; a batch gives out everything at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emit {
-    /// Once, when it is final; then after a delay in microseconds of event time.
+    /// Once, when it is final by watermarks that are this much later, in microseconds.
     Close { delay_us: i64 },
     /// Whenever it has changed.
     Update,
@@ -11,6 +11,16 @@ pub enum Emit {
     Periodic { every_us: i64 },
     /// As rows come: changes of an aggregate, and all else when it is final.
     Changes,
+}
+
+impl Emit {
+    /// How much later the watermarks are, in microseconds.
+    pub fn delay_us(self) -> i64 {
+        match self {
+            Self::Close { delay_us } => delay_us,
+            Self::Update | Self::Periodic { .. } | Self::Changes => 0,
+        }
+    }
 }
 
 impl Default for Emit {

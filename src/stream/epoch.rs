@@ -33,6 +33,7 @@ use super::store::Store;
 use super::watermark::BEFORE_ALL;
 use super::{definitions, now_us, reader, recovery, trim};
 use crate::error::{Error, Result};
+use crate::task;
 
 /// How streams are read: what the SQL options say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -441,7 +442,7 @@ impl Runner {
         let (done, mut progress) = pending.settle().await?;
         self.stores = done.stores;
         if done.saved {
-            trim::trim(self)?;
+            task::in_place(|| trim::trim(self))?;
         }
         let Some(Observer(observer)) = &self.observer else { return Ok(()) };
         for (progress, query) in progress.iter_mut().zip(&self.queries) {
@@ -468,7 +469,7 @@ impl Runner {
         match self.snapshot()? {
             Some((snapshot, folder)) => {
                 effects::write(snapshot, folder).await?;
-                trim::trim(self)
+                task::in_place(|| trim::trim(self))
             }
             None => Ok(()),
         }

@@ -2,11 +2,12 @@
 //! queue lets it; what is taken out gets its watermark here, in order.
 
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use arrow::array::AsArray;
 use arrow::datatypes::TimestampMicrosecondType;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
 use super::definition::Stream;
 use super::journal::Span;
@@ -14,6 +15,7 @@ use super::log::{LogRows, Stamper, Start};
 use super::source::{Opening, Read, Rows, Segment, Source};
 use super::watermark::Forced;
 use crate::error::{Error, Result};
+use crate::task;
 
 /// Records that are asked of a source at once.
 const READ_RECORDS: usize = 8192;
@@ -63,7 +65,7 @@ pub struct Feed {
     pub stream: Arc<Stream>,
     pub partition: usize,
     stamper: Stamper,
-    chunks: mpsc::Receiver<Result<Chunk>>,
+    chunks: task::Feed<Chunk>,
     /// What the running epoch has of it.
     span: Span,
     /// Whether where it begins is still to be recorded.
@@ -90,16 +92,15 @@ impl Feed {
         };
         let source = stream.connector.open(opening)?;
         let from = source.offset();
-        let (sender, chunks) = mpsc::channel(AHEAD);
         let reader = Reader {
             source,
             stream: stream.clone(),
-            sender,
-            ready: reading.ready.clone(),
+            ready: Ready(reading.ready.clone()),
             limit: reading.limit.clamp(1, READ_RECORDS),
             pace: stream.pace.map(Pace::new),
         };
-        tokio::task::spawn_blocking(move || reader.run());
+        let chunks =
+            task::Feed::blocking("reading a stream", AHEAD, move |sender| reader.run(sender));
         let stamper = Stamper::new(stream, partition, start);
         let span = Span::at(partition, from, stamper.clock.clone());
         let (stream, active) = (stream.clone(), Instant::now());
@@ -118,11 +119,11 @@ impl Feed {
 
     /// What has been read next; `None` while there is nothing.
     pub fn take(&mut self) -> Result<Option<Taken>> {
-        let chunk = match self.chunks.try_recv() {
-            Ok(chunk) => chunk?,
-            Err(mpsc::error::TryRecvError::Empty) => return Ok(None),
-            Err(mpsc::error::TryRecvError::Disconnected) if self.ended => return Ok(None),
-            Err(mpsc::error::TryRecvError::Disconnected) => {
+        let chunk = match self.chunks.try_next() {
+            Poll::Ready(Some(chunk)) => chunk?,
+            Poll::Pending => return Ok(None),
+            Poll::Ready(None) if self.ended => return Ok(None),
+            Poll::Ready(None) => {
                 return Err(Error::Bug(format!("the reader of {} is gone", self.stream.name)));
             }
         };
@@ -175,30 +176,39 @@ impl Feed {
 struct Reader {
     source: Box<dyn Source>,
     stream: Arc<Stream>,
-    sender: mpsc::Sender<Result<Chunk>>,
-    ready: Arc<Notify>,
+    ready: Ready,
     limit: usize,
     pace: Option<Pace>,
 }
 
+/// Wakes who waits for rows, also where the reader panics.
+struct Ready(Arc<Notify>);
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
+}
+
 impl Reader {
     /// Reads until the end, an error, or until nobody takes any more.
-    fn run(mut self) {
+    fn run(mut self, sender: task::Feeder<Chunk>) -> Result<()> {
         let mut pause = FIRST_IDLE;
         loop {
             let limit = self.pace.as_ref().map_or(self.limit, |pace| pace.rows.min(self.limit));
+            crate::fault::point("source");
             let chunk = match self.source.next(limit) {
                 Ok(Read::Rows(rows)) => {
-                    if !self.due(&rows) {
-                        return;
+                    if !self.due(&rows, &sender) {
+                        return Ok(());
                     }
                     pause = FIRST_IDLE;
                     let (to, segments) = (self.source.offset(), self.source.segments());
                     Ok(Chunk::Rows { rows, to, segments, rejected: self.source.rejected() })
                 }
                 Ok(Read::Idle) => {
-                    if self.sender.is_closed() {
-                        return;
+                    if sender.is_closed() {
+                        return Ok(());
                     }
                     std::thread::sleep(pause);
                     pause = IDLE.min(2 * pause);
@@ -208,16 +218,16 @@ impl Reader {
                 Err(error) => Err(error),
             };
             let last = !matches!(chunk, Ok(Chunk::Rows { .. }));
-            let sent = self.sender.blocking_send(chunk);
-            self.ready.notify_one();
+            let sent = sender.blocking_send(chunk);
+            self.ready.0.notify_one();
             if last || sent.is_err() {
-                return;
+                return Ok(());
             }
         }
     }
 
     /// Waits until rows are due by the stream's pace; false when nobody waits for them any more.
-    fn due(&mut self, rows: &Rows) -> bool {
+    fn due(&mut self, rows: &Rows, sender: &task::Feeder<Chunk>) -> bool {
         let (Some(pace), Some(rule)) = (&mut self.pace, &self.stream.watermark) else {
             return true;
         };
@@ -228,7 +238,7 @@ impl Reader {
             if wait.is_zero() {
                 return true;
             }
-            if self.sender.is_closed() {
+            if sender.is_closed() {
                 return false;
             }
             std::thread::sleep(wait.min(IDLE));

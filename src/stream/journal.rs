@@ -22,6 +22,7 @@ use super::log::Start;
 use super::source::{Place, Segment};
 use super::watermark::{Clock, Forced};
 use crate::error::{Error, Result};
+use crate::task;
 
 /// One epoch.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -280,8 +281,8 @@ fn line(of: &impl Serialize) -> std::io::Result<Vec<u8>> {
 
 /// A line in one write, brought to the disk.
 fn append(file: &mut File, of: &impl Serialize) -> std::io::Result<()> {
-    file.write_all(&line(of)?)?;
-    file.sync_data()
+    let line = line(of)?;
+    task::in_place(|| file.write_all(&line).and_then(|()| file.sync_data()))
 }
 
 fn header(path: &Path, line: &str, pipeline: &str) -> Result<u64> {

@@ -91,14 +91,16 @@ impl Days {
     /// The window that holds a time, and its start moved by `shift`, in ticks.
     fn window(&self, tick: i64) -> Option<(i64, i64, i64)> {
         let offset = Duration::nanoseconds(self.offset_ns);
-        let local = self.zone.from_utc_datetime(&self.naive(tick)?).naive_local();
+        let utc = self.naive(tick)?;
+        let from_utc = self.zone.offset_from_utc_datetime(&utc).fix();
+        let local = utc.checked_add_offset(from_utc)?;
         let epoch = DateTime::UNIX_EPOCH.naive_utc();
         let date = local.checked_sub_signed(offset)?.date();
         let day = date.signed_duration_since(epoch.date()).num_days();
         let first = day.checked_sub(day.rem_euclid(self.days))?;
         let midnight = |day: i64| -> Option<i64> {
             let local = epoch.checked_add_signed(Duration::try_days(day)?)?;
-            self.ticks(self.instant(local.checked_add_signed(offset)?))
+            self.ticks(self.instant(local.checked_add_signed(offset)?)?)
         };
         let to = midnight(first.checked_add(self.days)?)?;
         Some((midnight(first)?, to, midnight(first.checked_add(self.shift)?)?))
@@ -106,16 +108,18 @@ impl Days {
 
     /// The instant of a local time: the first of two, and of one that a change of the clocks
     /// skips, the change.
-    fn instant(&self, local: NaiveDateTime) -> NaiveDateTime {
+    fn instant(&self, local: NaiveDateTime) -> Option<NaiveDateTime> {
         match self.zone.offset_from_local_datetime(&local) {
-            LocalResult::Single(offset) | LocalResult::Ambiguous(offset, _) => local - offset.fix(),
+            LocalResult::Single(offset) | LocalResult::Ambiguous(offset, _) => {
+                local.checked_sub_offset(offset.fix())
+            }
             LocalResult::None => {
-                let before = local - Duration::days(2);
+                let before = local.checked_sub_signed(Duration::days(2))?;
                 let offset = match self.zone.offset_from_local_datetime(&before) {
                     LocalResult::Single(offset) | LocalResult::Ambiguous(offset, _) => offset.fix(),
-                    LocalResult::None => return local,
+                    LocalResult::None => return Some(local),
                 };
-                local - offset
+                local.checked_sub_offset(offset)
             }
         }
     }

@@ -39,6 +39,12 @@ pub fn schema(stream: &Stream) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// The declared columns, and where in the log a row stands.
+pub fn placed_schema(stream: &Stream) -> SchemaRef {
+    let count = stream.schema.fields().len() + 2;
+    Arc::new(Schema::new(schema(stream).fields().iter().take(count).cloned().collect::<Vec<_>>()))
+}
+
 /// Where a reading begins, and what is known of the log from there on.
 #[derive(Debug, Clone, Default)]
 pub struct Start {

@@ -18,6 +18,7 @@ use datafusion::prelude::SessionContext;
 
 use super::log::PROCESSED;
 use super::table::StreamTable;
+use super::unions;
 
 /// Its type: UTC, without a zone, as the event times of streams mostly are.
 const TYPE: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -169,6 +170,7 @@ fn log(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             let alias = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
             Ok(Some(LogicalPlan::SubqueryAlias(alias)))
         }
+        LogicalPlan::Union(union) => unions::processed(union, log),
         _ => Ok(None),
     }
 }

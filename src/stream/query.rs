@@ -71,12 +71,14 @@ pub struct Done<'a> {
 impl Query {
     /// Opens the sink and asks it how far it is.
     ///
-    /// Errors: a sink that cannot take rows that change, for a query that gives such.
+    /// Errors: a sink that cannot take rows that change, for a query that gives such, or its
+    /// columns.
     pub async fn open(graph: Graph, sink: &dyn SinkConnector, writer: Writer) -> Result<Self> {
         let (name, application) = (writer.sink.clone(), writer.application());
         let writer = Writer { keys: graph.upsert_keys.clone(), ..writer };
         let mode = if writer.keys.is_some() { Mode::Update } else { Mode::Append };
         sink.check(&name, mode)?;
+        sink.takes(&name, &graph.schema)?;
         let exactly_once = sink.guarantee() == Guarantee::ExactlyOnce;
         let mut sink = sink.open(writer, &graph.schema).await?;
         let reached = sink.reached().await?.unwrap_or(0);

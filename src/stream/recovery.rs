@@ -22,6 +22,7 @@ use super::store::Store;
 use super::table::history_rest;
 use super::trim::{self, REPLAY_RECORDS};
 use crate::error::{Error, Result};
+use crate::task;
 
 /// Adds streams and queries to a run and brings them to the last recorded epoch.
 ///
@@ -278,7 +279,7 @@ pub async fn begin(stream: &Arc<Stream>, partition: usize, from: Start) -> Resul
         return Err(Error::User(format!("stream {}, start: {reason}", stream.name)));
     }
     let stream = stream.clone();
-    let reading = tokio::task::spawn_blocking(move || -> Result<Start> {
+    let reading = task::blocking("reading a stream", move || -> Result<Start> {
         let opening = Opening {
             partition,
             rejects: None,
@@ -305,5 +306,5 @@ pub async fn begin(stream: &Arc<Stream>, partition: usize, from: Start) -> Resul
         segments.retain(|segment| segment.first <= offset);
         Ok(Start { place: Place { offset, segments }, ..from })
     });
-    reading.await.map_err(|error| Error::Bug(format!("reading a stream: {error}")))?
+    reading.await
 }

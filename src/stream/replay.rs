@@ -14,6 +14,7 @@ use super::source::Opening;
 use super::store::Store;
 use super::watermark::BEFORE_ALL;
 use crate::error::{Error, Result};
+use crate::task;
 
 /// Reads recorded epochs in order.
 #[derive(Default)]
@@ -84,7 +85,7 @@ impl Replay {
             }
         };
         let (stream, time_us) = (stream.clone(), record.time_us);
-        let reading = tokio::task::spawn_blocking(move || -> Result<_> {
+        let reading = task::blocking("reading a stream", move || -> Result<_> {
             let mut rows = Vec::new();
             while log.offset() < span.to {
                 let left = usize::try_from(span.to - log.offset()).unwrap_or(1);
@@ -104,8 +105,7 @@ impl Replay {
             }
             Ok((log, rows))
         });
-        let (log, rows) =
-            reading.await.map_err(|error| Error::Bug(format!("reading a stream: {error}")))??;
+        let (log, rows) = reading.await?;
         self.logs.insert(key, log);
         Ok(rows)
     }

@@ -23,7 +23,9 @@ use arrow::compute::{cast, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
+use datafusion::common::Result as DfResult;
 
+use super::equal::normal;
 use super::log::{OFFSET, PARTITION, WATERMARK};
 use super::weight::shrink;
 use super::window::COLUMNS;
@@ -206,8 +208,8 @@ impl Sessions {
         let partitions = self.spec.partition.map(|at| integers(&batch, at)).transpose()?;
         let keys = match &self.converter {
             Some(converter) => {
-                let columns = self.spec.keys.iter().map(|at| batch.column(*at).clone());
-                Some(converter.convert_columns(&columns.collect::<Vec<_>>())?)
+                let columns = self.spec.keys.iter().map(|at| normal(batch.column(*at)));
+                Some(converter.convert_columns(&columns.collect::<DfResult<Vec<_>>>()?)?)
             }
             None => None,
         };

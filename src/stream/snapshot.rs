@@ -14,6 +14,7 @@ use arrow::ipc::writer::FileWriter;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
+use super::definitions::is_same;
 use super::graph::spill::{Facts, Folder};
 use super::graph::{Part, Saved};
 use super::query::Query;
@@ -193,7 +194,7 @@ pub fn restore(
         // A sink that has lost what it had is filled again from the log.
         let lost = query.exactly_once() && entry.written > query.written();
         let names = entry.parts.keys().chain(entry.spilled.keys());
-        let same = entry.fingerprint == query.graph.fingerprint && query.graph.has_parts(names);
+        let same = is_same(&query.graph, &entry.fingerprint) && query.graph.has_parts(names);
         if !same || lost {
             continue;
         }

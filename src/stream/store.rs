@@ -67,11 +67,12 @@ pub struct Store {
 impl Store {
     /// Opens the store of a stream that has one.
     ///
-    /// Errors: the table holds other columns, or the rows of another stream or pipeline.
+    /// Errors: the table holds columns that the stream has not, or the rows of another stream or
+    /// pipeline.
     pub async fn open(stream: &Stream, pipeline: &str) -> Result<Option<Self>> {
         let Some(path) = &stream.store else { return Ok(None) };
         let schema = stored_schema(stream);
-        let table = Table::open_or_create(path, &schema).await?;
+        let table = Table::open_or_extend(path, &schema).await?;
         let owner = Owner {
             pipeline: pipeline.to_string(),
             stream: stream.name.clone(),
@@ -192,7 +193,9 @@ async fn rows(
     within: Expr,
 ) -> Result<Vec<RecordBatch>> {
     let schema = log::schema(stream);
-    let columns = schema.fields().iter();
+    let present = table.schema();
+    let stored = |name: &String| present.field_with_name(name).is_ok();
+    let columns = schema.fields().iter().filter(|field| stored(field.name()));
     let columns = columns.map(|field| col(Column::from_name(field.name())));
     let order = vec![col(PARTITION).sort(true, false), col(OFFSET).sort(true, false)];
     let table = table.provider(&context.state()).await?;

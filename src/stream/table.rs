@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, Int64Array};
+use arrow::array::{Array, AsArray, Int64Array, new_null_array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, plan_err};
+use datafusion::common::{DataFusionError, Result, plan_err};
 use datafusion::datasource::{DefaultTableSource, TableType};
 use datafusion::execution::context::SessionState;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -19,7 +19,7 @@ use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExp
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, SchedulingType};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
@@ -33,6 +33,7 @@ use super::slot::{Slot, SlotExec, leaf};
 use super::source::Opening;
 use super::store::History;
 use super::watermark::{BEFORE_ALL, Clock};
+use crate::task::Feed;
 
 pub use super::log::WATERMARK;
 
@@ -44,6 +45,8 @@ const SCAN_ROWS: usize = 8192;
 pub enum View {
     /// All rows, the declared columns.
     Rows,
+    /// All rows, with their partitions and offsets.
+    Placed,
     /// All rows, with the columns that the log adds.
     Log,
     /// The rows that came when the watermark had passed their time, with the log's columns.
@@ -67,6 +70,7 @@ impl StreamTable {
     pub fn new(stream: Arc<Stream>, view: View) -> Self {
         let schema = match view {
             View::Rows => stream.schema.clone(),
+            View::Placed => log::placed_schema(&stream),
             View::Log | View::Late => log::schema(&stream),
         };
         Self { stream, view, slot: None, schema }
@@ -82,6 +86,12 @@ impl StreamTable {
     pub fn log_source(&self) -> Arc<dyn TableSource> {
         let table = Self::new(self.stream.clone(), View::Log);
         Arc::new(DefaultTableSource::new(Arc::new(table)))
+    }
+
+    /// All rows with their partitions and offsets, of the same slot.
+    pub fn placed_source(&self) -> Arc<dyn TableSource> {
+        let table = Self::new(self.stream.clone(), View::Placed);
+        Arc::new(DefaultTableSource::new(Arc::new(Self { slot: self.slot.clone(), ..table })))
     }
 
     pub fn view(&self) -> View {
@@ -280,10 +290,11 @@ impl HistoryExec {
         };
         let asked = filters.iter().filter(|filter| filter.column_refs().into_iter().all(same));
         let filters: Vec<Expr> = asked.cloned().collect();
+        // A column that was declared later is NULL in what is stored so far.
         let projection: Vec<usize> = columns
             .iter()
-            .map(|at| Ok(present.index_of(schema.field(*at).name())?))
-            .collect::<Result<_>>()?;
+            .filter_map(|at| present.index_of(schema.field(*at).name()).ok())
+            .collect();
         let input = stored.scan(session, Some(&projection), &filters, None).await?;
         let schema = Arc::new(schema.project(columns)?);
         Ok(Arc::new(Self::new(input, schema)))
@@ -301,9 +312,13 @@ impl HistoryExec {
     }
 }
 
-/// A stored batch in the stream's types; before the first watermark is before all times.
+/// A stored batch in the stream's types; before the first watermark is before all times, and
+/// columns that are not stored are NULL.
 pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = schema.fields().iter().zip(batch.columns()).map(|(field, column)| {
+    let columns = schema.fields().iter().map(|field| {
+        let Some(column) = batch.column_by_name(field.name()) else {
+            return Ok(new_null_array(field.data_type(), batch.num_rows()));
+        };
         let column = cast(column, field.data_type())?;
         if field.name() != WATERMARK || column.null_count() == 0 {
             return Ok(column);
@@ -436,10 +451,9 @@ impl ExecutionPlan for StreamScanExec {
 
     fn execute(&self, partition: usize, _: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let (projection, processed_us) = (self.projection.clone(), self.processed_us);
-        let mut builder = RecordBatchReceiverStream::builder(self.schema(), 2);
-        let (stream, sender) = (self.stream.clone(), builder.tx());
+        let stream = self.stream.clone();
         let start = self.starts.get(partition).cloned().unwrap_or_default();
-        builder.spawn_blocking(move || {
+        let rows = Feed::blocking("reading a stream", 2, move |sender| {
             // A pipeline has kept what it rejected; a query that stops early must not undo that.
             let rejects = stream.state().is_none().then(|| stream.rejects.clone());
             let opening = Opening { partition, rejects, ..Opening::new(&stream, false) };
@@ -448,6 +462,7 @@ impl ExecutionPlan for StreamScanExec {
                 if rows.is_empty() {
                     continue;
                 }
+                crate::fault::point("source");
                 let batch = rows.batch(&stream, processed_us)?.project(&projection)?;
                 if sender.blocking_send(Ok(batch)).is_err() {
                     return Ok(()); // nobody reads on: a LIMIT is full, or the query is over
@@ -456,6 +471,7 @@ impl ExecutionPlan for StreamScanExec {
             super::report(&stream, log.rejected(), log.stamper.clock.bounded);
             Ok(())
         });
-        Ok(builder.build())
+        let rows = rows.map_err(DataFusionError::from);
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), rows)))
     }
 }

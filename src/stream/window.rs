@@ -11,7 +11,6 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result, ScalarValue, plan_err};
 use datafusion::functions::core::least;
-use datafusion::functions::datetime::date_bin;
 use datafusion::functions_nested::expr_fn::{array_distinct, make_array};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
@@ -31,6 +30,8 @@ use super::log::{HIDDEN, WATERMARK};
 use super::proctime;
 use super::session;
 use super::table::{StreamTable, View};
+use super::unions;
+use crate::plan::date_bin;
 
 /// Plans the window functions; leaves all other relations to DataFusion.
 #[derive(Debug)]
@@ -550,9 +551,7 @@ pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
             Ok(Some(plan.with_new_exprs(plan.expressions(), vec![input])?))
         }
         LogicalPlan::Join(_) | LogicalPlan::Extension(_) => log_beside_tables(plan, time),
-        LogicalPlan::Union(_) if contains_stream(plan) => {
-            plan_err!("windows over a UNION of streams are not there yet")
-        }
+        LogicalPlan::Union(union) => unions::log(union, time),
         _ => Ok(None),
     }
 }
@@ -622,14 +621,14 @@ pub fn stream_side(plan: &LogicalPlan) -> Option<(usize, &LogicalPlan)> {
     }
 }
 
-fn contains_stream(plan: &LogicalPlan) -> bool {
+pub fn contains_stream(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source).is_some(),
         _ => plan.inputs().into_iter().any(contains_stream),
     }
 }
 
-fn unqualified(schema: &DFSchema, name: &str) -> Result<Column> {
+pub fn unqualified(schema: &DFSchema, name: &str) -> Result<Column> {
     let (qualifier, field) = schema.qualified_field_with_unqualified_name(name)?;
     Ok(Column::new(qualifier.cloned(), field.name()))
 }

@@ -19,7 +19,9 @@ pub type Named = Vec<(&'static str, String)>;
 
 /// Queries by name; `bids` and `asks` are streams, `names` and `rates` are tables.
 pub fn queries() -> Named {
-    windows().into_iter().chain(overlapping()).chain(as_of_joins()).chain(joins()).collect()
+    let joins = as_of_joins().into_iter().chain(subqueries()).chain(joins());
+    let first = windows().into_iter().chain(ties());
+    first.chain(overlapping()).chain(unions()).chain(joins).collect()
 }
 
 fn windows() -> Named {
@@ -69,6 +71,46 @@ fn windows() -> Named {
     ]
 }
 
+/// Rows of equal keys: what is given goes by the log.
+fn ties() -> Named {
+    vec![
+        (
+            "ties_of_rows",
+            format!(
+                "SELECT v, f, ts, r, last_v, all_v, rank FROM (SELECT *, ROW_NUMBER() OVER w AS r,
+                 lag(v) OVER w AS last_v, sum(v) OVER (PARTITION BY window_start, window_end, k
+                 ORDER BY ts ROWS UNBOUNDED PRECEDING) AS all_v, rank() OVER w AS rank FROM
+                 {TUMBLE} WINDOW w AS (PARTITION BY window_start, window_end, k ORDER BY ts))
+                 WHERE r <= 3"
+            ),
+        ),
+        (
+            "ties_of_peers",
+            "SELECT v, f, ts, window_end, a, b FROM (SELECT *, last_value(v) OVER (PARTITION BY
+             window_end ORDER BY k) AS a, first_value(f) OVER (PARTITION BY window_end) AS b FROM
+             TABLE(HOP(TABLE bids, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND)))"
+                .to_string(),
+        ),
+        (
+            "ties_of_aggregates",
+            format!(
+                "SELECT window_end, k, string_agg(CAST(v AS VARCHAR), '-' ORDER BY ts) AS a,
+                 string_agg(CAST(v AS VARCHAR), '-') AS b, array_to_string(array_agg(f ORDER BY v %
+                 3), '-') AS c, first_value(f) AS d, last_value(v) AS e, nth_value(v, 2 ORDER BY
+                 v % 2) AS g, any_value(v) AS h FROM {TUMBLE} GROUP BY window_start, window_end, k"
+            ),
+        ),
+        (
+            "ties_of_joins",
+            "SELECT window_end, v, name FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY
+             window_end, k ORDER BY t) AS r FROM TABLE(TUMBLE(DATA => (SELECT b.ts AS t, b.k, b.v,
+             n.name FROM bids b LEFT JOIN names n ON b.k >= n.id), TIMECOL => DESCRIPTOR(t), SIZE
+             => INTERVAL '10' SECOND))) WHERE r <= 2"
+                .to_string(),
+        ),
+    ]
+}
+
 fn overlapping() -> Named {
     let group = "GROUP BY window_start, window_end";
     vec![
@@ -98,6 +140,90 @@ fn overlapping() -> Named {
             format!(
                 "SELECT window_start, window_end, max(v) AS m FROM TABLE(CUMULATE(TABLE bids,
                  DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND)) {group}"
+            ),
+        ),
+    ]
+}
+
+/// Streams with one another, and with rows that are in no log.
+fn unions() -> Named {
+    let group = "GROUP BY window_start, window_end";
+    let both = "SELECT ts, k, v, f FROM bids WHERE v < 90 UNION ALL SELECT ts, k, v, f FROM asks";
+    let asks = "TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND))";
+    vec![
+        (
+            "union_then_groups",
+            format!(
+                "SELECT window_start, window_end, k, count(*) AS n, count(DISTINCT v) AS d, sum(f)
+                 AS s FROM (SELECT window_start, window_end, k, v, f FROM {TUMBLE} UNION ALL SELECT
+                 window_start, window_end, k, v + 1, f FROM {asks}) {group}, k"
+            ),
+        ),
+        (
+            "union_then_panes",
+            format!(
+                "SELECT window_end, k, count(*) AS n, sum(v) AS s FROM TABLE(HOP(DATA => ({both}),
+                 TIMECOL => DESCRIPTOR(ts), SLIDE => INTERVAL '2' SECOND, SIZE => INTERVAL '6'
+                 SECOND)) {group}, k"
+            ),
+        ),
+        (
+            "union_then_sessions",
+            format!(
+                "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s FROM
+                 TABLE(SESSION(DATA => (SELECT ts, k, v FROM bids UNION ALL SELECT ts, k, v FROM
+                 asks UNION ALL SELECT ts AS t, k, v FROM bids WHERE v > 70) PARTITION BY k, TIMECOL
+                 => DESCRIPTOR(ts), GAP => INTERVAL '2' SECOND)) {group}, k"
+            ),
+        ),
+        (
+            "union_of_all",
+            format!(
+                "SELECT window_start, window_end, sum(n) AS n FROM TABLE(TUMBLE(DATA => (SELECT
+                 ts, v AS n FROM bids UNION ALL SELECT window_time, n FROM (SELECT window_time,
+                 count(*) AS n FROM {asks} {group}, window_time) UNION ALL SELECT since, id FROM
+                 rates), TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '4' SECOND)) {group}"
+            ),
+        ),
+        (
+            "union_joined",
+            format!(
+                "SELECT u.k, u.v, u.f, a.v AS av FROM ({both}) AS u LEFT JOIN asks a ON u.k = a.k
+                 AND a.ts - u.ts BETWEEN INTERVAL '-1' SECOND AND INTERVAL '2' SECOND"
+            ),
+        ),
+        (
+            "sessions_after_join",
+            format!(
+                "SELECT window_start, window_end, count(*) AS n FROM TABLE(SESSION(DATA => (SELECT
+                 b.ts AS t FROM bids b JOIN asks a ON a.ts - b.ts BETWEEN INTERVAL '0' SECOND AND
+                 INTERVAL '15' SECOND AND a.k = b.k AND a.v % 20 = b.v % 20), TIMECOL =>
+                 DESCRIPTOR(t), GAP => INTERVAL '1' SECOND)) {group}"
+            ),
+        ),
+        (
+            "union_with_a_table",
+            "SELECT k, v FROM bids WHERE v > 95 UNION ALL SELECT id, 0 FROM names".to_string(),
+        ),
+    ]
+}
+
+fn subqueries() -> Named {
+    let near = "a.k = b.k AND b.ts - a.ts <= INTERVAL '2' SECOND AND a.ts - INTERVAL '3' SECOND <
+                b.ts";
+    let row = "SELECT b.k, b.v, b.ts FROM bids b WHERE";
+    let asked = format!("EXISTS (SELECT 1 FROM asks a WHERE {near} AND a.v > 40)");
+    vec![
+        ("exists", format!("{row} b.v > 9 AND {asked}")),
+        ("not_exists", format!("{row} NOT {asked}")),
+        ("exists_or", format!("{row} b.v > 80 OR {asked}")),
+        ("not_in", format!("{row} b.v % 8 NOT IN (SELECT a.v % 9 FROM asks a WHERE {near})")),
+        (
+            "in_window",
+            format!(
+                "SELECT window_end, k, v FROM {TUMBLE} AS b WHERE window_end IN (SELECT window_end
+                 FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND)) AS a WHERE
+                 a.v > 80) AND v > (SELECT max(id) FROM names)"
             ),
         ),
     ]

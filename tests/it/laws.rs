@@ -131,6 +131,45 @@ fn nothing_panics_by_choice() {
     );
 }
 
+/// A task that nobody joins may panic or be dropped, and its rows end early without an error: all
+/// tasks are spawned in `task`, which joins them.
+#[test]
+fn tasks_are_spawned_in_one_place() {
+    const SPAWNS: [&str; 6] = [
+        "tokio::spawn(",
+        "spawn_blocking(",
+        "spawn_local(",
+        "thread::spawn(",
+        "thread::Builder",
+        "JoinSet",
+    ];
+    // Threads of a device answer each job or drop its channel, which is an error for who asked;
+    // the command line joins its tasks where it starts them.
+    const ELSEWHERE: [&str; 3] = ["src/task.rs", "src/device/", "src/cli/"];
+    fn law(files: &[File]) -> Vec<String> {
+        let mut found = Vec::new();
+        let ours = |file: &&File| file.path.starts_with("src/") && file.ends(".rs");
+        for file in files.iter().filter(ours) {
+            if ELSEWHERE.iter().any(|place| file.path.starts_with(place)) {
+                continue;
+            }
+            for (number, line) in without_tests(&code(&file.text)).lines().enumerate() {
+                let spawns = SPAWNS.iter().filter(|spawn| line.contains(*spawn));
+                found.extend(spawns.map(|spawn| at(file, number, spawn)));
+            }
+        }
+        found
+    }
+    check(
+        law,
+        &[
+            ("src/a.rs", "fn a() { tokio::spawn(b()); }"),
+            ("src/run/a.rs", "fn a() { let _ = tokio::task::spawn_blocking(b); }"),
+            ("src/a.rs", "fn a() -> std::io::Result<()> { std::thread::Builder::new() }"),
+        ],
+    );
+}
+
 /// An exception to a lint that does not say why cannot be taken back.
 #[test]
 fn every_allowance_has_a_reason() {

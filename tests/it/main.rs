@@ -19,6 +19,8 @@ mod asof;
 mod differences;
 /// Streams against their batch, at any epoch, killed, resumed.
 mod exact;
+/// Streams, files and sinks that are others than in the run before.
+mod evolve;
 /// The files of `examples/`.
 mod examples;
 /// What waits in continuous aggregates.
@@ -29,6 +31,10 @@ mod laws;
 mod live;
 /// Every kernel against its twin, and its planted faults.
 mod parity;
+/// Planted panics are errors, in the library without any hook.
+mod panics;
+/// Random data and queries on all sides.
+mod random;
 /// Real files, the same on both sides.
 mod real;
 /// Tables behind HTTP and S3.
@@ -41,6 +47,10 @@ mod stream;
 mod nexmark;
 /// Results that are brought to what they were had no row been late.
 mod reconcile;
+/// What a fragment keeps of the nodes it stands for.
+mod replaced;
+/// What sources make of values, texts and folders.
+mod readings;
 /// What comes only once, across restarts.
 mod received;
 /// Sources by themselves.
@@ -49,8 +59,14 @@ mod sources;
 mod spill;
 /// Statements and options as stock DataFusion has them, and the memory of queries.
 mod statements;
+/// Many small slots, held up on their way, against one large slot.
+mod stress;
+/// Rows and keys that are equal, times that are far.
+mod ties;
 /// State folders that do not grow, and what goes on from them.
 mod trim;
+/// Streams in a UNION, a delay for late rows, subqueries over streams.
+mod unions;
 /// Windows in all their spellings, tables as they were.
 mod windows;
 /// TPC-H at scale 1 against known answers.

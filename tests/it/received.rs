@@ -134,6 +134,26 @@ fn what_is_stored_is_not_kept_twice() {
     assert_eq!(sunk(folder).len(), want.len());
 }
 
+/// Columns that are declared later are NULL in what was received before.
+#[test]
+fn what_was_received_goes_on_with_more_columns() {
+    let folder = TempDir::new().unwrap();
+    let run = |columns: &str, input: &str| {
+        let script = format!(
+            "CREATE STREAM s ({columns}) WITH (connector = 'stdin');
+             CREATE SINK out WITH (connector = 'file', format = 'csv', path = 'out');
+             INSERT INTO out SELECT n FROM s; SELECT * FROM s ORDER BY n;"
+        );
+        std::fs::write(folder.path().join("p.sql"), script).unwrap();
+        let args = ["run", "p.sql", "--until-end", "--state", "state"];
+        succeeded(fed(thalweg(folder.path(), &args), input))
+    };
+    run("n BIGINT", "[{\"n\": 1},\n {\"n\": 2, \"unit\": \"g\"}]");
+    let told = run("unit VARCHAR, n BIGINT", "{\"n\": 3,\n \"unit\": \"kg\"}");
+    assert_eq!(told.matches("kg").count(), 1, "{told}");
+    assert_eq!(sunk(folder.path()), ["1", "2", "3"]);
+}
+
 #[test]
 fn standard_input_is_a_table_once() {
     let folder = TempDir::new().unwrap();
@@ -267,6 +287,10 @@ fn what_was_answered_200_outlives_a_crash() {
     let (status, told) = pipeline.ask("POST", "application/vnd.apache.arrow.stream", &stream);
     assert_eq!((status, told.as_str()), (200, "{\"offset\":8,\"rejected\":0,\"rows\":2}"));
     // A request is taken whole or not at all.
+    let (status, told) = pipeline.post(json, &format!("[{},\n{{\"n\":1.5}}]", row(1)));
+    assert!(status == 400 && told.contains("1.5 is not Int64\",\"line\":2"), "{told}");
+    let (status, told) = pipeline.post("text/csv", "n,ts\n5,\"2026\n");
+    assert!(status == 400 && told.contains("never closed\",\"line\":2"), "{told}");
     let (status, told) = pipeline.post("text/csv", "n,ts\n5,2026-01-01T00:00:05\nx,\n");
     assert!(status == 400 && told.contains("'x' is not Int64\",\"line\":3"), "{told}");
     assert_eq!(pipeline.post(json, "{\"n\":").0, 400);

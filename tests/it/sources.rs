@@ -238,7 +238,7 @@ async fn unknown_fields_go_by_the_option() {
         )
     };
     let ignored = stream(&of("n BIGINT", "")).await;
-    assert_eq!(all(&ignored, 0, 0, 9), ["1", "2", "\"\""]);
+    assert_eq!(all(&ignored, 0, 0, 9), ["1", "2", "4"]);
     let failing = stream(&of("n BIGINT", ", unknown_fields = 'fail'")).await;
     assert_eq!(all(&failing, 0, 0, 9), ["1"]);
     let kept = ", unknown_fields = 'rescue', rescued_data_column = 'more'";
@@ -247,7 +247,7 @@ async fn unknown_fields_go_by_the_option() {
     let want = [
         ",1".to_string(),
         quoted(r#"{"x":[1.10, {"y":"}"}],"z":null}"#) + ",2",
-        quoted(r#"{"N":4,"w":12345678901234567890123}"#) + ",",
+        quoted(r#"{"w":12345678901234567890123}"#) + ",4",
     ];
     for limit in [1, 9] {
         assert_eq!(all(&kept, 0, 0, limit), want);

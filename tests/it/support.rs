@@ -51,8 +51,7 @@ pub async fn run(engine: &Engine, sql: &str) -> Result<Option<Answer>> {
         if let Outcome::Rows(stream) = engine.execute(statement).await? {
             let schema = stream.schema();
             let batches: Vec<RecordBatch> = stream.try_collect().await?;
-            let rows = texts(&batches)?;
-            answer = Some(Answer { schema, rows });
+            answer = Some(Answer { schema, rows: texts(&batches)? });
         }
     }
     Ok(answer)
@@ -70,7 +69,7 @@ pub async fn each(engine: &Engine, sql: &str) -> Result<Vec<Vec<Vec<String>>>> {
     Ok(all)
 }
 
-/// All rows of a result as text.
+/// The rows of batches as text.
 pub fn texts(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
     let mut rows = Vec::new();
     for batch in batches {

@@ -3,13 +3,21 @@
 //!
 //! * `sum` and `avg` of Float64 (to which DataFusion casts all floats, and for `avg` integers) keep
 //!   the state of [`super::float_sum`].
+//! * `sum` and `avg` of decimals are added in 256 bits and held against the digits of their type
+//!   at the end; DataFusion's wrap. Averages round half away from zero.
+//! * `min` and `max` of intervals compare them as `=` and `<` do.
 //! * `min` and `max` of floats follow Arrow's total order with GROUP BY as well. DataFusion's own
 //!   grouped accumulators compare by `partial_cmp`, where what they answer for NaN depends on the
 //!   order of the rows, and start from the largest finite number, which wins over infinity.
 //!
+//! * `string_agg` and `nth_value` take rows in any order, whatever they are to be sorted by.
+//!
 //! Everything else, from names to DISTINCT, is DataFusion's function, called through.
 
 mod accumulator;
+mod decimals;
+mod intervals;
+mod in_order;
 mod sliding;
 
 use std::cmp::Ordering;
@@ -35,22 +43,28 @@ use datafusion::logical_expr::{
 };
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op;
 
+use super::decimal::Averager;
 use super::float_sum;
 
 /// Bytes of a float sum's state on the wire: its words, each with its low byte first.
 const STATE_BYTES: i32 = 4 * float_sum::WORDS as i32;
 
-/// Our `sum`, `avg`, `min` and `max`, to be registered over DataFusion's of the same names.
+/// Our `sum`, `avg`, `min`, `max`, `string_agg` and `nth_value`, to be registered over
+/// DataFusion's of the same names.
 pub fn udafs() -> Vec<Arc<AggregateUDF>> {
-    let reproducible = |kind, native| AggregateUDF::new_from_impl(Reproducible { kind, native });
+    let reproducible = |kind, native| {
+        AggregateUDF::new_from_impl(Reproducible { kind, native, fast: false, rounds: true })
+    };
     [
         reproducible(Kind::Sum, sum::sum_udaf()),
         reproducible(Kind::Avg, average::avg_udaf()),
         reproducible(Kind::Min, min_max::min_udaf()),
         reproducible(Kind::Max, min_max::max_udaf()),
     ]
+    .into_iter()
+    .chain(in_order::udafs())
     .map(Arc::new)
-    .into()
+    .collect()
 }
 
 /// DataFusion's function behind one of ours.
@@ -58,10 +72,39 @@ pub fn native(udaf: &AggregateUDF) -> Option<&Arc<AggregateUDF>> {
     Some(&udaf.inner().downcast_ref::<Reproducible>()?.native)
 }
 
-/// A logical plan with DataFusion's own `sum` and `avg` in place of ours: faster on the CPU, with
-/// last digits that depend on batches and partitions. For `thalweg.float_sum = 'fast'`, between
-/// analysis and optimization.
-pub fn with_native_sums(plan: LogicalPlan) -> Result<LogicalPlan> {
+/// Whether averages of decimals round; `None` for another function than our `avg`.
+pub(super) fn rounds(udaf: &AggregateUDF) -> Option<bool> {
+    let ours = udaf.inner().downcast_ref::<Reproducible>()?;
+    (ours.kind == Kind::Avg).then_some(ours.rounds)
+}
+
+/// Whether one of our functions leaves floats to DataFusion.
+pub fn is_fast(udaf: &AggregateUDF) -> bool {
+    udaf.inner().downcast_ref::<Reproducible>().is_some_and(|ours| ours.fast)
+}
+
+/// `min(value)`.
+pub fn min(value: Expr) -> Expr {
+    let native = min_max::min_udaf();
+    let min = Reproducible { kind: Kind::Min, native, fast: false, rounds: true };
+    let call =
+        |function| AggregateFunction::new_udf(function, vec![value], false, None, vec![], None);
+    Expr::AggregateFunction(call(Arc::new(AggregateUDF::new_from_impl(min))))
+}
+
+/// What options change about our `sum` and `avg`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Floats are added as DataFusion does it: faster on the CPU, with last digits that depend on
+    /// batches and partitions.
+    FastFloats,
+    /// Averages of decimals are cut instead of rounded.
+    CutAverages,
+}
+
+/// A logical plan whose calls of our `sum` and `avg` are changed, between analysis and
+/// optimization.
+pub fn changed(plan: LogicalPlan, change: Change) -> Result<LogicalPlan> {
     let swap = |mut expr: Expr| {
         let function = match &mut expr {
             Expr::AggregateFunction(call) => Some(&mut call.func),
@@ -73,8 +116,14 @@ pub fn with_native_sums(plan: LogicalPlan) -> Result<LogicalPlan> {
         };
         let ours = function.and_then(|function| {
             let ours = function.inner().downcast_ref::<Reproducible>()?;
-            let native = matches!(ours.kind, Kind::Sum | Kind::Avg).then(|| ours.native.clone())?;
-            *function = native;
+            if !matches!(ours.kind, Kind::Sum | Kind::Avg) {
+                return None;
+            }
+            let fast = ours.fast || change == Change::FastFloats;
+            let rounds = ours.rounds && change != Change::CutAverages;
+            let other =
+                Reproducible { kind: ours.kind, native: Arc::clone(&ours.native), fast, rounds };
+            *function = Arc::new(AggregateUDF::new_from_impl(other));
             Some(())
         });
         Ok(if ours.is_some() { Transformed::yes(expr) } else { Transformed::no(expr) })
@@ -102,11 +151,15 @@ enum Kind {
     Max,
 }
 
-/// One of DataFusion's functions, with other accumulators for floats.
+/// One of DataFusion's functions, with other accumulators for floats, decimals and intervals.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Reproducible {
     kind: Kind,
     native: Arc<AggregateUDF>,
+    /// Floats are left to DataFusion's accumulators.
+    fast: bool,
+    /// Averages of decimals round.
+    rounds: bool,
 }
 
 impl Reproducible {
@@ -118,8 +171,55 @@ impl Reproducible {
     fn sums(&self, args: &[FieldRef], is_distinct: bool) -> bool {
         let float = |arg: &FieldRef| arg.data_type() == &DataType::Float64;
         matches!(self.kind, Kind::Sum | Kind::Avg)
+            && !self.fast
             && !is_distinct
             && args.first().is_some_and(float)
+    }
+
+    /// The type of the first argument where a call sums decimals.
+    fn decimal(&self, args: &[FieldRef]) -> Option<DataType> {
+        let summed = matches!(self.kind, Kind::Sum | Kind::Avg);
+        let input = args.first().filter(|_| summed)?.data_type();
+        input.is_decimal().then(|| input.clone())
+    }
+
+    /// How a call sums decimals; `None` for other calls.
+    fn recipe(&self, args: &AccumulatorArgs) -> Result<Option<decimals::Recipe>> {
+        let Some(input) = self.decimal(args.expr_fields) else { return Ok(None) };
+        let result = args.return_type().clone();
+        let (sum, averager) = match self.kind {
+            Kind::Avg => {
+                let sum = average_sum(&input);
+                let averager = Averager::new(&sum, &result, self.rounds)?;
+                (sum, Some(averager))
+            }
+            _ => (decimals::sum_type(&input), None),
+        };
+        Ok(Some(decimals::Recipe { input, sum, result, averager }))
+    }
+
+    /// Whether a call looks for the longest interval (true) or the shortest.
+    fn longest(&self, data_type: &DataType) -> Option<bool> {
+        match (self.kind, data_type) {
+            (Kind::Max, DataType::Interval(_)) => Some(true),
+            (Kind::Min, DataType::Interval(_)) => Some(false),
+            _ => None,
+        }
+    }
+}
+
+/// The type in which the sums of averages are handed on: no narrower than their values.
+fn average_sum(input: &DataType) -> DataType {
+    match *input {
+        // Thirteen digits more, for the rows and for the digits that an average has more.
+        DataType::Decimal128(26.., scale) | DataType::Decimal256(_, scale) => {
+            DataType::Decimal256(76, scale)
+        }
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) => {
+            DataType::Decimal128(38, scale)
+        }
+        DataType::Decimal128(_, scale) => DataType::Decimal128(38, scale),
+        ref other => other.clone(),
     }
 }
 
@@ -128,12 +228,28 @@ impl AggregateUDFImpl for Reproducible {
         if self.sums(args.expr_fields, args.is_distinct) {
             return Ok(Box::new(accumulator::OneFloatSum::new(self.kind == Kind::Avg)));
         }
+        if let Some(recipe) = self.recipe(&args)? {
+            return if args.is_distinct { Ok(recipe.distinct()) } else { recipe.one() };
+        }
+        if let Some(longest) = self.longest(args.return_type()) {
+            let result = args.return_type().clone();
+            return Ok(Box::new(intervals::BestInterval::new(longest, result, false)));
+        }
         self.inner().accumulator(args)
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         if self.sums(args.expr_fields, args.is_distinct) {
             return Ok(Box::new(sliding::SlidingFloatSum::new(self.kind == Kind::Avg)));
+        }
+        if !args.is_distinct
+            && let Some(recipe) = self.recipe(&args)?
+        {
+            return recipe.one();
+        }
+        if let Some(longest) = self.longest(args.return_type()) {
+            let result = args.return_type().clone();
+            return Ok(Box::new(intervals::BestInterval::new(longest, result, true)));
         }
         self.inner().create_sliding_accumulator(args)
     }
@@ -144,6 +260,9 @@ impl AggregateUDFImpl for Reproducible {
     ) -> Result<Box<dyn GroupsAccumulator>> {
         if self.sums(args.expr_fields, args.is_distinct) {
             return Ok(Box::new(accumulator::GroupedFloatSum::new(self.kind == Kind::Avg)));
+        }
+        if let Some(recipe) = self.recipe(&args)? {
+            return recipe.grouped();
         }
         let max = match self.kind {
             Kind::Max => true,
@@ -168,13 +287,21 @@ impl AggregateUDFImpl for Reproducible {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        if !self.sums(args.input_fields, args.is_distinct) {
-            return self.inner().state_fields(args);
-        }
         let field = |name: &str, data_type| {
             Arc::new(Field::new(format_state_name(args.name, name), data_type, true))
         };
-        let sum = field("sum", DataType::FixedSizeBinary(STATE_BYTES));
+        let sum = match self.decimal(args.input_fields) {
+            Some(input) if args.is_distinct => {
+                let values = DataType::new_list(input, true);
+                return Ok(vec![field("distinct", values)]);
+            }
+            Some(input) if self.kind == Kind::Avg => field("sum", average_sum(&input)),
+            Some(input) => field("sum", decimals::sum_type(&input)),
+            None if self.sums(args.input_fields, args.is_distinct) => {
+                field("sum", DataType::FixedSizeBinary(STATE_BYTES))
+            }
+            None => return self.inner().state_fields(args),
+        };
         Ok(match self.kind {
             Kind::Avg => vec![field("count", DataType::UInt64), sum],
             _ => vec![sum],
@@ -202,7 +329,8 @@ impl AggregateUDFImpl for Reproducible {
         let other = self.inner().clone().with_beneficial_ordering(beneficial_ordering)?;
         Ok(other.map(|other| {
             let native = Arc::new(AggregateUDF::new_from_shared_impl(other));
-            Arc::new(Self { kind: self.kind, native }) as Arc<dyn AggregateUDFImpl>
+            let (kind, fast, rounds) = (self.kind, self.fast, self.rounds);
+            Arc::new(Self { kind, native, fast, rounds }) as Arc<dyn AggregateUDFImpl>
         }))
     }
 
@@ -241,7 +369,8 @@ impl AggregateUDFImpl for Reproducible {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.inner().groups_accumulator_supported(args)
+        self.longest(args.return_type()).is_none()
+            && self.inner().groups_accumulator_supported(args)
     }
 
     fn schema_name(&self, params: &AggregateFunctionParams) -> Result<String> {
@@ -288,6 +417,12 @@ impl AggregateUDFImpl for Reproducible {
         lit: &Expr,
         arg_is_left: bool,
     ) -> Result<Option<Expr>> {
+        // A count does not fit the digits of a literal, and a sum has another type.
+        if let Expr::Literal(value, _) = lit
+            && value.data_type().is_decimal()
+        {
+            return Ok(None);
+        }
         self.inner().simplify_expr_op_literal(agg_function, arg, op, lit, arg_is_left)
     }
 

@@ -223,6 +223,56 @@ impl Lowering<'_> {
     }
 }
 
+impl Lowering<'_> {
+    /// A decimal that must have no more digits than its type.
+    pub(super) fn within_digits(
+        &mut self,
+        value: &Arc<dyn PhysicalExpr>,
+    ) -> Result<Option<Expr>, Declined> {
+        let Some(decimal) = decimal(&self.type_of(value)?) else { return Ok(None) };
+        let value = decimal.wide(self.lower(value)?);
+        let most = 10_i128.pow(u32::from(decimal.precision)) - 1;
+        let bounds = vec![value, int(-most, Rep::I128), int(most, Rep::I128)];
+        Ok(Some(decimal.narrow(Expr::call(&prim::BOUND_I128, bounds))))
+    }
+
+    /// A quotient of decimals, rounded half away from zero; declined where the host may need more
+    /// than 128 bits on the way.
+    pub(super) fn quotient(
+        &mut self,
+        left: &Arc<dyn PhysicalExpr>,
+        right: &Arc<dyn PhysicalExpr>,
+        result: &DataType,
+    ) -> Result<Option<Expr>, Declined> {
+        let (left_type, right_type) = (self.type_of(left)?, self.type_of(right)?);
+        let (Some(l), Some(r), Some(to)) =
+            (decimal(&left_type), decimal(&right_type), decimal(result))
+        else {
+            return Ok(None);
+        };
+        let power = i32::from(to.scale) - i32::from(l.scale) + i32::from(r.scale);
+        let digits = i32::from(l.precision) + power.max(0);
+        if digits > 38 || i32::from(r.precision) + (-power).max(0) > 38 {
+            return Ok(None);
+        }
+        let scaled = |value: Expr, power: i32| match power {
+            1.. => call2(&prim::SCALE_I128, value, int(10_i128.pow(power as u32), Rep::I128)),
+            _ => value,
+        };
+        let (left, right) = (self.lower(left)?, self.lower(right)?);
+        let (x, y) = (scaled(l.wide(left), power), scaled(r.wide(right), -power));
+        let y = divisor(&prim::DIVISOR_I128, &x, y);
+        let quotient = call2(&prim::DIV_HALF_I128, x, y);
+        // No quotient has more digits than its dividend: a divisor is at least one.
+        if digits <= i32::from(to.precision) {
+            return Ok(Some(to.narrow(quotient)));
+        }
+        let most = 10_i128.pow(u32::from(to.precision)) - 1;
+        let bounds = vec![quotient, int(-most, Rep::I128), int(most, Rep::I128)];
+        Ok(Some(to.narrow(Expr::call(&prim::BOUND_I128, bounds))))
+    }
+}
+
 fn integer_op(op: Operator, bits: u32, signed: bool, left: Expr, right: Expr) -> Option<Expr> {
     let rep = left.rep;
     let ring = ring(rep);

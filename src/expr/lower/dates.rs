@@ -411,8 +411,8 @@ fn add_interval(
     Some(call1(&prim::I64_FROM_I128, Expr::call(&prim::BOUND_I128, bounds)))
 }
 
-/// `date_bin(stride, value, origin)` of a timestamp; what overflows is NULL. The stride and the
-/// origin are nanoseconds.
+/// `date_bin(stride, value, origin)` of a timestamp; a bin that begins before all times is an
+/// error. The stride and the origin are nanoseconds.
 pub(super) fn date_bin(
     value: Expr,
     data_type: &DataType,
@@ -425,19 +425,12 @@ pub(super) fn date_bin(
         return None;
     }
     let (stride, origin) = (stride / scale, origin / scale);
-    // It is computed in nanoseconds: the value, its distance from the origin and the bin before
-    // it must all be held by them; those near the ends are left to the host by being NULL there
-    // and here alike.
-    let (least, most) = (i64::MIN / scale, i64::MAX / scale);
-    let low = i128::from(least).max(i128::from(least) + i128::from(origin));
-    let high = i128::from(most).min(i128::from(most) + i128::from(origin));
-    let distance = if origin == 0 {
-        value.clone()
-    } else {
-        call2(&prim::SUB_I64, value.clone(), long(origin))
+    let phase = origin.rem_euclid(stride);
+    let within = match phase {
+        0 => floor_mod(value.clone(), stride),
+        _ => {
+            floor_mod(call2(&prim::SUB_I64, floor_mod(value.clone(), stride), long(phase)), stride)
+        }
     };
-    let bin = call2(&prim::SUB_I64, value.clone(), floor_mod(distance, stride));
-    // The first bin whose start is not below the least value.
-    let first = low + (i128::from(origin) - low).rem_euclid(i128::from(stride));
-    Some(where_within(&value, (first, high), bin))
+    Some(call2(&prim::SUB_CHECKED_I64, value, within))
 }

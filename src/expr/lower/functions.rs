@@ -7,7 +7,7 @@ use super::*;
 use crate::expr::prim;
 
 /// More arguments than this would make a tree of too many nodes.
-const MOST_CHOICES: usize = 6;
+const MOST_EXTREMES: usize = 6;
 
 impl Lowering<'_> {
     pub(super) fn function(
@@ -29,10 +29,19 @@ impl Lowering<'_> {
             ("greatest" | "least", [_, ..]) => {
                 self.extreme(expr, args, &result, function.name() == "greatest")?
             }
+            ("decimal_within", [value]) => self.within_digits(value)?,
+            ("decimal_quotient", [left, right]) => self.quotient(left, right, &result)?,
             ("abs", [value]) => self.abs(value)?,
             ("floor" | "ceil" | "trunc", [value]) => self.whole(function.name(), value)?,
             ("round", [value, rest @ ..]) if rest.len() <= 1 => {
                 self.round(value, rest.first(), &result)?
+            }
+            ("float_value", [value]) => {
+                self.by_float(value, &prim::ONE_NAN_F32, &prim::ONE_NAN_F64)?
+            }
+            ("float_key", [value]) => {
+                let value = self.by_float(value, &prim::ONE_NAN_F32, &prim::ONE_NAN_F64)?;
+                value.map(super::logic::plus_zero)
             }
             ("signum", [value]) => self.by_float(value, &prim::SIGNUM_F32, &prim::SIGNUM_F64)?,
             ("sqrt", [value]) => self.by_float(value, &prim::SQRT_F32, &prim::SQRT_F64)?,
@@ -110,7 +119,7 @@ impl Lowering<'_> {
         result: &DataType,
         greatest: bool,
     ) -> Result<Option<Expr>, Declined> {
-        if args.len() > MOST_CHOICES {
+        if args.len() > MOST_EXTREMES {
             return Ok(None);
         }
         let mut best: Option<Expr> = None;

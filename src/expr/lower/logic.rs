@@ -71,6 +71,10 @@ impl Lowering<'_> {
                 let (left_type, right_type) =
                     (self.type_of(expr.left())?, self.type_of(expr.right())?);
                 if compare(expr.op(), int(0, Rep::B1), int(0, Rep::B1)).is_none() {
+                    let (left, right) = (Arc::clone(expr.left()), Arc::clone(expr.right()));
+                    if *expr != BinaryExpr::new(left, *expr.op(), right) {
+                        return Err(no_form(expr, "it fails where plain arithmetic wraps around"));
+                    }
                     return self.arithmetic(expr, &left_type, &right_type);
                 }
                 if is_string(&left_type) || is_string(&right_type) {
@@ -93,6 +97,10 @@ impl Lowering<'_> {
         case: &CaseExpr,
     ) -> Result<Expr, Declined> {
         let data_type = self.type_of(expr)?;
+        let many = case.when_then_expr().len();
+        if many > MOST_CHOICES {
+            return Err(too_large(expr.as_ref(), format!("it has {many} branches")));
+        }
         let mut branches = Vec::new();
         for (when, then) in case.when_then_expr() {
             let condition = match case.expr() {
@@ -146,6 +154,10 @@ impl Lowering<'_> {
         let data_type = self.type_of(list.expr())?;
         if is_string(&data_type) {
             return Err(no_form(list, "it reads more than one column, one of them of strings"));
+        }
+        let many = list.list().len();
+        if many > MOST_CHOICES {
+            return Err(too_large(list, format!("it has {many} values")));
         }
         let value = self.lower(list.expr())?;
         let mut tests = Vec::with_capacity(list.list().len());

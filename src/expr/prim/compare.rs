@@ -57,6 +57,14 @@ prims! { COMPARE_PRIMS:
     PLUS_ZERO_F32 = "plus_zero_f32"(F32) -> F32: |a| if a[0] == 1 << 31 { 0 } else { a[0] };
     PLUS_ZERO_F64 = "plus_zero_f64"(F64) -> F64: |a| if a[0] == 1 << 63 { 0 } else { a[0] };
 
+    /// Every NaN becomes the same one.
+    ONE_NAN_F32 = "one_nan_f32"(F32) -> F32: |a| {
+        if f32::from_bits(a[0] as u32).is_nan() { u128::from(f32::NAN.to_bits()) } else { a[0] }
+    };
+    ONE_NAN_F64 = "one_nan_f64"(F64) -> F64: |a| {
+        if f64::from_bits(a[0] as u64).is_nan() { u128::from(f64::NAN.to_bits()) } else { a[0] }
+    };
+
     ORDER_B1 = "u32_from_b1"(B1) -> U32: |a| a[0];
     ORDER_I32 = "order_i32"(I32) -> U32: |a| a[0] ^ 1 << 31;
     ORDER_U32 = "same_32"(U32) -> U32: |a| a[0];

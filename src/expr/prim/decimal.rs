@@ -2,6 +2,19 @@
 
 use super::*;
 
+/// Divides and rounds half away from zero; by zero: zero.
+fn div_half(value: i128, by: i128) -> i128 {
+    if by == 0 {
+        return 0;
+    }
+    let (whole, rest) = (value.wrapping_div(by), value.wrapping_rem(by).unsigned_abs());
+    match rest >= by.unsigned_abs() - rest {
+        true if (value < 0) == (by < 0) => whole.wrapping_add(1),
+        true => whole.wrapping_sub(1),
+        false => whole,
+    }
+}
+
 /// Divides and rounds half away from zero; `by` is a power of ten of at least ten.
 fn div_round(value: i128, by: i128) -> i128 {
     if by == 0 {
@@ -56,6 +69,11 @@ prims! { DECIMAL_PRIMS:
     /// from zero.
     DIV_ROUND_I128 = "div_round_i128"(I128, I128) -> I128: |a| {
         div_round(s128(a[0]), s128(a[1])) as u128
+    };
+    /// Rounds half away from zero; the divisor is known not to be zero, the dividend to be above the
+    /// minimum.
+    DIV_HALF_I128 = "div_half_i128"(I128, I128) -> I128: |a| {
+        div_half(s128(a[0]), s128(a[1])) as u128
     };
     RANGE_I128 = "range_i128"(I128, I128, I128) -> I128: |a| a[0],
         CastOverflow if "range_i128_fails": |a| {

@@ -5,6 +5,7 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::agg::udaf::{Change, changed};
 use crate::plan::options::SqlOptions;
 
 /// With `thalweg.float_sum = 'fast'`, DataFusion's own float sums instead of the reproducible ones.
@@ -15,7 +16,7 @@ impl AnalyzerRule for FloatSums {
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
         match SqlOptions::of(config).float_sum.as_str() {
             "exact" => Ok(plan),
-            "fast" => crate::agg::udaf::with_native_sums(plan),
+            "fast" => changed(plan, Change::FastFloats),
             other => Err(DataFusionError::Configuration(format!(
                 "thalweg.float_sum = '{other}': exact or fast"
             ))),

@@ -4,20 +4,53 @@
 //! One file a rule. `docs/differences.md` lists them; `tests/it/differences` holds the right
 //! answers, and fails when DataFusion has mended a fault, so that its rule can go.
 
+mod bags;
+mod comparable;
+mod dates;
+mod decimals;
 mod float_sums;
+mod floats;
+mod guards;
+mod intervals;
+mod null_partitions;
+mod operands;
+mod zones;
 
 use std::sync::Arc;
 
+use datafusion::common::Result;
+use datafusion::common::tree_node::Transformed;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::AnalyzerRule;
+
+pub use operands::OperandPlanner;
 
 type Rule = Arc<dyn AnalyzerRule + Send + Sync>;
 
 /// Rules that see a plan as it was written, before operands are cast to common types.
 pub fn before_coercion() -> Vec<Rule> {
-    Vec::new()
+    vec![Arc::new(operands::Operands), Arc::new(intervals::Intervals)]
 }
 
 /// Rules that see operands of common types.
 pub fn after_coercion() -> Vec<Rule> {
-    vec![Arc::new(float_sums::FloatSums)]
+    vec![
+        Arc::new(float_sums::FloatSums),
+        Arc::new(decimals::Decimals),
+        Arc::new(zones::Zones),
+        Arc::new(null_partitions::NullPartitions),
+        Arc::new(floats::Floats),
+        Arc::new(bags::Bags),
+        // Last: what the others put in may raise as well.
+        Arc::new(guards::Guards),
+    ]
+}
+
+/// A plan whose nodes know the schemas of their changed inputs.
+fn with_schemas(changed: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
+    if !changed.transformed {
+        return Ok(changed.data);
+    }
+    let computed = |plan: LogicalPlan| plan.recompute_schema().map(Transformed::yes);
+    Ok(changed.data.transform_up_with_subqueries(computed)?.data)
 }

@@ -3,16 +3,13 @@
 //! gone through once more, one by one, until one fails.
 
 use std::error::Error;
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::sync::Arc;
 
-use arrow::csv::ReaderBuilder as CsvReader;
-use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::json::ReaderBuilder as JsonReader;
 use bytes::Bytes;
-use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
-use datafusion::datasource::physical_plan::{CsvSource, FileScanConfig, JsonSource};
+use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
@@ -23,10 +20,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
 
-use super::find::{Files, shown};
-use super::{data, stores};
+use super::find::shown;
+use super::json::{self, Rows, RowsReader};
+use super::text::{Form, Reading, TextSource, fault};
+use super::utf8::Utf8Reader;
+use super::{csv_rows, data, stores};
+use crate::task;
 
 /// The rows of a plan; an error of reading files names the file and, in text, the line.
 pub fn blame(
@@ -183,41 +184,32 @@ async fn failure(
     path: &Path,
 ) -> Result<Option<String>> {
     let source = &scan.file_source;
-    let schema = Arc::clone(source.table_schema().file_schema());
-    let csv = source.downcast_ref::<CsvSource>().cloned();
-    let json = source.downcast_ref::<JsonSource>().is_some();
+    let text = source.downcast_ref::<TextSource>();
+    let text = text.map(|source| source.reading(scan.file_compression_type));
     let parquet = source.file_type() == "parquet";
-    let compression = scan.file_compression_type;
-    let got = store.get(path).await?;
-    let scanned = match (csv, got.payload) {
-        (None, GetResultPayload::File(file, _)) if parquet => {
-            tokio::task::spawn_blocking(move || parquet_failure(file))
+    let what = "looking for the row that failed";
+    let scanned = match (text, store.get(path).await?.payload) {
+        (Some(reading), GetResultPayload::File(_, path)) => {
+            let open = move || Ok(Box::new(File::open(&path)?) as Packed);
+            task::blocking(what, move || Ok(text_failure(&reading, &open)?)).await
         }
-        (csv, payload) => {
-            let text = bytes_of(payload).await?;
-            tokio::task::spawn_blocking(move || match csv {
-                Some(csv) => csv_failure(&csv, &schema, &text, compression),
-                None if json => json_failure(&schema, &text, compression),
-                None if parquet => parquet_failure(text),
-                None => Ok(None),
-            })
-        }
-    };
-    scanned.await.map_err(|error| DataFusionError::External(Box::new(error)))?
-}
-
-async fn bytes_of(payload: GetResultPayload) -> Result<Bytes> {
-    match payload {
-        GetResultPayload::File(mut file, _) => {
-            let mut bytes = Vec::new();
-            file.read_to_end(&mut bytes)?;
-            Ok(bytes.into())
-        }
-        GetResultPayload::Stream(parts) => {
+        (Some(reading), GetResultPayload::Stream(parts)) => {
             let parts: Vec<Bytes> = parts.try_collect().await?;
-            Ok(parts.concat().into())
+            let bytes: Bytes = parts.concat().into();
+            let open = move || Ok(Box::new(Cursor::new(bytes.clone())) as Packed);
+            task::blocking(what, move || Ok(text_failure(&reading, &open)?)).await
         }
-    }
+        (None, GetResultPayload::File(file, _)) if parquet => {
+            task::blocking(what, move || Ok(parquet_failure(file)?)).await
+        }
+        (None, GetResultPayload::Stream(parts)) if parquet => {
+            let parts: Vec<Bytes> = parts.try_collect().await?;
+            let bytes: Bytes = parts.concat().into();
+            task::blocking(what, move || Ok(parquet_failure(bytes)?)).await
+        }
+        (None, _) => return Ok(None),
+    };
+    Ok(scanned?)
 }
 
 fn parquet_failure(from: impl ChunkReader + 'static) -> Result<Option<String>> {
@@ -232,32 +224,50 @@ fn parquet_failure(from: impl ChunkReader + 'static) -> Result<Option<String>> {
     }
 }
 
-fn csv_failure(
-    csv: &CsvSource,
-    schema: &SchemaRef,
-    text: &Bytes,
-    compression: FileCompressionType,
+/// The bytes of a file, as they are stored.
+type Packed = Box<dyn Read + Send>;
+
+/// How a file of text fails. It is read once for the fault, and once more for its line where only
+/// the row is known.
+fn text_failure(
+    reading: &Reading,
+    open: &dyn Fn() -> std::io::Result<Packed>,
 ) -> Result<Option<String>> {
-    let from = compression.convert_read(Cursor::new(text.clone()))?;
-    let mut builder = CsvReader::new(Arc::clone(schema))
-        .with_header(csv.has_header())
-        .with_delimiter(csv.delimiter())
-        .with_quote(csv.quote())
-        .with_truncated_rows(csv.truncate_rows());
-    if let Some(escape) = csv.escape() {
-        builder = builder.with_escape(escape);
+    let unpacked = || reading.compression.convert_read(open()?);
+    let plain = || Ok::<_, DataFusionError>(Utf8Reader::new(unpacked()?, reading.encoding));
+    let Some(mut found) = fault(reading, unpacked()?)? else { return Ok(None) };
+    let placed_by = |found: &super::text::Fault| found.line.is_some() || found.row.is_some();
+    if matches!(reading.form, Form::Json) && !placed_by(&found) {
+        if let Some(told) = json::syntax(plain()?) {
+            return Ok(Some(placed(&told)));
+        }
+        let one = Reading { batch_size: 1, ..reading.clone() };
+        found = fault(&one, unpacked()?)?.unwrap_or(found);
     }
-    if let Some(comment) = csv.comment() {
-        builder = builder.with_comment(comment);
+    if let (None, Some(row)) = (found.line, found.row) {
+        found.line = match &reading.form {
+            Form::Json => line_of_row(plain()?, row),
+            Form::Csv(options) => {
+                let header = u64::from(options.has_header.unwrap_or(true));
+                csv_rows::line_of(csv_rows::form(options), plain()?, row + header)
+            }
+        };
     }
-    if let Some(terminator) = csv.terminator() {
-        builder = builder.with_terminator(terminator);
-    }
-    let mut batches = builder.build_buffered(BufReader::new(from))?;
-    let Some(error) = batches.find_map(Result::err) else { return Ok(None) };
-    let mut plain = Vec::new();
-    compression.convert_read(Cursor::new(text.clone()))?.read_to_end(&mut plain)?;
-    Ok(Some(csv_place(&error, schema, &plain, csv.quote())))
+    Ok(Some(placed(&found.to_string())))
+}
+
+/// The line on which a row of JSON begins.
+fn line_of_row(from: impl Read, row: u64) -> Option<u64> {
+    let mut rows = RowsReader::new(from, Rows::looking_for(row));
+    let mut buffer = vec![0; 1 << 16];
+    while rows.rows().line().is_none() && rows.read(&mut buffer).ok()? > 0 {}
+    rows.rows().line()
+}
+
+/// A message behind the name of a file: `, line 3: why`, or `: why`.
+pub fn placed(told: &str) -> String {
+    let place = ["line ", "column '"].iter().any(|place| told.starts_with(place));
+    format!("{}{told}", if place { ", " } else { ": " })
 }
 
 /// `line 3: 2 values expected, 1 found` of arrow-csv's words for it.
@@ -275,116 +285,58 @@ pub fn unequal_lengths(cause: &str) -> Option<String> {
     }
 }
 
-/// Where a file stops being JSON: `line 3, column 7: expected value`.
-pub async fn json_syntax(files: &Files, object: &ObjectMeta) -> Result<Option<String>> {
-    let bytes = bytes_of(files.store.get(&object.location).await?.payload).await?;
-    let mut text = Vec::new();
-    files.compression.convert_read(Cursor::new(bytes))?.read_to_end(&mut text)?;
-    let rows = serde_json::Deserializer::from_slice(&text).into_iter::<serde::de::IgnoredAny>();
-    Ok(rows.filter_map(Result::err).next().map(|error| {
-        let (line, column, text) = (error.line(), error.column(), error.to_string());
-        let told = text.split(" at line ").next().unwrap_or_default();
-        format!("line {line}, column {column}: {told}")
-    }))
-}
-
-/// `, line 3, column 'b': 'x' is no Int64`, where the reader's message tells the record.
-fn csv_place(error: &ArrowError, schema: &Schema, text: &[u8], quote: u8) -> String {
-    let message = arrow_cause(error);
-    let number = |after: &str| -> Option<usize> {
-        let rest = &message[message.find(after)? + after.len()..];
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..digits].parse().ok()
-    };
-    let place = |record| format!(", line {}", line_of_record(text, quote, record));
-    // A value that does not parse: records count from 0, the header's line being one.
-    if let (Some(record), Some(column)) = (number(" at line "), number(" for column ")) {
-        let name = schema.fields().get(column).map_or("?", |field| field.name());
-        let value = message.split('\'').nth(1).unwrap_or_default().escape_debug();
-        let kind = message.split('\'').nth(3).unwrap_or_default();
-        return format!(
-            "{}, column '{name}': '{value}' is no {kind}; a table that CREATE EXTERNAL TABLE \
-             declares may have it as VARCHAR",
-            place(record)
-        );
-    }
-    // A record with more or fewer values than the header: records count from 1.
-    if let Some(record) = number(" for line ") {
-        return format!("{}: {message}", place(record - 1));
-    }
-    format!(": {message}")
-}
-
-/// The line, from 1, on which a record starts; records count from 0, blank lines are none.
-fn line_of_record(text: &[u8], quote: u8, record: usize) -> usize {
-    let mut quoted = false;
-    let (mut line, mut records) = (1, 0);
-    let mut start_of_line = true;
-    for &byte in text {
-        if byte == b'\n' {
-            line += 1;
-            records += usize::from(!quoted && !start_of_line);
-            start_of_line = !quoted;
-        } else if byte != b'\r' {
-            if start_of_line && !quoted && records == record {
-                return line;
-            }
-            start_of_line = false;
-        }
-        quoted ^= byte == quote;
-    }
-    line
-}
-
-fn json_failure(
-    schema: &SchemaRef,
-    text: &Bytes,
-    compression: FileCompressionType,
-) -> Result<Option<String>> {
-    let from = BufReader::new(compression.convert_read(Cursor::new(text.clone()))?);
-    let mut decoder = JsonReader::new(Arc::clone(schema)).build_decoder()?;
-    for (number, line) in from.split(b'\n').enumerate() {
-        let line = line?;
-        let mut decode = || -> Result<(), ArrowError> {
-            decoder.decode(&line)?;
-            decoder.decode(b"\n")?;
-            if !decoder.has_partial_record() {
-                decoder.flush()?;
-            }
-            Ok(())
-        };
-        if let Err(error) = decode() {
-            return Ok(Some(format!(", line {}: {}", number + 1, arrow_cause(&error))));
-        }
-    }
-    match decoder.has_partial_record() {
-        true => Ok(Some(": the last row is cut off".to_string())),
-        false => Ok(None),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::common::config::CsvOptions;
+    use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+
     use super::*;
 
-    #[test]
-    fn records_are_found_past_quoted_line_breaks_and_blank_lines() {
-        let text = b"a,b\n\n1,\"x\ny\"\n2,z\r\n3,w\n";
-        let line = |record| line_of_record(text, b'"', record);
-        assert_eq!([line(0), line(1), line(2), line(3)], [1, 3, 5, 6]);
+    fn failure_of(form: Form, text: &'static str) -> Option<String> {
+        let field = |name| Field::new(name, DataType::Int64, true);
+        let schema = Arc::new(Schema::new(vec![field("a"), field("b")]));
+        let reading = Reading {
+            form,
+            encoding: None,
+            compression: FileCompressionType::UNCOMPRESSED,
+            schema: Arc::clone(&schema),
+            table: schema,
+            batch_size: 100,
+        };
+        let open = || Ok(Box::new(text.as_bytes()) as Packed);
+        text_failure(&reading, &open).unwrap()
     }
 
     #[test]
-    fn json_lines_are_counted() {
-        let field = arrow::datatypes::Field::new("a", arrow::datatypes::DataType::Int64, true);
-        let schema = Arc::new(Schema::new(vec![field]));
-        let found = |text: &'static str| {
-            let bytes = Bytes::from_static(text.as_bytes());
-            json_failure(&schema, &bytes, FileCompressionType::UNCOMPRESSED).unwrap()
-        };
-        assert_eq!(found("{\"a\":1}\n{\n\"a\":2}\n"), None);
-        assert!(found("{\"a\":1}\n{\"a\":x}\n").unwrap().starts_with(", line 2: "));
-        assert!(found("{\"a\":1}\n\n{\"a\":\"y\"}\n").unwrap().starts_with(", line 3: "));
-        assert!(found("{\"a\":1}\n{\"a\":").is_some());
+    fn faults_of_text_are_told_with_their_lines() {
+        let csv = |text| failure_of(Form::Csv(CsvOptions::default()), text);
+        assert_eq!(csv("b,a,c\n1,2,\"x\ny\"\n"), None);
+        for (text, place) in [
+            ("a,b\n\n1,2\n\"3\n4\",5\n", ", line 4, column 'a': '3\\n4' is no Int64"),
+            ("b,c\n1,x\r\ny,2\n", ", line 3, column 'b': 'y' is no Int64"),
+            ("a,b\n1,2\n1,2,3\n", ", line 3: 2 values expected, more than 2 values found"),
+            ("a,b\n1,2\n1\n", ", line 3: 2 values expected, 1 values found"),
+            ("a,b\n1,2\n\"1,\n2\n", ", line 3: a quote opens a value"),
+        ] {
+            let found = csv(text).unwrap_or_default();
+            assert!(found.starts_with(place), "{text:?}: {found}");
+        }
+    }
+
+    #[test]
+    fn faults_of_json_are_told_with_their_lines() {
+        let json = |text| failure_of(Form::Json, text);
+        assert_eq!(json("{\"a\":1}\n{\n\"a\":2e0}\n"), None);
+        for (text, place) in [
+            ("{\"a\":1}\n{\"a\":x}\n", ", line 2, column 6: "),
+            ("{\"a\":1}\n\n{\"a\":\"y\"}\n", ", line 3, column 'a': 'y' is no Int64"),
+            ("[{\"a\":1},\n{\n\"b\":2.5}]", ", line 2, column 'b': '2.5' is no Int64"),
+            ("{\"a\":1}\n{\"a\":[1]}\n", ", line 2: "),
+            ("{\"a\":1}\n{\"a\":", ", line 2: "),
+        ] {
+            let found = json(text).unwrap_or_default();
+            assert!(found.starts_with(place), "{text:?}: {found}");
+        }
     }
 }

@@ -2,28 +2,31 @@
 //! values hold line breaks.
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 use arrow::csv;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use bytes::Bytes;
 use datafusion::common::ScalarValue;
+use datafusion::common::config::CsvOptions;
 use datafusion::datasource::file_format::FileFormat;
-use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{Expr, cast, when};
 use datafusion::prelude::lit;
-use futures::TryStreamExt;
-use futures::stream::BoxStream;
-use object_store::{GetResultPayload, ObjectMeta, ObjectStoreExt};
+use encoding_rs::Encoding;
+use object_store::ObjectMeta;
 use regex::Regex;
 
-use super::data;
 use super::find::{Files, Form};
+use super::formats::Text;
+use super::quotes::Quotes;
+use super::sample::Sample;
 use super::schema::{
-    Columns, SAMPLED_ROWS, SAMPLED_ROWS_PER_FILE, common_type, unreadable, unrelated,
+    Columns, SAMPLED_ROWS, SAMPLED_ROWS_PER_FILE, check_related, merged_as_text, unreadable,
+    unrelated,
 };
+use super::{csv_rows, text};
+use crate::task;
 
 /// Spellings of NULL. They count only in files where they stand in columns that else hold numbers,
 /// dates or truth values: elsewhere `NA` may be Namibia. An empty value is NULL everywhere.
@@ -57,7 +60,7 @@ fn unquoted(line: &[u8]) -> Vec<u8> {
 /// True where a line break may stand inside a quoted value, so that a file must not be cut at line
 /// breaks to be read in parallel. Reads large local files once, at memory's speed; says true of
 /// remote ones.
-pub fn has_newlines_in_values(files: &Files, quote: u8) -> Result<bool> {
+pub fn has_newlines_in_values(files: &Files, form: super::quotes::Form) -> Result<bool> {
     if files.compression.is_compressed() {
         return Ok(true); // never cut anyway
     }
@@ -67,60 +70,46 @@ pub fn has_newlines_in_values(files: &Files, quote: u8) -> Result<bool> {
     }
     for object in &files.objects {
         let Some(path) = files.local_path(object) else { return Ok(true) };
-        if quotes_a_newline(File::open(path)?, quote)? {
+        if !text::no_line_ends_in_quotes(File::open(path)?, form)? {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-fn quotes_a_newline(mut from: impl Read, quote: u8) -> std::io::Result<bool> {
-    let mut buffer = vec![0; 1 << 20];
-    let mut quoted = false;
-    loop {
-        let filled = from.read(&mut buffer)?;
-        if filled == 0 {
-            return Ok(false);
-        }
-        // Between two quotes all is inside or all is outside.
-        for (at, run) in buffer[..filled].split(|byte| *byte == quote).enumerate() {
-            quoted ^= at > 0;
-            if quoted && run.contains(&b'\n') {
-                return Ok(true);
-            }
-        }
-    }
-}
-
-/// The columns of CSV files: the same header in each, types that fit all.
+/// The columns of CSV files: by their names in the header, types that fit all.
 pub async fn infer(
     files: &Files,
     objects: &[ObjectMeta],
     format: &Arc<dyn FileFormat>,
 ) -> Result<Columns> {
-    let (reader, _) = reader_format(format)?;
+    let options = options_of(format)?;
+    let reader = reader_format(options);
     let rows = (SAMPLED_ROWS / objects.len()).max(SAMPLED_ROWS_PER_FILE);
-    let stored = columns(files, objects, &reader, rows).await?;
+    let stored = columns(files, objects, &reader, options, rows).await?;
     // Worth a second look where text may be numbers with a few NULLs spelled out.
     if texts(&stored) == 0 {
         return Ok(Columns { stored, meant: None });
     }
     let spelled = format!("^({})?$", NULL_SPELLINGS.map(regex::escape).join("|"));
     let nulls = Regex::new(&spelled).map_err(|error| DataFusionError::External(error.into()))?;
-    let meant = columns(files, objects, &reader.with_null_regex(nulls), rows).await?;
+    let reader = reader.with_null_regex(nulls);
+    let meant = columns(files, objects, &reader, options, rows).await?;
     let meant = (texts(&meant) < texts(&stored)).then_some(meant);
     Ok(Columns { stored, meant })
 }
 
-/// How a file is to be cut into values, and whether it has a header.
-fn reader_format(format: &Arc<dyn FileFormat>) -> Result<(csv::reader::Format, bool)> {
-    let Some(csv) = format.downcast_ref::<CsvFormat>() else {
-        return Err(DataFusionError::Internal("a CSV format is expected".into()));
-    };
-    let options = csv.options();
-    let has_header = options.has_header.unwrap_or(true);
+fn options_of(format: &Arc<dyn FileFormat>) -> Result<&CsvOptions> {
+    match format.downcast_ref::<Text>().map(Text::form) {
+        Some(text::Form::Csv(options)) => Ok(options),
+        _ => Err(DataFusionError::Internal("a CSV format is expected".into())),
+    }
+}
+
+/// How a file is to be cut into values.
+pub fn reader_format(options: &CsvOptions) -> csv::reader::Format {
     let mut reader = csv::reader::Format::default()
-        .with_header(has_header)
+        .with_header(options.has_header.unwrap_or(true))
         .with_delimiter(options.delimiter)
         .with_quote(options.quote)
         .with_truncated_rows(options.truncated_rows.unwrap_or(false));
@@ -130,19 +119,26 @@ fn reader_format(format: &Arc<dyn FileFormat>) -> Result<(csv::reader::Format, b
     if let Some(comment) = options.comment {
         reader = reader.with_comment(comment);
     }
-    Ok((reader, has_header))
+    if let Some(terminator) = options.terminator {
+        reader = reader.with_terminator(terminator);
+    }
+    reader
 }
 
-/// The header that all files have; none where they have none or hold nothing.
+/// The columns that the headers of all files name; none where they have none or hold nothing.
 pub async fn header(files: &Files, format: &Arc<dyn FileFormat>) -> Result<Option<Vec<String>>> {
-    let (reader, has_header) = reader_format(format)?;
-    let objects: Vec<ObjectMeta> =
-        files.objects.iter().filter(|object| object.size > 0).cloned().collect();
-    if !has_header || objects.is_empty() {
-        return Ok(None);
+    let options = options_of(format)?;
+    let mut names: Vec<String> = Vec::new();
+    for object in files.objects.iter().filter(|object| object.size > 0) {
+        let schema = columns_of_file(files, object, reader_format(options), options, 0).await?;
+        for field in schema.fields() {
+            if !names.contains(field.name()) {
+                names.push(field.name().clone());
+            }
+        }
     }
-    let schema = columns(files, &objects, &reader, 0).await?;
-    Ok(Some(schema.fields().iter().map(|field| field.name().clone()).collect()))
+    let has_header = options.has_header.unwrap_or(true);
+    Ok((has_header && !names.is_empty()).then_some(names))
 }
 
 fn texts(schema: &Schema) -> usize {
@@ -153,86 +149,87 @@ async fn columns(
     files: &Files,
     objects: &[ObjectMeta],
     format: &csv::reader::Format,
+    options: &CsvOptions,
     rows: usize,
 ) -> Result<SchemaRef> {
-    let mut first: Option<Schema> = None;
-    let mut types: Vec<DataType> = Vec::new();
+    let mut schemas = Vec::with_capacity(objects.len());
     for object in objects {
-        let schema = match columns_of(files, object, format.clone(), rows).await {
-            Ok(schema) => schema,
-            Err(error) => return Err(unreadable(files, object, error).await),
-        };
-        let Some(first) = &first else {
-            unique_names(files, object, &schema)?;
-            types = schema.fields().iter().map(|field| field.data_type().clone()).collect();
-            first = Some(schema);
-            continue;
-        };
-        // Values are read by position, so that another order would mix columns up.
-        let names = schema.fields().iter().map(|field| field.name());
-        if !names.eq(first.fields().iter().map(|field| field.name())) {
-            return Err(unrelated(files, &objects[0], first, object, &schema));
-        }
-        for (kind, field) in types.iter_mut().zip(schema.fields()) {
-            *kind = common_type(kind, field.data_type()).unwrap_or(DataType::Utf8);
-        }
+        schemas.push(columns_of_file(files, object, format.clone(), options, rows).await?);
     }
-    let first = first.unwrap_or_else(Schema::empty);
-    let field = |(field, kind): (&Arc<Field>, DataType)| match kind {
-        // No value seen: text takes whatever comes; the Null type would drop it.
-        DataType::Null => Field::new(field.name(), DataType::Utf8, true),
-        kind => Field::new(field.name(), kind, true),
-    };
-    Ok(Arc::new(Schema::new(first.fields().iter().zip(types).map(field).collect::<Vec<_>>())))
+    check_related(files, objects, &schemas)?;
+    let names = |schema: &SchemaRef| schema.fields().len();
+    // Without names, values go by their places.
+    if options.has_header == Some(false)
+        && let Some(at) = schemas.iter().position(|other| names(other) != names(&schemas[0]))
+    {
+        return Err(unrelated(files, &objects[0], &schemas[0], &objects[at], &schemas[at]));
+    }
+    Ok(read_as(&merged_as_text(&schemas)))
 }
 
-/// The columns of one file by its first rows.
-async fn columns_of(
+/// The types that columns are read as: where no value was seen text, which takes whatever comes.
+pub fn read_as(schema: &Schema) -> SchemaRef {
+    let field = |field: &Arc<Field>| match field.data_type() {
+        DataType::Null => Field::new(field.name(), DataType::Utf8, true),
+        kind => Field::new(field.name(), kind.clone(), true),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+async fn columns_of_file(
     files: &Files,
     object: &ObjectMeta,
     format: csv::reader::Format,
+    options: &CsvOptions,
     rows: usize,
-) -> Result<Schema> {
-    let compression = files.compression;
-    let payload = files.store.get(&object.location).await?.payload;
-    let from: Box<dyn Read + Send> = match payload {
-        GetResultPayload::File(file, _) => compression.convert_read(file)?,
-        GetResultPayload::Stream(parts) => {
-            let sample = sample(parts, compression.is_compressed()).await?;
-            compression.convert_read(Cursor::new(sample))?
-        }
+) -> Result<SchemaRef> {
+    let columns = async {
+        let sample = Sample::of(&files.store, object, files.compression).await?;
+        columns_of(sample, format, options, files.encoding, rows).await
     };
-    let task = tokio::task::spawn_blocking(move || format.infer_schema(from, Some(rows)));
-    let inferred = task.await.map_err(|error| DataFusionError::External(error.into()))?;
-    Ok(inferred?.0)
-}
-
-/// The start of a remote file, up to the end of a line; all of it where it is compressed.
-async fn sample(
-    mut parts: BoxStream<'static, object_store::Result<Bytes>>,
-    whole: bool,
-) -> Result<Vec<u8>> {
-    const SAMPLE_BYTES: usize = 4 << 20;
-    let mut sample = Vec::new();
-    while let Some(part) = parts.try_next().await? {
-        sample.extend_from_slice(&part);
-        if !whole && sample.len() >= SAMPLE_BYTES {
-            let end = sample.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-            sample.truncate(end);
-            break;
-        }
+    match columns.await {
+        Ok(schema) => Ok(schema),
+        Err(error) => Err(unreadable(files, object, error).await),
     }
-    Ok(sample)
 }
 
-fn unique_names(files: &Files, object: &ObjectMeta, schema: &Schema) -> Result<()> {
-    let names: Vec<&String> = schema.fields().iter().map(|field| field.name()).collect();
-    match names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
-        None => Ok(()),
-        Some((_, name)) => Err(data(format!(
-            "file '{}': the header has the column '{name}' twice",
-            files.shown(object)
-        ))),
+/// The columns of one file by its first rows.
+pub async fn columns_of(
+    sample: Sample,
+    format: csv::reader::Format,
+    options: &CsvOptions,
+    encoding: Option<&'static Encoding>,
+    rows: usize,
+) -> Result<SchemaRef> {
+    let (form, whole) = (csv_rows::form(options), sample.whole);
+    let infer = move || {
+        let from = QuotesReader { from: sample.text(encoding)?, quotes: Quotes::new(form), whole };
+        Ok(format.infer_schema(from, Some(rows))?.0)
+    };
+    let inferred = task::blocking("reading a CSV header", infer).await?;
+    let names: Vec<String> = inferred.fields().iter().map(|f| f.name().clone()).collect();
+    let unique = csv_rows::unique_names(&names).into_iter().zip(inferred.fields());
+    let fields = unique.map(|(name, field)| field.as_ref().clone().with_name(name));
+    Ok(Arc::new(Schema::new(fields.collect::<Vec<_>>())))
+}
+
+/// A reader of a CSV file that fails at its end where a quote is still open.
+struct QuotesReader<R> {
+    from: R,
+    quotes: Quotes,
+    whole: bool,
+}
+
+impl<R: Read> Read for QuotesReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        self.quotes.pass(&buffer[..read]);
+        match self.quotes.open() {
+            Some(line) if read == 0 && self.whole && !buffer.is_empty() => {
+                Err(std::io::Error::other(csv_rows::never_closed(line)))
+            }
+            _ => Ok(read),
+        }
     }
 }
 
@@ -246,15 +243,6 @@ pub fn meant(column: Expr, kind: &DataType) -> Result<Expr> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn line_breaks_are_found_inside_quotes_only() {
-        let found = |text: &str| quotes_a_newline(text.as_bytes(), b'"').unwrap();
-        assert!(!found("a,b\n1,\"x, y\"\n2,z\n"));
-        assert!(found("a,b\n1,\"x\ny\"\n"));
-        assert!(!found("a\n\"say \"\"hi\"\"\"\nb\n"));
-        assert!(found("a\n\"say \"\"hi\n\"\"\"\nb\n"));
-    }
 
     #[test]
     fn delimiters_in_quotes_do_not_count() {

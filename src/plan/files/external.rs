@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::ToDFSchema;
 use datafusion::datasource::provider::DefaultTableFactory;
-use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::{CreateExternalTable, LogicalPlanBuilder, ident};
+use datafusion::logical_expr::CreateExternalTable;
 
 use super::find::{Form, Found, find};
-use super::shaped::Shaped;
+use super::partitions::Partitioned;
+use super::utf8::{ENCODING, encoding};
 use super::{csv, data, table, user};
 
 /// What `STORED AS` may name here; Delta tables are made elsewhere.
@@ -60,11 +60,12 @@ impl TableProviderFactory for ExternalTables {
             return Err(user(message));
         }
         let plain = command.table_partition_cols.is_empty() && command.order_exprs.is_empty();
-        if declared && !missing && form == Form::Csv && plain {
-            return self.declared_csv(state, command, location).await;
+        let text = matches!(form, Form::Csv | Form::Tsv | Form::Json);
+        if declared && !missing && text {
+            return self.declared_text(state, command, location, form).await;
         }
         if declared || !plain {
-            return self.declared.create(session, command).await;
+            return self.partitioned(state, command).await;
         }
         match find(state, location, Some(form)).await? {
             Found::Files(files) => table(state, files.with_options(&command.options)?).await,
@@ -120,47 +121,78 @@ impl ExternalTables {
         self.declared.create(state, &command).await
     }
 
-    /// Declared columns of CSV files go by the names of the header where it has them; the reader
-    /// itself goes by position. A header that has none of the names is another naming, by position.
-    async fn declared_csv(
+    /// Files of text are packed as their names say. The header of CSV files has the declared
+    /// columns, or none of them: then they go by their places.
+    async fn declared_text(
         &self,
         state: &SessionState,
         command: &CreateExternalTable,
         location: &str,
+        form: Form,
     ) -> Result<Arc<dyn TableProvider>> {
-        let files = match find(state, location, Some(Form::Csv)).await {
+        let files = match find(state, location, Some(form)).await {
             Ok(Found::Files(files)) => files.with_options(&command.options)?,
             // An empty directory: INSERT will fill it.
-            _ => return self.declared.create(state, command).await,
+            _ => return self.partitioned(state, command).await,
         };
-        let format = files.format(state).await?;
-        let Some(header) = csv::header(&files, &format).await? else {
+        let mut command = command.clone();
+        if files.compression.is_compressed() {
+            let packed = files.compression.get_variant().to_string();
+            command.options.entry("format.compression".to_string()).or_insert(packed);
+        }
+        if form != Form::Json {
+            let format = files.format(state).await?;
+            let header = csv::header(&files, &format).await?;
+            check_declared(&command, location, &header.unwrap_or_default())?;
+        }
+        self.partitioned(state, &command).await
+    }
+
+    /// DataFusion's table, with what directories' names hold read as text and converted.
+    async fn partitioned(
+        &self,
+        state: &SessionState,
+        command: &CreateExternalTable,
+    ) -> Result<Arc<dyn TableProvider>> {
+        let partitions = &command.table_partition_cols;
+        if partitions.is_empty() {
             return self.declared.create(state, command).await;
-        };
+        }
         let declared = command.schema.as_arrow();
-        let names: Vec<&str> = declared.fields().iter().map(|f| f.name().as_str()).collect();
-        let known = |name: &&&str| header.iter().any(|column| column == **name);
-        let count = names.iter().filter(known).count();
-        if count == 0 || header.iter().map(String::as_str).eq(names.iter().copied()) {
-            return self.declared.create(state, command).await;
+        let kind = |name: &String| match declared.field_with_name(name) {
+            Ok(field) => (name.clone(), field.data_type().clone()),
+            Err(_) => (name.clone(), DataType::Utf8),
+        };
+        let kinds: Vec<(String, DataType)> = partitions.iter().map(kind).collect();
+        let mut command = command.clone();
+        if !declared.fields().is_empty() {
+            let text = |field: &Arc<Field>| match partitions.contains(field.name()) {
+                true => Field::new(field.name(), DataType::Utf8, true),
+                false => field.as_ref().clone(),
+            };
+            let fields: Vec<Field> = declared.fields().iter().map(text).collect();
+            command.schema = Arc::new(Schema::new(fields).to_dfschema()?);
         }
-        if let Some(lacking) = names.iter().find(|name| !known(name)) {
-            return Err(data(format!(
-                "column '{lacking}' is not in the header of '{location}', which has {}",
-                header.join(", ")
-            )));
-        }
-        let stored = header.iter().map(|column| match declared.field_with_name(column) {
-            Ok(field) => field.clone(),
-            Err(_) => Field::new(column, DataType::Utf8, true),
-        });
-        let mut by_position = command.clone();
-        by_position.schema = Arc::new(Schema::new(stored.collect::<Vec<_>>()).to_dfschema()?);
-        let table = self.declared.create(state, &by_position).await?;
-        let source = provider_as_source(table);
-        let columns: Vec<_> = names.iter().map(|name| ident(*name)).collect();
-        let plan = LogicalPlanBuilder::scan("files", source, None)?.project(columns)?.build()?;
-        Ok(Arc::new(Shaped::new(plan, command.definition.clone())))
+        let stored = self.declared.create(state, &command).await?;
+        Ok(Arc::new(Partitioned::new(stored, &kinds)?))
+    }
+}
+
+/// Errors: the header of CSV files has some of the declared columns, and others not.
+fn check_declared(command: &CreateExternalTable, location: &str, header: &[String]) -> Result<()> {
+    let declared = command.schema.as_arrow().fields().iter().map(|field| field.name());
+    let stored: Vec<&String> =
+        declared.filter(|name| !command.table_partition_cols.contains(name)).collect();
+    let known = |name: &&&String| header.iter().any(|column| column.eq_ignore_ascii_case(name));
+    if !stored.iter().any(|name| known(&name)) {
+        return Ok(());
+    }
+    match stored.iter().find(|name| !known(name)) {
+        None => Ok(()),
+        Some(lacking) => Err(data(format!(
+            "column '{lacking}' is not in the header of '{location}', which has {}",
+            header.join(", ")
+        ))),
     }
 }
 
@@ -171,6 +203,7 @@ impl super::Files {
         options: &std::collections::HashMap<String, String>,
     ) -> Result<Self> {
         self.options.clone_from(options);
+        self.encoding = self.options.remove(ENCODING).map(|label| encoding(&label)).transpose()?;
         if let Some(named) = options.get("format.compression") {
             let wrong = |_: DataFusionError| user(format!("there is no compression '{named}'"));
             self.compression = named.parse().map_err(wrong)?;

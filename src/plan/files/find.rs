@@ -5,22 +5,26 @@ use std::path::{Path as LocalPath, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::config::{ConfigFileType, CsvOptions};
+use datafusion::common::config::{ConfigFileType, CsvOptions, JsonOptions};
 use datafusion::datasource::file_format::FileFormat;
 use datafusion::datasource::file_format::arrow::ArrowFormat;
 use datafusion::datasource::file_format::avro::AvroFormat;
-use datafusion::datasource::file_format::csv::CsvFormat;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
-use datafusion::datasource::file_format::json::JsonFormat;
-use datafusion::datasource::file_format::parquet::ParquetFormat;
 use datafusion::datasource::listing::ListingTableUrl;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
+use encoding_rs::Encoding;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 use url::{Position, Url};
 
+use super::formats::Text;
+use super::parquet::Parquet;
+use super::partitions::NULL;
+use super::sample::Sample;
+use super::text::HEAD_BYTES;
+use super::utf8::Utf8;
 use super::{data, user};
 
 /// Requests for files' sizes and headers under way at once.
@@ -59,8 +63,12 @@ pub struct Files {
     pub objects: Vec<ObjectMeta>,
     /// Columns that the directories' names hold, outermost first.
     pub partitions: Vec<(String, DataType)>,
+    /// Whether one of them is NULL somewhere.
+    pub null_partitions: bool,
     /// As in `OPTIONS (..)`, such as `format.delimiter`.
     pub options: HashMap<String, String>,
+    /// Of text; none is UTF-8, unless a mark tells another.
+    pub encoding: Option<&'static Encoding>,
 }
 
 /// Form and compression by a file's name; none for names that tell nothing.
@@ -115,9 +123,21 @@ pub async fn find(state: &SessionState, name: &str, form: Option<Form>) -> Resul
         Err((path, error)) => return Err(unreachable(&shown(&base, &path), error.into())),
     };
     let (form, compression, objects) = one_form(name, objects, form)?;
-    let partitions = partitions(&base, &objects)?;
+    let (partitions, null_partitions) = partitions(&base, &objects)?;
     let options = HashMap::new();
-    Ok(Found::Files(Files { store, base, whole, form, compression, objects, partitions, options }))
+    let encoding = None;
+    Ok(Found::Files(Files {
+        store,
+        base,
+        whole,
+        form,
+        compression,
+        objects,
+        partitions,
+        null_partitions,
+        options,
+        encoding,
+    }))
 }
 
 enum Local {
@@ -337,9 +357,9 @@ pub fn file_name(object: &ObjectMeta) -> &str {
     object.location.filename().unwrap_or(object.location.as_ref())
 }
 
-/// The columns that directories named `column=value` hold. Errors: not all files lie in the same
-/// columns' directories.
-fn partitions(base: &Url, objects: &[ObjectMeta]) -> Result<Vec<(String, DataType)>> {
+/// The columns that directories named `column=value` hold, and whether one is NULL. Errors: not all
+/// files lie in the same columns' directories.
+fn partitions(base: &Url, objects: &[ObjectMeta]) -> Result<(Vec<(String, DataType)>, bool)> {
     let root = ListingTableUrl::try_new(base.clone(), None)?;
     let layout = |object: &ObjectMeta| -> Vec<(String, String)> {
         let segments = root.strip_prefix(&object.location).into_iter().flatten();
@@ -356,15 +376,21 @@ fn partitions(base: &Url, objects: &[ObjectMeta]) -> Result<Vec<(String, DataTyp
             )));
         }
     }
-    let kind = |column: usize| kind_of(layouts.iter().map(|layout| layout[column].1.as_str()));
-    Ok(columns(0).enumerate().map(|(at, column)| (column.to_string(), kind(at))).collect())
+    let kind = |column: usize| {
+        let values = layouts.iter().map(|layout| layout[column].1.as_str());
+        kind_of(values.filter(|value| *value != NULL))
+    };
+    let nulls = layouts.iter().flatten().any(|(_, value)| value == NULL);
+    let kinds = columns(0).enumerate().map(|(at, column)| (column.to_string(), kind(at)));
+    Ok((kinds.collect(), nulls))
 }
 
-/// Numbers where all are written as numbers are, else text. `01` stays text: a filter on a number
-/// 1 would look for a directory named 1.
-fn kind_of<'a>(mut values: impl Iterator<Item = &'a str>) -> DataType {
+/// Numbers where there are some and all are written as numbers are, else text. `01` stays text: a
+/// filter on a number 1 would look for a directory named 1.
+fn kind_of<'a>(values: impl Iterator<Item = &'a str>) -> DataType {
     let plain = |value: &str| value.parse::<i64>().is_ok_and(|number| number.to_string() == value);
-    match values.all(plain) {
+    let mut values = values.peekable();
+    match values.peek().is_some() && values.all(plain) {
         true => DataType::Int64,
         false => DataType::Dictionary(Box::new(DataType::UInt16), Box::new(DataType::Utf8)),
     }
@@ -382,48 +408,44 @@ impl Files {
         options.alter_with_string_hash_map(&self.options)?;
         let given = |key: &str| self.options.contains_key(key);
         Ok(match self.form {
-            Form::Parquet => Arc::new(ParquetFormat::default().with_options(options.parquet)),
+            Form::Parquet => Arc::new(Parquet::new(options.parquet)),
             Form::Csv | Form::Tsv => {
                 let mut csv: CsvOptions = options.csv;
                 if !given("format.delimiter") {
                     csv.delimiter = super::csv::delimiter(self).await?;
                 }
                 if !given("format.newlines_in_values") {
-                    let newlines = super::csv::has_newlines_in_values(self, csv.quote)?;
+                    let form = super::csv_rows::form(&csv);
+                    let newlines = super::csv::has_newlines_in_values(self, form)?;
                     csv.newlines_in_values = Some(newlines);
                 }
-                let format = CsvFormat::default().with_options(csv);
-                Arc::new(format.with_file_compression_type(self.compression))
+                csv.compression = self.compression.get_variant().to_owned();
+                Arc::new(Text::csv(csv, self.encoding))
             }
             Form::Json => {
-                let lines = !self.starts_with(b"[").await?;
-                let format = JsonFormat::default().with_options(options.json);
-                let format = format.with_newline_delimited(lines);
-                let format = format.with_schema_infer_max_rec(super::schema::SAMPLED_ROWS);
-                Arc::new(format.with_file_compression_type(self.compression))
+                let mut json: JsonOptions = options.json;
+                json.compression = self.compression.get_variant().to_owned();
+                Arc::new(Text::json(json, self.encoding))
             }
             Form::Arrow => Arc::new(ArrowFormat),
             Form::Avro => Arc::new(AvroFormat),
         })
     }
 
-    /// Whether the first file, past blanks, starts so. False where it is compressed.
-    async fn starts_with(&self, start: &[u8]) -> Result<bool> {
-        Ok(self.head().await?.trim_ascii_start().starts_with(start))
-    }
-
-    /// The first bytes of the first file that has some; none where files are compressed.
-    pub async fn head(&self) -> Result<bytes::Bytes> {
-        /// Room for any header line that a person could read.
-        const HEAD_BYTES: u64 = 64 << 10;
-        let first = self.objects.iter().find(|object| object.size > 0);
-        match first {
-            Some(object) if !self.compression.is_compressed() => {
-                let range = 0..object.size.min(HEAD_BYTES);
-                Ok(self.store.get_range(&object.location, range).await?)
+    /// The first bytes, as text, of the first file that has some.
+    pub async fn head(&self) -> Result<Vec<u8>> {
+        let Some(first) = self.objects.iter().find(|object| object.size > 0) else {
+            return Ok(Vec::new());
+        };
+        let plain = match self.compression.is_compressed() {
+            true => Sample::of(&self.store, first, self.compression).await?.head(HEAD_BYTES),
+            false => {
+                let range = 0..first.size.min(HEAD_BYTES);
+                self.store.get_range(&first.location, range).await?.to_vec()
             }
-            _ => Ok(bytes::Bytes::new()),
-        }
+        };
+        let text = Utf8::new(self.encoding).decode(&plain, false).map(|text| text.into_owned());
+        Ok(text.unwrap_or_default())
     }
 
     /// The path of a file that is on this machine.
@@ -521,5 +543,6 @@ mod tests {
         assert_eq!(kind_of(["2025", "2026", "-1"].into_iter()), DataType::Int64);
         assert_ne!(kind_of(["1", "02"].into_iter()), DataType::Int64);
         assert_ne!(kind_of(["1", "x"].into_iter()), DataType::Int64);
+        assert_ne!(kind_of(std::iter::empty()), DataType::Int64);
     }
 }

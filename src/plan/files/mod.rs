@@ -3,17 +3,30 @@
 //!
 //! A name that is no table of the session is looked at as a file, a directory or a pattern. What
 //! it names is checked before a query runs over it: all files are of one form and have columns in
-//! common, CSV headers agree, each file has its place in the partition layout. DataFusion's own
-//! table over files, which does the reading, would leave out or mix up what does not fit.
+//! common, each file has its place in the partition layout. DataFusion's own table over files would
+//! leave out or mix up what does not fit. Text is read by a source of ours (`text`), Parquet by
+//! DataFusion's, which is shown of statistics only what can be trusted (`parquet`).
 
 mod blame;
 mod catalog;
 mod csv;
+mod csv_rows;
+mod exact;
 mod external;
 mod find;
+mod formats;
+mod json;
+mod json_rows;
+mod parquet;
+mod partitions;
+mod quotes;
+mod sample;
 mod schema;
 mod shaped;
 mod stores;
+mod text;
+mod utf8;
+mod widen;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,6 +34,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::{TableProvider, TableProviderFactory};
 use datafusion::common::{Column, TableReference};
+use datafusion::datasource::file_format::FileFormatFactory;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
@@ -30,13 +44,16 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 
 use crate::error::Error;
-use crate::lake::travel;
+use crate::lake::{skipping, travel};
 use crate::plan::memory::Pool;
 use find::{Files, Found};
+use partitions::Partitioned;
 
 pub use blame::{blame, blame_plan, of_store};
 pub use catalog::with_registered;
 pub use external::STORED_AS;
+pub use parquet::{INT96_UNIT, TrustedStatistics, rows_of};
+pub use partitions::NULL as NULL_PARTITION;
 pub use stores::told;
 
 /// The runtime of a session: object stores are opened when a URL names them, and directories are
@@ -55,6 +72,16 @@ pub fn runtime(memory: Pool) -> Result<Arc<RuntimeEnv>> {
 pub fn external_tables() -> HashMap<String, Arc<dyn TableProviderFactory>> {
     let factory: Arc<dyn TableProviderFactory> = Arc::new(external::ExternalTables::default());
     external::STORED_AS.map(|name| (name.to_string(), Arc::clone(&factory))).into()
+}
+
+/// Formats of ours in place of DataFusion's, by what `STORED AS` names.
+pub fn formats() -> Vec<Arc<dyn FileFormatFactory>> {
+    vec![
+        Arc::new(parquet::ParquetFormats),
+        Arc::new(formats::TextFormats("csv")),
+        Arc::new(formats::TextFormats("tsv")),
+        Arc::new(formats::TextFormats("json")),
+    ]
 }
 
 /// The session with files as tables.
@@ -106,7 +133,7 @@ async fn delta(state: &SessionState, name: &str, url: url::Url) -> Result<Arc<dy
     let opened = async {
         let table = deltalake::open_table(url).await.map_err(|error| error.to_string())?;
         let provider = table.table_provider().with_session(Arc::new(state.clone()));
-        provider.await.map_err(|error| error.to_string())
+        provider.await.map(skipping::trusted).map_err(|error| error.to_string())
     };
     opened.await.map_err(|error| data(format!("Delta table '{name}': {error}")))
 }
@@ -117,15 +144,26 @@ async fn table(state: &SessionState, files: Files) -> Result<Arc<dyn TableProvid
     let (paths, ending) = files.table_paths(state).await?;
     let options = ListingOptions::new(format)
         .with_file_extension(ending)
-        .with_table_partition_cols(files.partitions.clone());
+        .with_table_partition_cols(match files.null_partitions {
+            true => as_text(&files.partitions),
+            false => files.partitions.clone(),
+        });
     let config = ListingTableConfig::new_with_multi_paths(paths)
         .with_listing_options(options)
         .with_schema(Arc::clone(&columns.stored));
-    let table: Arc<dyn TableProvider> = Arc::new(ListingTable::try_new(config)?);
+    let mut table: Arc<dyn TableProvider> = Arc::new(ListingTable::try_new(config)?);
+    if files.null_partitions {
+        table = Arc::new(Partitioned::new(table, &files.partitions)?);
+    }
     match columns.meant {
         None => Ok(table),
         Some(meant) => as_meant(table, &columns.stored, &meant),
     }
+}
+
+/// Columns of directories' names as text.
+fn as_text(columns: &[(String, DataType)]) -> Vec<(String, DataType)> {
+    columns.iter().map(|(name, _)| (name.clone(), DataType::Utf8)).collect()
 }
 
 /// The table with its text columns as they are meant. DataFusion's CSV reader knows no spelling of

@@ -1,5 +1,6 @@
 //! The columns of a table of files: sampled far enough to be right, and the same in every file.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -11,6 +12,8 @@ use object_store::ObjectMeta;
 
 use super::data;
 use super::find::{CONCURRENT_REQUESTS, Files, Form};
+use super::parquet::{INT96, Parquet};
+use super::widen::common_field;
 
 /// Rows that the types of CSV and JSON columns are told from, over all files together. What comes
 /// later and does not fit is an error, not a NULL.
@@ -45,7 +48,7 @@ pub async fn infer(
     if !matches!(files.form, Form::Csv | Form::Tsv) {
         let schemas = each(state, files, &objects, format).await?;
         check_related(files, &objects, &schemas)?;
-        let merged = merge(files, &objects, schemas, files.form == Form::Json)?;
+        let merged = merged(&schemas, &|at| files.shown(&objects[at]))?;
         if merged.fields().is_empty() && files.form == Form::Json {
             let name = files.shown(first);
             return Err(data(format!("file '{name}' holds no rows: nothing tells its columns")));
@@ -63,8 +66,14 @@ async fn each(
     format: &Arc<dyn FileFormat>,
 ) -> Result<Vec<SchemaRef>> {
     let schemas = futures::stream::iter(objects.to_vec()).map(|object| async move {
-        let one = std::slice::from_ref(&object);
-        match format.infer_schema(state, &files.store, one).await {
+        let found = match format.downcast_ref::<Parquet>() {
+            Some(parquet) => parquet.columns(state, &files.store, &object).await,
+            None => {
+                let one = std::slice::from_ref(&object);
+                format.infer_schema(state, &files.store, one).await
+            }
+        };
+        match found {
             Ok(schema) => Ok(schema),
             Err(error) => Err(unreadable(files, &object, error).await),
         }
@@ -88,24 +97,23 @@ pub async fn unreadable(
         )),
         Form::Csv | Form::Tsv => match super::blame::unequal_lengths(&cause) {
             Some(told) => data(format!("file '{name}', {told}")),
-            None => data(format!("file '{name}': {cause}")),
+            None => data(format!("file '{name}'{}", super::blame::placed(&cause))),
         },
-        Form::Json => match super::blame::json_syntax(files, object).await {
-            Ok(Some(told)) => data(format!("file '{name}', {told}")),
-            _ => data(format!("file '{name}': {cause}")),
-        },
+        Form::Json => data(format!("file '{name}'{}", super::blame::placed(&cause))),
         Form::Arrow | Form::Avro => data(format!("file '{name}': {cause}")),
     }
 }
 
-/// Files that have no column in common with the first are not one table with it.
-fn check_related(files: &Files, objects: &[ObjectMeta], schemas: &[SchemaRef]) -> Result<()> {
+/// Files that have no column in common with those before are not one table with them.
+pub fn check_related(files: &Files, objects: &[ObjectMeta], schemas: &[SchemaRef]) -> Result<()> {
     let Some(first) = schemas.first() else { return Ok(()) };
+    let mut known: HashSet<&String> = HashSet::new();
     for (object, schema) in objects.iter().zip(schemas) {
-        let common = schema.fields().iter().any(|field| first.index_of(field.name()).is_ok());
-        if !common && !schema.fields().is_empty() && !first.fields().is_empty() {
+        let common = schema.fields().iter().any(|field| known.contains(field.name()));
+        if !common && !known.is_empty() && !schema.fields().is_empty() {
             return Err(unrelated(files, &objects[0], first, object, schema));
         }
+        known.extend(schema.fields().iter().map(|field| field.name()));
     }
     Ok(())
 }
@@ -134,76 +142,61 @@ pub fn unrelated(
     ))
 }
 
-/// All columns of all files by name. Errors: a column has different types.
-fn merge(
-    files: &Files,
-    objects: &[ObjectMeta],
-    schemas: Vec<SchemaRef>,
-    widen: bool,
-) -> Result<SchemaRef> {
-    let mut merged: Vec<Field> = Vec::new();
-    for (object, schema) in objects.iter().zip(&schemas) {
-        for field in schema.fields() {
-            let known = merged.iter_mut().find(|known| known.name() == field.name());
-            let Some(known) = known else {
-                merged.push(field.as_ref().clone());
-                continue;
-            };
-            let nullable = known.is_nullable() || field.is_nullable();
-            let kind = match common_type(known.data_type(), field.data_type()) {
-                Some(kind) if widen || &kind == known.data_type() => kind,
-                _ => {
-                    return Err(data(format!(
-                        "not one table: column '{}' is {} in '{}' and {} in the files before",
-                        field.name(),
-                        field.data_type(),
-                        files.shown(object),
-                        known.data_type()
-                    )));
-                }
-            };
-            *known = known.clone().with_data_type(kind).with_nullable(nullable);
-        }
-    }
-    // A column that some file lacks is NULL there.
-    for field in &mut merged {
-        if schemas.iter().any(|schema| schema.index_of(field.name()).is_err()) {
-            *field = field.clone().with_nullable(true);
-        }
-    }
-    Ok(Arc::new(Schema::new(merged)))
-}
-
-/// A type that both fit into without loss.
-pub fn common_type(a: &DataType, b: &DataType) -> Option<DataType> {
-    use DataType::{Date32, Float64, Int64, Null, Timestamp};
-    Some(match (a, b) {
-        _ if a == b => a.clone(),
-        (Null, other) | (other, Null) => other.clone(),
-        (Int64, Float64) | (Float64, Int64) => Float64,
-        (Date32, Timestamp(..)) => b.clone(),
-        (Timestamp(..), Date32) => a.clone(),
-        (Timestamp(x, None), Timestamp(y, None)) => Timestamp(*x.max(y), None),
-        _ => return None,
+/// All columns of all files by name, in the order of the first file. Errors: a column has types
+/// that nothing holds the values of both of; `name` is that of a file.
+pub fn merged(schemas: &[SchemaRef], name: &dyn Fn(usize) -> String) -> Result<SchemaRef> {
+    merged_or(schemas, &|known, from, field, nth| {
+        Err(data(format!(
+            "not one table: column '{}' is {} in '{}' and {} in '{}'; name the files one by one, \
+             or pick some of them by a pattern",
+            field.name(),
+            known.data_type(),
+            name(from),
+            field.data_type(),
+            name(nth),
+        )))
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use arrow::datatypes::TimeUnit;
+/// The same of files of text, whose values are text where nothing else holds them.
+pub fn merged_as_text(schemas: &[SchemaRef]) -> SchemaRef {
+    let text = |known: &Field, _: usize, _: &Field, _: usize| {
+        Ok(known.clone().with_data_type(DataType::Utf8))
+    };
+    merged_or(schemas, &text).unwrap_or_else(|_| Arc::new(Schema::empty()))
+}
 
-    use super::*;
+/// What a column becomes that two files have in types of which nothing holds both.
+type Conflict<'a> = &'a dyn Fn(&Field, usize, &Field, usize) -> Result<Field>;
 
-    #[test]
-    fn types_widen_without_loss_or_not_at_all() {
-        use DataType::{Boolean, Date32, Float64, Int64, Null, Timestamp, Utf8};
-        assert_eq!(common_type(&Int64, &Float64), Some(Float64));
-        assert_eq!(common_type(&Null, &Date32), Some(Date32));
-        let seconds = Timestamp(TimeUnit::Second, None);
-        let millis = Timestamp(TimeUnit::Millisecond, None);
-        assert_eq!(common_type(&millis, &seconds), Some(millis.clone()));
-        assert_eq!(common_type(&Date32, &seconds), Some(seconds));
-        assert_eq!(common_type(&Int64, &Utf8), None);
-        assert_eq!(common_type(&Boolean, &Int64), None);
+fn merged_or(schemas: &[SchemaRef], conflict: Conflict<'_>) -> Result<SchemaRef> {
+    // With the file that the type is from.
+    let mut merged: Vec<(Field, usize)> = Vec::new();
+    for (nth, schema) in schemas.iter().enumerate() {
+        for field in schema.fields() {
+            let known = merged.iter_mut().find(|(known, _)| known.name() == field.name());
+            let Some((known, from)) = known else {
+                merged.push((field.as_ref().clone(), nth));
+                continue;
+            };
+            let common = match common_field(known, field) {
+                Some(common) => common,
+                None => conflict(known, *from, field, nth)?,
+            };
+            if common.data_type() != known.data_type() {
+                *from = nth;
+            }
+            *known = common;
+        }
     }
+    let mut fields = Vec::with_capacity(merged.len());
+    for (field, _) in merged {
+        let mut notes = field.metadata().clone();
+        notes.remove(INT96);
+        // A column that some file lacks is NULL there.
+        let lacks = |schema: &SchemaRef| schema.index_of(field.name()).is_err();
+        let nullable = field.is_nullable() || schemas.iter().any(lacks);
+        fields.push(field.with_metadata(notes).with_nullable(nullable));
+    }
+    Ok(Arc::new(Schema::new(fields)))
 }

@@ -40,7 +40,7 @@ impl Lowering {
             self.tables[table].keys.push(column);
         }
         if matches!(kind, JoinKind::Left | JoinKind::Full) {
-            stage.may_miss_all();
+            stage.may_miss_all(table);
         }
         let mut cols: Vec<Col> =
             (0..build_columns).map(|c| Col::Table { table, column: c }).collect();
@@ -49,7 +49,10 @@ impl Lowering {
         if matches!(kind, JoinKind::Right | JoinKind::Full) {
             stage.missing.push(table);
         }
-        let nulls = join.null_equality() == NullEquality::NullEqualsNull;
+        let nulls = match join.null_equality() {
+            NullEquality::NullEqualsNull => true,
+            NullEquality::NullEqualsNothing => false,
+        };
         let probe = Probe { table, kind, keys, null_equals_null: nulls, residual };
         stage.steps.push(Step::Probe(Box::new(probe)));
         match kind {
@@ -74,6 +77,9 @@ impl Lowering {
             Col::Absent(reason) => Err(Declined(format!("join key {expr}: {reason}"))),
             col => {
                 let data_type = self.col_type(build, &col);
+                if data_type == DataType::Null {
+                    return Err(Declined(format!("join key {expr} is of type Null")));
+                }
                 if !matches!(data_type, DataType::Float32 | DataType::Float64) {
                     return Ok(col);
                 }

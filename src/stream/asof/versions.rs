@@ -9,9 +9,11 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::{interleave, interleave_record_batch, take_record_batch};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, Rows, SortField};
+use datafusion::common::Result as DfResult;
 
 use super::{Spec, ticks};
 use crate::error::Result;
+use crate::stream::equal::normal;
 use crate::stream::weight::shrink;
 
 /// Rows of a batch that is put together.
@@ -175,8 +177,8 @@ impl Versions {
         let Some(converter) = &self.converter else {
             return Ok(KeyRows { rows: None, nulls: None });
         };
-        let columns = self.spec.keys.iter().map(|key| batch.column(of(*key)).clone());
-        let columns: Vec<ArrayRef> = columns.collect();
+        let columns = self.spec.keys.iter().map(|key| normal(batch.column(of(*key))));
+        let columns: Vec<ArrayRef> = columns.collect::<DfResult<_>>()?;
         let nulls = columns.iter().map(|column| column.logical_nulls());
         let nulls = nulls.reduce(|one, other| NullBuffer::union(one.as_ref(), other.as_ref()));
         Ok(KeyRows { rows: Some(converter.convert_columns(&columns)?), nulls: nulls.flatten() })

@@ -27,8 +27,8 @@ pub struct AsOfJoin {
 impl AsOfJoin {
     /// `left_lag_us` is how far behind the watermark left rows may come.
     pub fn new(key: Key, left_lag_us: i64, versions: Versions) -> Self {
-        let waits_us = key.bound.lag_us.saturating_add(key.delay_us);
-        Self { key, waiting: Held::default(), versions, lag_us: waits_us.max(left_lag_us) }
+        let lag_us = key.bound.lag_us.max(left_lag_us);
+        Self { key, waiting: Held::default(), versions, lag_us }
     }
 
     /// Takes the rows of both sides; answers those that are final.

@@ -2,15 +2,18 @@
 //! is after the watermark, less a lag. Such a column among the keys tells when a group is final.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::{Column, JoinType};
+use datafusion::common::{Column, DFSchema, JoinType};
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{
-    Cast, Distinct, Expr, Join, LogicalPlan, Operator, Projection, UserDefinedLogicalNodeCore,
-    Window,
+    Cast, Distinct, Expr, Join, LogicalPlan, Operator, Projection, Union,
+    UserDefinedLogicalNodeCore, Window,
 };
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use super::interval;
 use crate::stream::asof::AsOfNode;
 use crate::stream::log::PROCESSED;
+use crate::stream::order::{NumberNode, SortedNode};
 use crate::stream::session::{self, SessionNode};
 use crate::stream::table::{StreamTable, View};
 use crate::stream::window::{self, Bound as Edge, bound as edge};
@@ -52,6 +55,12 @@ impl Bound {
         key.filter(|key| key.origin == self.origin && key.clock == self.clock).map(|_| self)
     }
 
+    /// When what ends at a time of this bound is final by a clock, if by this one.
+    pub fn until(&self, end_us: Option<i64>, clock: Clock) -> Option<i64> {
+        let end_us = end_us.filter(|_| self.clock == clock)?;
+        Some(end_us.saturating_add(self.lag_us))
+    }
+
     fn later(self, by_us: i64) -> Self {
         Self { lag_us: self.lag_us.saturating_add(by_us), ..self }
     }
@@ -79,7 +88,8 @@ pub fn column(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
             // The late rule of a single row: what it keeps is after the watermark.
             let mut rules = conjuncts(&node.predicate);
             let kept = rules.any(|expr| keeps_after_watermark(expr, wanted));
-            below.or(kept.then(|| Bound::event(origin(node))))
+            let own = || Some(Bound { origin: origin(node), ..arrivals(&node.input, wanted)? });
+            below.or_else(|| kept.then(own)?)
         }
         LogicalPlan::SubqueryAlias(node) => {
             let at = node.schema.maybe_index_of_column(wanted)?;
@@ -104,25 +114,60 @@ pub fn column(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
             let key = partition_key(node).map(|(_, bound)| bound);
             column(&node.input, wanted)?.behind(key)
         }
-        LogicalPlan::Extension(_) => match AsOfNode::of(plan) {
-            Some(node) => as_of(node, wanted),
-            None => in_session(SessionNode::of(plan)?, wanted),
-        },
+        LogicalPlan::Extension(_) => in_node(plan, wanted),
         LogicalPlan::Sort(node) => column(&node.input, wanted),
         LogicalPlan::Join(node) => joined(node, wanted),
-        LogicalPlan::Union(node) => {
-            let at = node.schema.maybe_index_of_column(wanted)?;
-            let bounds = node.inputs.iter().map(|input| {
-                let columns = input.schema().columns();
-                column(input, columns.get(at)?)
-            });
-            bounds.reduce(|one, other| match (one?, other?) {
-                (one, other) if one.clock == other.clock => {
-                    let origin = one.origin.rotate_left(7) ^ other.origin;
-                    Some(Bound { lag_us: one.lag_us.max(other.lag_us), origin, ..one })
-                }
+        LogicalPlan::Union(node) => united(node, wanted, column),
+        _ => None,
+    }
+}
+
+/// The bound over all streams of a union, from those of its branches; what a table has is there
+/// from the beginning.
+fn united(
+    node: &Union,
+    wanted: &Column,
+    of: impl Fn(&LogicalPlan, &Column) -> Option<Bound>,
+) -> Option<Bound> {
+    let at = node.schema.maybe_index_of_column(wanted)?;
+    let streams = node.inputs.iter().filter(|input| reads_stream(input));
+    let bounds = streams.map(|input| of(input, input.schema().columns().get(at)?));
+    bounds.reduce(|one, other| match (one?, other?) {
+        (one, other) if one.clock == other.clock => {
+            let origin = one.origin.rotate_left(7) ^ other.origin;
+            Some(Bound { lag_us: one.lag_us.max(other.lag_us), origin, ..one })
+        }
+        _ => None,
+    })?
+}
+
+/// The bound of what a late rule by this time keeps: that of the time, where it has one; rows of a
+/// stream's log are kept if they, or their windows' ends, are after the watermark.
+fn arrivals(plan: &LogicalPlan, time: &Column) -> Option<Bound> {
+    if let Some(bound) = column(plan, time) {
+        return Some(bound);
+    }
+    match plan {
+        LogicalPlan::TableScan(_) => over_log(plan).then(|| Bound::event(origin(plan))),
+        LogicalPlan::Union(node) => united(node, time, arrivals),
+        LogicalPlan::Filter(_)
+        | LogicalPlan::Unnest(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_) => arrivals(plan.inputs()[0], time),
+        LogicalPlan::SubqueryAlias(node) => {
+            let at = node.schema.maybe_index_of_column(time)?;
+            arrivals(&node.input, node.input.schema().columns().get(at)?)
+        }
+        LogicalPlan::Projection(node) => {
+            let at = node.schema.maybe_index_of_column(time)?;
+            match node.expr.get(at)?.clone().unalias() {
+                Expr::Column(below) => arrivals(&node.input, &below),
                 _ => None,
-            })?
+            }
+        }
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => {
+            let (_, side) = window::stream_side(plan)?;
+            side.schema().has_column(time).then(|| arrivals(side, time))?
         }
         _ => None,
     }
@@ -135,13 +180,15 @@ pub fn expression(input: &LogicalPlan, expr: &Expr) -> Option<Bound> {
         Expr::Alias(alias) => expression(input, &alias.expr),
         Expr::Cast(cast) if keeps_instant(cast) => expression(input, &cast.expr),
         Expr::BinaryExpr(binary) => {
-            let by_us = interval_us(&binary.right)?;
-            let bound = expression(input, &binary.left)?;
-            match binary.op {
-                Operator::Plus => Some(bound.later(-by_us)),
-                Operator::Minus => Some(bound.later(by_us)),
-                _ => None,
-            }
+            let (time, by_us) = match (binary.op, interval_us(&binary.right)) {
+                (Operator::Plus, Some(us)) => (&binary.left, us.checked_neg()?),
+                (Operator::Minus, Some(us)) => (&binary.left, us),
+                (Operator::Plus, None) => {
+                    (&binary.right, interval_us(&binary.left)?.checked_neg()?)
+                }
+                _ => return None,
+            };
+            Some(expression(input, time)?.later(by_us))
         }
         _ => None,
     }
@@ -181,8 +228,22 @@ pub fn partition_key(node: &Window) -> Option<(Column, Bound)> {
 
 /// A constant interval of days or less, in whole microseconds.
 pub fn interval_us(expr: &Expr) -> Option<i64> {
-    let ns = window::nanoseconds("interval", expr).ok()?;
+    let ns = match expr {
+        Expr::Literal(..) => window::nanoseconds("interval", expr).ok()?,
+        _ => window::nanoseconds("interval", &constant(expr)?).ok()?,
+    };
     (ns % 1_000 == 0).then_some(ns / 1_000)
+}
+
+/// The value of an expression without columns.
+fn constant(expr: &Expr) -> Option<Expr> {
+    let computes = matches!(expr, Expr::Cast(_) | Expr::Negative(_) | Expr::BinaryExpr(_));
+    if !computes || expr.any_column_refs() || expr.contains_outer() {
+        return None;
+    }
+    let simplifier = ExprSimplifier::new(SimplifyContext::default());
+    let coerced = simplifier.coerce(expr.clone(), &DFSchema::empty()).ok()?;
+    simplifier.simplify(coerced).ok()
 }
 
 fn projected(node: &Projection, at: usize) -> Option<Bound> {
@@ -190,9 +251,9 @@ fn projected(node: &Projection, at: usize) -> Option<Bound> {
         return expression(&node.input, node.expr.get(at)?);
     };
     let origin = origin(node);
-    let end = match time_of(node).and_then(|time| column(&node.input, &time)) {
-        // Windows over windows, or by processing time: a window's end is after the time in it.
-        Some(bound) => Bound { origin, ..bound },
+    // Windows over windows, or by processing time: a window's end is after the time in it.
+    let end = match time_of(node) {
+        Some(time) => Bound { origin, ..arrivals(&node.input, &time)? },
         None => over_log(&node.input).then_some(Bound::event(origin))?,
     };
     match edge {
@@ -202,14 +263,21 @@ fn projected(node: &Projection, at: usize) -> Option<Bound> {
     }
 }
 
+fn in_node(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
+    if SortedNode::of(plan).is_some() || NumberNode::of(plan).is_some() {
+        return column(plan.inputs().first()?, wanted);
+    }
+    match AsOfNode::of(plan) {
+        Some(node) => as_of(node, wanted),
+        None => in_session(SessionNode::of(plan)?, wanted),
+    }
+}
+
 /// A session's end is after the watermark; of its start nothing is known.
 fn in_session(node: &SessionNode, wanted: &Column) -> Option<Bound> {
     let at = node.schema().maybe_index_of_column(wanted)?;
     let origin = origin(node);
-    let end = match column(&node.input, &node.time) {
-        Some(bound) => Bound { origin, ..bound },
-        None => over_log(&node.input).then_some(Bound::event(origin))?,
-    };
+    let end = Bound { origin, ..arrivals(&node.input, &node.time)? };
     match session::bound(node, at)? {
         Edge::End => Some(end),
         Edge::Time => Some(end.later(LAST_INSTANT_US)),

@@ -6,7 +6,9 @@ use arrow::datatypes::{Field, SchemaRef};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType};
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Distinct, Expr, Join, LogicalPlan, LogicalPlanBuilder, Window};
+use datafusion::logical_expr::{
+    Distinct, Expr, Join, LogicalPlan, LogicalPlanBuilder, Union, Window,
+};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::prelude::SessionContext;
@@ -18,8 +20,9 @@ use super::held::{Held, Key};
 use super::join::{IntervalJoin, ROWS, Side, numbered};
 use super::keys::upsert_keys;
 use super::plan::{Planner, Steps, late_rows, without_late_rule};
+use super::shown::shown;
 use super::states::Aggregate;
-use super::tables::{TableRows, Tables, pin};
+use super::tables::{Once, TableRows, Tables, pin};
 use super::updates::Updates;
 use super::{Graph, Hold, Late, Node, Region, Source, Work, interval};
 use crate::error::{Error, Result};
@@ -27,8 +30,10 @@ use crate::stream::asof::{AsOfNode, Versions};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
 use crate::stream::hop;
+use crate::stream::order::{NumberNode, SortedNode, in_log_order};
 use crate::stream::session::{SessionNode, Sessions};
 use crate::stream::slot::{Slot, SlotNode, SlotPlan};
+use crate::stream::subquery::{self, Over};
 use crate::stream::table::StreamTable;
 use crate::stream::window::{COLUMNS, late_rule};
 
@@ -51,7 +56,7 @@ impl Graph {
         if streams.is_empty() {
             return Ok(None);
         }
-        let fingerprint = format!("{}\n{emit:?}", plan.display_indent());
+        let asked = emit;
         let emit = match emit {
             Emit::Changes if changes(plan) => Emit::Update,
             Emit::Changes => Emit::default(),
@@ -63,7 +68,15 @@ impl Graph {
         };
         // The types of the rows are known only then: those of CASE are not of its first branch.
         let state = context.state();
-        let plan = TypeCoercion::new().analyze(plan.clone(), state.config_options())?;
+        let written = format!("{}\n{asked:?}", plan.display_indent());
+        let plan = subquery::scalars_joined(subquery::joined(plan.clone(), Over::Tables)?)?;
+        let coerced = TypeCoercion::new().analyze(plan, state.config_options())?;
+        let plan = in_log_order(coerced.clone())?;
+        // What earlier versions kept of a query that goes by the order of the log is not in it.
+        let fingerprint = match plan == coerced {
+            true => written,
+            false => format!("{written}\nin the order of the log"),
+        };
         let mut tables = Tables::new();
         let plan = pin(plan, &mut tables)?;
         let planner = Planner::new(state);
@@ -81,6 +94,7 @@ impl Graph {
             fingerprint,
             upsert_keys,
             late: 0,
+            delay_us: emit.delay_us(),
             tables,
             context,
             task,
@@ -119,6 +133,9 @@ impl Builder {
         emit: Option<Emit>,
     ) -> BoxFuture<'a, Result<Piece>> {
         Box::pin(async move {
+            if !reads_stream(plan)? {
+                return self.beside(plan);
+            }
             check(plan)?;
             match plan {
                 LogicalPlan::TableScan(scan) => match StreamTable::of(&scan.source) {
@@ -143,7 +160,7 @@ impl Builder {
                 LogicalPlan::Projection(_)
                 | LogicalPlan::SubqueryAlias(_)
                 | LogicalPlan::Unnest(_) => self.through(plan, emit).await,
-                LogicalPlan::Union(_) => self.through(plan, emit).await,
+                LogicalPlan::Union(node) => self.union(node, emit).await,
                 LogicalPlan::Aggregate(node) => {
                     self.aggregate(plan, &node.input, &node.group_expr, emit).await
                 }
@@ -166,6 +183,9 @@ impl Builder {
                     self.as_of(plan, emit).await
                 }
                 LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan),
+                LogicalPlan::Extension(_) if NumberNode::of(plan).is_some() => {
+                    self.numbered(plan, emit).await
+                }
                 LogicalPlan::Sort(_) => Err(missing(
                     "ORDER BY",
                     "results come by their windows; for the first of each window use ROW_NUMBER() \
@@ -176,7 +196,7 @@ impl Builder {
                     "a stream has no end; for the first of each window use ROW_NUMBER() OVER \
                      (PARTITION BY window_start, window_end ORDER BY ..)",
                 )),
-                other => Err(missing(other.display(), "leave it to a batch query")),
+                other => Err(missing(shown(other), "leave it to a batch query")),
             }
         })
     }
@@ -193,7 +213,44 @@ impl Builder {
         Ok(Piece { plan, inputs })
     }
 
-    /// A subtree without streams.
+    /// Rows of streams, and once those of tables among them.
+    async fn union(&self, node: &Union, emit: Option<Emit>) -> Result<Piece> {
+        let (mut plans, mut inputs) = (Vec::new(), Vec::new());
+        for branch in &node.inputs {
+            let piece = match reads_stream(branch)? {
+                true => self.piece(branch, emit).await?,
+                false => {
+                    let table = Once::new(TableRows::new(branch.as_ref().clone())?);
+                    let work = Work::Once(Box::new(table));
+                    Self::cut("a table, once", branch.schema(), Node { regions: Vec::new(), work })
+                }
+            };
+            plans.push(piece.plan);
+            inputs.extend(piece.inputs);
+        }
+        let union = LogicalPlan::Union(node.clone());
+        Ok(Piece { plan: union.with_new_exprs(Vec::new(), plans)?, inputs })
+    }
+
+    /// Rows of a stream with the places of their parts, or those of a table with their own.
+    async fn numbered(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
+        match reads_stream(plan)? {
+            true => self.through(plan, emit).await,
+            false => self.table(plan),
+        }
+    }
+
+    /// A subtree without streams, beside streams.
+    fn beside(&self, plan: &LogicalPlan) -> Result<Piece> {
+        match subquery::depends(plan)? {
+            true => Err(missing(
+                "a LATERAL subquery of this form",
+                "join the stream with the table, and compute what is needed of the result",
+            )),
+            false => self.table(plan),
+        }
+    }
+
     fn table(&self, plan: &LogicalPlan) -> Result<Piece> {
         let slot = Slot::default();
         let rows = Source::Table(Box::new(TableRows::new(plan.clone())?));
@@ -249,7 +306,7 @@ impl Builder {
         let key = match (found, &first) {
             (Some((_, bound)), Some(name)) => {
                 let column = steps.group(name)?;
-                Some(Key { column, bound, delay_us: delay(Some(emit)) })
+                Some(Key { column, bound })
             }
             _ => None,
         };
@@ -319,12 +376,18 @@ impl Builder {
                  window_end, ..",
             ));
         };
-        let below = self.piece(&node.input, None).await?;
+        let sorted = SortedNode::of(&node.input);
+        let input = sorted.map_or(node.input.as_ref(), SortedNode::input);
+        let below = self.piece(input, None).await?;
         let over = |plan: LogicalPlan| -> Result<LogicalPlan> {
+            let plan = match sorted {
+                Some(sorted) => sorted.over(plan),
+                None => plan,
+            };
             let whole = LogicalPlan::Window(node.clone());
             Ok(whole.with_new_exprs(whole.expressions(), vec![plan])?)
         };
-        let side = self.held(below, &column, bound, delay(emit)).await?;
+        let side = self.held(below, &column, bound).await?;
         let plan = self.planner.region(&over(side.leaf.clone())?).await?;
         let hold = Hold { sides: vec![side.kept], plan, schema: arrow(&node.schema) };
         let node_ = Node { regions: vec![side.region], work: Work::Hold(Box::new(hold)) };
@@ -344,28 +407,18 @@ impl Builder {
         // Columns that are not needed are let go before rows wait.
         let region = self.region(below).await?;
         let sessions = Box::new(Sessions::new(node.spec()?)?);
-        let node_ = Node { regions: vec![region], work: Work::Sessions(bound.clock, sessions) };
+        let node_ = Node { regions: vec![region], work: Work::Sessions(bound, sessions) };
         Ok(Self::cut("rows of final sessions", plan.schema(), node_))
     }
 
     /// A side whose rows wait until they are final.
-    async fn held(
-        &self,
-        below: Piece,
-        column: &Column,
-        bound: Bound,
-        delay_us: i64,
-    ) -> Result<HeldSide> {
+    async fn held(&self, below: Piece, column: &Column, bound: Bound) -> Result<HeldSide> {
         let schema = below.plan.schema().clone();
         let column = schema.index_of_column(column)?;
         let slot = Slot::default();
         let leaf = SlotNode::leaf(&slot, "final rows", &schema);
         let region = self.region(below).await?;
-        Ok(HeldSide {
-            region,
-            leaf,
-            kept: (Key { column, bound, delay_us }, slot, Held::default()),
-        })
+        Ok(HeldSide { region, leaf, kept: (Key { column, bound }, slot, Held::default()) })
     }
 
     async fn join(&self, join: &Join, emit: Option<Emit>) -> Result<Piece> {
@@ -374,13 +427,20 @@ impl Builder {
             (false, false) => self.table(&plan),
             (true, true) => {
                 final_only(emit, "a join of streams")?;
+                if join.null_aware {
+                    return Err(missing(
+                        "NOT IN over a stream, of values that may be NULL,",
+                        "one NULL, whenever it came, would take all rows back: NOT EXISTS with \
+                         an interval of times or a window among its conditions does it",
+                    ));
+                }
                 if let Some(keys) = bound::window_keys(join) {
-                    return self.window_join(join, keys, delay(emit)).await;
+                    return self.window_join(join, keys).await;
                 }
                 match interval::condition(join) {
                     Some(condition) => self.interval_join(join, &condition).await,
                     None => Err(missing(
-                        format_args!("the join of two streams ({})", plan.display()),
+                        format_args!("the join of two streams ({})", shown(&plan)),
                         "its state would grow for ever, and its results would need retractions: \
                          join them on window_start and window_end of the same windows, or bound \
                          the distance of their event times (a.ts BETWEEN b.ts AND b.ts + \
@@ -448,7 +508,7 @@ impl Builder {
         };
         let (of_left, of_right) = (event(&node.left, left)?, event(&node.right, right)?);
         let column = node.left.schema().index_of_column(left)?;
-        let key = Key { column, bound: Bound { origin: 0, ..of_right }, delay_us: delay(emit) };
+        let key = Key { column, bound: Bound { origin: 0, ..of_right } };
         let one = self.region(self.piece(&node.left, None).await?).await?;
         let other = self.region(self.piece(&node.right, None).await?).await?;
         let work = AsOfJoin::new(key, of_left.lag_us, Versions::new(node.spec()?)?);
@@ -460,12 +520,11 @@ impl Builder {
         &self,
         join: &Join,
         (left, right, bound): (Column, Column, Bound),
-        delay_us: i64,
     ) -> Result<Piece> {
         let one = self.piece(&join.left, None).await?;
-        let one = self.held(one, &left, bound, delay_us).await?;
+        let one = self.held(one, &left, bound).await?;
         let other = self.piece(&join.right, None).await?;
-        let other = self.held(other, &right, bound, delay_us).await?;
+        let other = self.held(other, &right, bound).await?;
         let whole = LogicalPlan::Join(join.clone());
         let plan = whole.with_new_exprs(whole.expressions(), vec![one.leaf, other.leaf])?;
         let plan = self.planner.region(&plan).await?;
@@ -476,9 +535,8 @@ impl Builder {
     }
 
     async fn interval_join(&self, join: &Join, condition: &interval::Condition) -> Result<Piece> {
-        let known = [JoinType::LeftMark, JoinType::RightMark];
-        if known.contains(&join.join_type) {
-            return Err(missing("a mark join of streams", "write it as a LEFT JOIN"));
+        if join.join_type == JoinType::RightMark {
+            return Err(missing("a right mark join of streams", "write it as a LEFT JOIN"));
         }
         let (left, left_leaf, one) =
             self.side(&join.left, &condition.left, condition.left_over_us(), ROWS[0]).await?;
@@ -527,7 +585,7 @@ impl Builder {
             DFSchema::new_with_metadata(fields, qualified.as_arrow().metadata().clone())?;
         let leaf = SlotNode::leaf(&slot, "rows to join", &Arc::new(with_numbers));
         let bound = Bound { clock: Clock::Event, lag_us: over_us, origin: 0 };
-        let key = Key { column: qualified.index_of_column(time)?, bound, delay_us: 0 };
+        let key = Key { column: qualified.index_of_column(time)?, bound };
         Ok((Side::new(key, slot, region.schema.clone()), leaf, region))
     }
 }
@@ -543,14 +601,7 @@ fn arrow(schema: &DFSchemaRef) -> SchemaRef {
 }
 
 fn reads_stream(plan: &LogicalPlan) -> Result<bool> {
-    Ok(!streams(plan)?.is_empty())
-}
-
-fn delay(emit: Option<Emit>) -> i64 {
-    match emit {
-        Some(Emit::Close { delay_us }) => delay_us,
-        _ => 0,
-    }
+    Ok(subquery::reads_stream(plan)?)
 }
 
 /// Aggregates whose states are the same in any order of merging.
@@ -588,20 +639,18 @@ fn check(plan: &LogicalPlan) -> Result<()> {
     let mut reads = false;
     plan.apply_expressions(|expr| {
         expr.apply(|expr| {
-            let subquery = match expr {
-                Expr::ScalarSubquery(subquery) => &subquery.subquery,
-                Expr::Exists(exists) => &exists.subquery.subquery,
-                Expr::InSubquery(within) => &within.subquery.subquery,
-                _ => return Ok(TreeNodeRecursion::Continue),
-            };
-            reads |= streams(subquery).is_ok_and(|streams| !streams.is_empty());
+            if let Some(subquery) = subquery::of(expr) {
+                reads |= subquery::reads_stream(&subquery.subquery)?;
+            }
             Ok(TreeNodeRecursion::Continue)
         })
     })?;
     match reads {
         true => Err(missing(
             "a subquery over a stream within an expression",
-            "write it as a join on window_start and window_end",
+            "EXISTS and IN can, beside a stream and in WHERE; else join with the subquery, on \
+             window_start and window_end or by an interval of times (l.ts BETWEEN r.ts AND r.ts + \
+             INTERVAL '10' MINUTE)",
         )),
         false => Ok(()),
     }
@@ -612,14 +661,20 @@ fn never_final(plan: &LogicalPlan, input: &LogicalPlan) -> Error {
     let without = streams(input)
         .ok()
         .and_then(|streams| streams.into_iter().find(|stream| stream.watermark.is_none()));
+    let by_window = |column: Column| COLUMNS.contains(&column.name.as_str());
     match without {
         Some(stream) => Error::User(format!(
             "stream {} has no watermark, so no window ever closes: CREATE STREAM {} (.., \
              WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)",
             stream.name, stream.name
         )),
+        None if plan.schema().columns().into_iter().any(by_window) => missing(
+            format_args!("windows of rows that no watermark follows ({})", shown(plan)),
+            "they are never final: of a stream's __late rows, and of times that differ in their \
+             clocks, windows are left to a batch query",
+        ),
         None => missing(
-            format_args!("an aggregate that groups by no window ({})", plan.display()),
+            format_args!("an aggregate that groups by no window ({})", shown(plan)),
             "its groups are never final: group by window_start and window_end of TUMBLE, HOP, \
              CUMULATE or SESSION, or let changes out with EMIT ON UPDATE",
         ),

@@ -207,8 +207,7 @@ impl OpenWindows {
         let key = self.recipe.times.iter().position(|at| *at == self.key.column).unwrap_or(0);
         let ticks = Int64Array::from_iter_values(known.iter().map(|times| times[key]));
         let data_type = self.recipe.results.field(self.key.column).data_type();
-        let after = self.key.bound.lag_us.saturating_add(self.key.delay_us);
-        let finals = micros(&cast(&ticks, data_type)?, after)?;
+        let finals = micros(&cast(&ticks, data_type)?, self.key.bound.lag_us)?;
         let windows = known.into_iter().zip(finals.values());
         let windows = windows.map(|(times, final_us)| Window { final_us: *final_us, times });
         let windows: Vec<Window> = windows.collect();

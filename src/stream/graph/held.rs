@@ -37,8 +37,6 @@ pub struct Key {
     /// Its index.
     pub column: usize,
     pub bound: Bound,
-    /// How long after it is final a row still waits, in microseconds.
-    pub delay_us: i64,
 }
 
 impl Key {
@@ -49,8 +47,7 @@ impl Key {
 
     /// When each row of a batch is final, in microseconds; a row without a time is at once.
     pub fn finals(&self, batch: &RecordBatch) -> Result<Int64Array> {
-        let after = self.bound.lag_us.saturating_add(self.delay_us);
-        micros(batch.column(self.column), after)
+        micros(batch.column(self.column), self.bound.lag_us)
     }
 }
 
@@ -441,8 +438,7 @@ mod tests {
     use super::super::bound::Clock;
     use super::*;
 
-    const KEY: Key =
-        Key { column: 0, bound: Bound { lag_us: 3, clock: Clock::Event, origin: 0 }, delay_us: 4 };
+    const KEY: Key = Key { column: 0, bound: Bound { lag_us: 7, clock: Clock::Event, origin: 0 } };
 
     #[derive(Debug, Clone)]
     enum Step {

@@ -5,13 +5,14 @@
 //! those to come on the right are after the watermark (less a lag), so `l` is over once the
 //! watermark passes `l - low` (and that lag); a right row `r` once it passes `r + high`.
 
+use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, ExprSchema, JoinType, Result as DfResult};
-use datafusion::logical_expr::{BinaryExpr, Expr, Filter, Join, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Filter, Join, LogicalPlan, Operator};
 
 use super::bound::{self, Bound, Clock};
 use crate::stream::table::StreamTable;
-use crate::stream::window;
+use crate::stream::{unions, window};
 
 /// The bounds of a join's distance, `left - right`, in microseconds, and the columns it is between.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,8 +108,14 @@ fn unbounded(join: &Join, left: Column, right: Column) -> Option<Condition> {
     })
 }
 
-/// `a BETWEEN b AND c` as two comparisons; others as they are.
+/// `a BETWEEN b AND c` as two comparisons, and NOT before one as the other; others as they are.
 fn spelled(expr: &Expr) -> Vec<Expr> {
+    if let Expr::Not(inner) = expr
+        && let Expr::BinaryExpr(binary) = inner.as_ref()
+        && let Some(op) = binary.op.negate()
+    {
+        return vec![Expr::BinaryExpr(BinaryExpr { op, ..binary.clone() })];
+    }
     let Expr::Between(between) = expr else { return vec![expr.clone()] };
     if between.negated {
         return vec![expr.clone()];
@@ -123,15 +130,15 @@ fn spelled(expr: &Expr) -> Vec<Expr> {
 /// What a comparison of a left and a right time says about their distance.
 fn limits(join: &Join, expr: &Expr) -> Option<(Column, Column, Vec<Limit>)> {
     let Expr::BinaryExpr(binary) = expr else { return None };
-    let (one, one_us) = moved(&binary.left)?;
-    let (other, other_us) = moved(&binary.right)?;
+    // one - other + us <op> 0, so one - other <op> -us
+    let sum = sum(&binary.left)?.and(sum(&binary.right)?.negated()?)?.reduced();
+    let ([one], [other]) = (sum.plus.as_slice(), sum.minus.as_slice()) else { return None };
+    let distance = sum.us.checked_neg()?;
     let is_left = |column: &Column| join.left.schema().maybe_index_of_column(column).is_some();
     let is_right = |column: &Column| join.right.schema().maybe_index_of_column(column).is_some();
-    // one + one_us <op> other + other_us, so one - other <op> other_us - one_us
-    let distance = other_us.checked_sub(one_us)?;
     let (left, right, flipped) = match () {
-        () if is_left(&one) && is_right(&other) => (one, other, false),
-        () if is_left(&other) && is_right(&one) => (other, one, true),
+        () if is_left(one) && is_right(other) => (one.clone(), other.clone(), false),
+        () if is_left(other) && is_right(one) => (other.clone(), one.clone(), true),
         () => return None,
     };
     let time = |schema: &dyn ExprSchema, column: &Column| {
@@ -152,18 +159,53 @@ fn limits(join: &Join, expr: &Expr) -> Option<(Column, Column, Vec<Limit>)> {
     Some((left, right, limits))
 }
 
-/// A column and the microseconds added to it.
-pub fn moved(expr: &Expr) -> Option<(Column, i64)> {
+/// Columns that are added, those that are subtracted, and microseconds.
+#[derive(Default)]
+struct Sum {
+    plus: Vec<Column>,
+    minus: Vec<Column>,
+    us: i64,
+}
+
+impl Sum {
+    fn negated(self) -> Option<Self> {
+        Some(Self { plus: self.minus, minus: self.plus, us: self.us.checked_neg()? })
+    }
+
+    fn and(mut self, other: Self) -> Option<Self> {
+        self.plus.extend(other.plus);
+        self.minus.extend(other.minus);
+        Some(Self { us: self.us.checked_add(other.us)?, ..self })
+    }
+
+    /// Without the columns that are both added and subtracted.
+    fn reduced(mut self) -> Self {
+        self.plus.retain(|column| match self.minus.iter().position(|other| other == column) {
+            Some(at) => {
+                self.minus.swap_remove(at);
+                false
+            }
+            None => true,
+        });
+        self
+    }
+}
+
+/// Columns, constant intervals and differences of times, added up.
+fn sum(expr: &Expr) -> Option<Sum> {
+    if let Some(us) = bound::interval_us(expr) {
+        return Some(Sum { us, ..Sum::default() });
+    }
     match expr {
-        Expr::Column(column) => Some((column.clone(), 0)),
-        Expr::Alias(alias) => moved(&alias.expr),
-        Expr::Cast(cast) if bound::keeps_instant(cast) => moved(&cast.expr),
+        Expr::Column(column) => Some(Sum { plus: vec![column.clone()], ..Sum::default() }),
+        Expr::Alias(alias) => sum(&alias.expr),
+        Expr::Cast(cast) if bound::keeps_instant(cast) || keeps_length(cast) => sum(&cast.expr),
+        Expr::Negative(inner) => sum(inner)?.negated(),
         Expr::BinaryExpr(binary) => {
-            let (column, us) = moved(&binary.left)?;
-            let by = bound::interval_us(&binary.right)?;
+            let (one, other) = (sum(&binary.left)?, sum(&binary.right)?);
             match binary.op {
-                Operator::Plus => Some((column, us.checked_add(by)?)),
-                Operator::Minus => Some((column, us.checked_sub(by)?)),
+                Operator::Plus => one.and(other),
+                Operator::Minus => one.and(other.negated()?),
                 _ => None,
             }
         }
@@ -171,10 +213,27 @@ pub fn moved(expr: &Expr) -> Option<(Column, i64)> {
     }
 }
 
+/// Whether a cast leaves the distance of two times as it is.
+fn keeps_length(cast: &Cast) -> bool {
+    use TimeUnit::{Microsecond, Nanosecond};
+    matches!(
+        cast.field.data_type(),
+        DataType::Interval(IntervalUnit::MonthDayNano)
+            | DataType::Duration(Microsecond | Nanosecond)
+    )
+}
+
+/// A column and the microseconds added to it.
+pub fn moved(expr: &Expr) -> Option<(Column, i64)> {
+    let mut sum = sum(expr)?;
+    let column = sum.plus.pop()?;
+    (sum.plus.is_empty() && sum.minus.is_empty()).then_some((column, sum.us))
+}
+
 /// Whether rows of a side that meet nothing are in the result.
 pub fn keeps_unmatched(join_type: JoinType) -> (bool, bool) {
     match join_type {
-        JoinType::Left | JoinType::LeftAnti => (true, false),
+        JoinType::Left | JoinType::LeftAnti | JoinType::LeftMark => (true, false),
         JoinType::Right | JoinType::RightAnti => (false, true),
         JoinType::Full => (true, true),
         _ => (false, false),
@@ -257,6 +316,7 @@ pub fn is_event_time(plan: &LogicalPlan, time: &Column) -> bool {
         LogicalPlan::Join(_) | LogicalPlan::Extension(_) => window::stream_side(plan)
             .filter(|(_, side)| side.schema().has_column(time))
             .is_some_and(|(_, side)| is_event_time(side, time)),
+        LogicalPlan::Union(node) => unions::is_event_time(node, time),
         _ => false,
     }
 }

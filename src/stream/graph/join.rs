@@ -199,6 +199,10 @@ impl IntervalJoin {
             JoinType::LeftSemi => {
                 out = self.left.strip(&self.left.held.batches(), |n| new_left.contains(&n))?;
             }
+            JoinType::LeftMark => {
+                let met = self.left.strip(&self.left.held.batches(), |n| new_left.contains(&n))?;
+                out = self.marked(met, true)?;
+            }
             JoinType::RightSemi => {
                 out = self.right.strip(&self.right.held.batches(), |n| new_right.contains(&n))?;
             }
@@ -233,8 +237,10 @@ impl IntervalJoin {
 
     /// Rows of one side as rows of the result.
     fn with_nulls(&self, rows: Vec<RecordBatch>, is_left: bool) -> Result<Vec<RecordBatch>> {
-        if matches!(self.join_type, JoinType::LeftAnti | JoinType::RightAnti) {
-            return Ok(rows);
+        match self.join_type {
+            JoinType::LeftAnti | JoinType::RightAnti => return Ok(rows),
+            JoinType::LeftMark => return self.marked(rows, false),
+            _ => {}
         }
         let other = if is_left { &self.right.schema } else { &self.left.schema };
         rows.into_iter()
@@ -246,6 +252,17 @@ impl IntervalJoin {
                     true => own.chain(nulls).collect(),
                     false => nulls.chain(own).collect(),
                 };
+                Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
+            })
+            .collect()
+    }
+
+    /// Left rows, and whether they have met another.
+    fn marked(&self, rows: Vec<RecordBatch>, met: bool) -> Result<Vec<RecordBatch>> {
+        rows.into_iter()
+            .map(|batch| {
+                let mut columns = batch.columns().to_vec();
+                columns.push(Arc::new(BooleanArray::from(vec![met; batch.num_rows()])));
                 Ok(RecordBatch::try_new(self.schema.clone(), columns)?)
             })
             .collect()

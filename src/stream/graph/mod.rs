@@ -19,12 +19,14 @@ pub mod bound;
 mod build;
 mod groups;
 pub mod held;
+mod in_order;
 pub mod interval;
 mod join;
 mod keys;
 mod panes;
 mod part;
 mod plan;
+mod shown;
 pub mod spill;
 mod states;
 mod tables;
@@ -51,13 +53,13 @@ use crate::error::{Error, Result};
 use crate::plan::Decision;
 use apart::{Apart, Rows};
 use asof::AsOfJoin;
-use bound::Clock;
+use bound::{Bound, Clock};
 use held::{Held, Key};
 use join::IntervalJoin;
 pub use part::{Part, Size};
 use spill::Folder;
 use states::Aggregate;
-use tables::{TableRows, Tables};
+use tables::{Once, TableRows, Tables};
 use updates::Updates;
 
 /// The clocks behind the rows of an epoch, in microseconds.
@@ -102,6 +104,8 @@ pub struct Graph {
     pub upsert_keys: Option<Vec<String>>,
     /// Rows that came after a window of theirs was over (in several windows, each counts).
     pub late: u64,
+    /// How far behind the streams' watermarks it goes, in microseconds.
+    delay_us: i64,
     /// Delta tables that it reads beside the streams.
     tables: Tables,
     context: SessionContext,
@@ -161,7 +165,8 @@ enum Work {
     Interval(Box<IntervalJoin>),
     AsOf(Box<AsOfJoin>),
     /// By the clock that closes them.
-    Sessions(Clock, Box<Sessions>),
+    Sessions(Bound, Box<Sessions>),
+    Once(Box<Once>),
 }
 
 /// Rows wait until they are final; then a plan runs over them.
@@ -178,7 +183,8 @@ pub type Saved = (String, Part);
 impl Graph {
     /// Takes the rows of an epoch; answers result rows.
     pub async fn advance(&mut self, input: &Input<'_>) -> Result<Vec<RecordBatch>> {
-        let mut pass = Pass { input, task: self.task.clone(), late: 0 };
+        let input = Input { times: self.delayed(&input.times), ..input.clone() };
+        let mut pass = Pass { input: &input, task: self.task.clone(), late: 0 };
         let rows = self.root.advance(&mut pass).await;
         self.late += pass.late;
         let late = &mut self.late;
@@ -214,7 +220,12 @@ impl Graph {
     pub fn open_until(&self) -> Option<i64> {
         let mut latest = None;
         self.root.visit(&mut |work| latest = latest.max(work.open_until()));
-        latest
+        latest.map(|latest: i64| latest.saturating_add(self.delay_us))
+    }
+
+    /// The clocks that it goes by.
+    fn delayed(&self, times: &Times) -> Times {
+        Times { event_us: times.event_us.saturating_sub(self.delay_us), ..*times }
     }
 
     /// The same of what waits for processing time to pass.
@@ -228,9 +239,12 @@ impl Graph {
     pub fn due_us(&self) -> Option<i64> {
         let mut first = None;
         self.root.visit(&mut |work| {
-            if let Work::Updates(work) = work {
-                first = first.into_iter().chain(work.due_us()).min();
-            }
+            let due = match work {
+                Work::Updates(work) => work.due_us(),
+                Work::Once(once) => once.due_us(),
+                _ => None,
+            };
+            first = first.into_iter().chain(due).min();
         });
         first
     }
@@ -246,6 +260,7 @@ impl Graph {
     /// microseconds, and its bytes in memory.
     pub fn spillable(&self, times: &Times) -> Result<Vec<(i128, usize)>> {
         let (mut all, mut failed) = (Vec::new(), None);
+        let times = &self.delayed(times);
         self.root.visit(&mut |work| match work.spillable(times) {
             Ok(parts) => all.extend(parts),
             Err(error) => failed = Some(error),
@@ -255,6 +270,7 @@ impl Graph {
 
     /// Writes what is needed so much later, or later than that, to the disk.
     pub fn spill(&mut self, wait: i128, times: &Times, folder: &Folder) -> Result<()> {
+        let times = &self.delayed(times);
         self.root.visit_mut(&mut |work| work.spill(wait, times, folder))
     }
 
@@ -345,6 +361,9 @@ impl Node {
 
     fn read_tables<'a>(&'a mut self, context: &'a SessionContext) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
+            if let Work::Once(once) = &mut self.work {
+                once.refresh(context).await?;
+            }
             for (_, source) in self.regions.iter_mut().flat_map(|region| &mut region.inputs) {
                 match source {
                     Source::Node(node) => node.read_tables(context).await?,
@@ -480,22 +499,23 @@ impl Work {
             Self::Hold(work) => work.advance(rows, times, task).await,
             Self::Interval(work) => work.advance(rows, times, task).await,
             Self::AsOf(work) => work.advance(rows, times),
-            Self::Sessions(clock, work) => {
+            Self::Sessions(bound, work) => {
                 work.push(rows.pop().unwrap_or_default())?;
-                work.close(times.of(*clock))
+                work.close(times.of(bound.clock).saturating_sub(bound.lag_us))
             }
+            Self::Once(once) => Ok(once.take()),
         }
     }
 
     fn open_until(&self) -> Option<i64> {
         match self {
-            Self::Pass => None,
+            Self::Pass | Self::Once(_) => None,
             Self::Aggregate(work) => work.open_until(Clock::Event),
             Self::Updates(work) => work.open_until(Clock::Event),
             Self::Hold(work) => work.open_until(Clock::Event),
             Self::Interval(work) => work.open_until(),
             Self::AsOf(work) => work.open_until(),
-            Self::Sessions(clock, work) => work.open_until().filter(|_| *clock == Clock::Event),
+            Self::Sessions(bound, work) => bound.until(work.open_until(), Clock::Event),
         }
     }
 
@@ -504,16 +524,15 @@ impl Work {
             Self::Aggregate(work) => work.open_until(Clock::Processing),
             Self::Updates(work) => work.open_until(Clock::Processing).max(work.due_us()),
             Self::Hold(work) => work.open_until(Clock::Processing),
-            Self::Sessions(clock, work) => {
-                work.open_until().filter(|_| *clock == Clock::Processing)
-            }
+            Self::Sessions(bound, work) => bound.until(work.open_until(), Clock::Processing),
+            Self::Once(once) => once.due_us(),
             Self::Pass | Self::Interval(_) | Self::AsOf(_) => None,
         }
     }
 
     fn size(&self) -> Size {
         match self {
-            Self::Pass => Size::default(),
+            Self::Pass | Self::Once(_) => Size::default(),
             Self::Aggregate(work) => work.size(),
             Self::Updates(work) => work.size(),
             Self::Hold(work) => {
@@ -542,7 +561,8 @@ impl Work {
             }
             Self::AsOf(work) => add(work.key(), work.weights()?),
             // What may change or meet others at any time stays in memory.
-            Self::Pass | Self::Updates(_) | Self::Interval(_) | Self::Sessions(..) => {}
+            Self::Pass | Self::Updates(_) | Self::Interval(_) => {}
+            Self::Sessions(..) | Self::Once(_) => {}
         }
         Ok(all)
     }
@@ -559,7 +579,8 @@ impl Work {
                 .iter_mut()
                 .try_for_each(|(key, _, held)| held.spill(key, from(key), folder)),
             Self::AsOf(work) => work.spill(from(work.key()), folder),
-            Self::Pass | Self::Updates(_) | Self::Interval(_) | Self::Sessions(..) => Ok(()),
+            Self::Pass | Self::Updates(_) | Self::Interval(_) => Ok(()),
+            Self::Sessions(..) | Self::Once(_) => Ok(()),
         }
     }
 
@@ -568,7 +589,7 @@ impl Work {
         match self {
             Self::Pass => 0,
             Self::Aggregate(work) => work.sides(),
-            Self::Sessions(..) => 1,
+            Self::Sessions(..) | Self::Once(_) => 1,
             Self::Hold(work) => work.sides.len(),
             Self::Interval(_) | Self::Updates(_) | Self::AsOf(_) => 2,
         }
@@ -584,6 +605,7 @@ impl Work {
             Self::Interval(work) => work.save().map(in_memory),
             Self::AsOf(work) => work.save(),
             Self::Sessions(_, work) => Ok(vec![work.save()?.into()]),
+            Self::Once(once) => once.save(),
         }
     }
 
@@ -604,6 +626,10 @@ impl Work {
             Self::Interval(work) => work.restore(in_memory(sides).collect()),
             Self::AsOf(work) => work.restore(sides),
             Self::Sessions(_, work) => work.restore(in_memory(sides).flatten().collect()),
+            Self::Once(once) => {
+                once.restore(&sides);
+                Ok(())
+            }
         }
     }
 }

@@ -301,7 +301,7 @@ impl Panes {
             None => return Err(Error::Bug("the key of a window is none of its times".to_string())),
         };
         let lag = self.hop.us(lag - self.hop.edge(edge, 0, self.hop.size));
-        let after = self.key.bound.lag_us.saturating_add(self.key.delay_us).saturating_add(lag);
+        let after = self.key.bound.lag_us.saturating_add(lag);
         Ok(micros(&time, after)?.value(0))
     }
 
@@ -316,8 +316,21 @@ impl Panes {
         let (column, edge) = self.edges[0];
         let ticks = cast(batch.column(column), &DataType::Int64)?;
         let before = self.hop.edge(edge, 0, self.hop.step);
-        let starts = ticks.as_primitive::<Int64Type>().values().iter().map(|tick| tick - before);
-        Ok(Int64Array::from_iter_values(starts))
+        let starts = ticks.as_primitive::<Int64Type>().iter().map(|tick| {
+            let start = tick.and_then(|tick| tick.checked_sub(before));
+            start.filter(|start| self.has_windows(*start)).ok_or_else(|| {
+                let tick = tick.map_or_else(|| "NULL".to_string(), |tick| tick.to_string());
+                let unit = self.hop.unit;
+                Error::Data(format!("a window's bounds are out of range: time {tick} ({unit:?}s)"))
+            })
+        });
+        Ok(Int64Array::from_iter_values(starts.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// Whether the windows with a pane have bounds, as where each row is put into each of them.
+    fn has_windows(&self, pane: i64) -> bool {
+        let (first, last) = (self.hop.step - self.hop.size, self.hop.size);
+        pane.checked_add(first).is_some() && pane.checked_add(last).is_some()
     }
 
     /// The states of a pane as those of a window.
@@ -367,7 +380,7 @@ mod tests {
     /// Windows by their end; each row of a state counts itself.
     fn panes() -> Panes {
         let bound = Bound { lag_us: 0, clock: Clock::Event, origin: 0 };
-        let key = Key { column: 0, bound, delay_us: 0 };
+        let key = Key { column: 0, bound };
         Panes::new(None, HOP, vec![(0, Edge::End)], key, states(&[]).schema())
     }
 

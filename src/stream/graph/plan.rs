@@ -11,16 +11,20 @@ use datafusion::execution::context::{QueryPlanner, SessionState};
 use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
-use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
+use super::build::missing;
+use super::in_order::{InOrderExec, OnePartition};
+use super::shown::shown;
 use crate::error::{Error, Result};
-use crate::plan::{CpuExec, for_each_side};
+use crate::plan::{CpuExec, for_each_side, guard};
 use crate::stream::asof::AsOfPlanner;
+use crate::stream::order::{LogOrder, NumberPlanner, SortedPlanner};
 use crate::stream::slot::{DevicePlan, Slot, SlotExec, SlotPlan, SlotPlanner};
 use crate::stream::window::late_rule;
 
@@ -75,16 +79,21 @@ impl Planner {
         let rules = session.physical_optimizers().iter();
         let names = stock_rules();
         let rules = rules.filter(|rule| names.iter().any(|name| name == rule.name()));
+        let first: Arc<dyn PhysicalOptimizerRule + Send + Sync> = Arc::new(OnePartition);
+        let rules = std::iter::once(first).chain(rules.cloned());
         // One DISTINCT aggregate would become two, of which only the upper has the groups.
         let logical = session.optimizers().iter();
         let logical =
             logical.filter(|rule| rule.name() != "single_distinct_aggregation_to_group_by");
+        // The whole query was told the order of its rows; a part does not see where they are from.
+        let told = session.analyzer().rules.iter().filter(|rule| rule.name() != LogOrder::NAME);
         let mut config = session.config().clone();
         config.options_mut().execution.target_partitions = 1;
         let stock = SessionStateBuilder::new_from_existing(session.clone())
             .with_config(config)
+            .with_analyzer_rules(told.cloned().collect())
             .with_optimizer_rules(logical.cloned().collect())
-            .with_physical_optimizer_rules(rules.cloned().collect())
+            .with_physical_optimizer_rules(rules.collect())
             .with_query_planner(Arc::new(Slots))
             .build();
         Self { session, stock }
@@ -105,29 +114,32 @@ impl Planner {
     /// An aggregate in steps; results come by the group column `first`, then by the others.
     pub async fn aggregate(&self, plan: &LogicalPlan, first: Option<&str>) -> Result<Steps> {
         let physical = self.physical(plan).await?;
-        let lowest = lowest_aggregate(&physical).ok_or_else(|| bug("no aggregate", &physical))?;
-        let aggregate = lowest.downcast_ref::<AggregateExec>();
-        let aggregate = aggregate.ok_or_else(|| bug("no aggregate", &physical))?;
-        let single = [AggregateMode::Single, AggregateMode::SinglePartitioned];
-        if !single.contains(aggregate.mode()) || aggregate.group_expr().has_grouping_set() {
-            return Err(bug("an aggregate of several steps", &physical));
-        }
-        let partial = Arc::new(step(aggregate, AggregateMode::Partial, aggregate.input().clone())?);
+        let refused = |why: &str| {
+            let what = format!("an aggregate that {why} ({})", shown(plan));
+            missing(what, "leave it to a batch query over the stream")
+        };
+        let of_rows =
+            topmost_aggregate(&physical).and_then(|whole| Some((over_rows(&whole)?, whole)));
+        let Some((aggregate, whole)) = of_rows else {
+            return Err(refused("is planned in several steps"));
+        };
+        let partial =
+            Arc::new(step(&aggregate, AggregateMode::Partial, aggregate.input().clone())?);
         let states = partial.schema();
         let (slot, input) = filled(&states, "open groups")?;
-        let reduce = Arc::new(step(aggregate, AggregateMode::PartialReduce, input)?);
+        let reduce = Arc::new(step(&aggregate, AggregateMode::PartialReduce, input)?);
         if reduce.schema() != states {
-            return Err(bug("states that do not merge", &physical));
+            return Err(refused("has partial states that do not merge"));
         }
         let reduce = (slot, SlotPlan::new(reduce));
         let (slot, input) = filled(&states, "final groups")?;
-        let last = Arc::new(step(aggregate, AggregateMode::Final, input)?);
-        if last.schema() != lowest.schema() {
-            return Err(bug("states that do not finish", &physical));
+        let last = Arc::new(step(&aggregate, AggregateMode::Final, input)?);
+        if last.schema() != whole.schema() {
+            return Err(refused("has partial states that do not finish"));
         }
         let groups = aggregate.group_expr().expr().len();
         let last = sorted(last, first)?;
-        let finish = (slot, SlotPlan::new(replace(&physical, &lowest, last)?));
+        let finish = (slot, SlotPlan::new(replace(&physical, &whole, last)?));
         let partial: Arc<dyn ExecutionPlan> = partial;
         let device = self.on_device(&partial)?;
         let placed = SlotPlan::new(self.place(partial.clone())?);
@@ -139,7 +151,7 @@ impl Planner {
                     None => device.giving(&states),
                 });
                 let plan = SlotPlan::new(plan).with(device);
-                Some(Rows::new(plan, aggregate, &lowest, &physical)?)
+                Some(Rows::new(plan, aggregate, &whole, &physical)?)
             }
             None => None,
         };
@@ -166,25 +178,26 @@ impl Planner {
         let physical = self.stock.create_physical_plan(plan).await?;
         Ok(match physical.output_partitioning().partition_count() {
             1 => physical,
-            _ => Arc::new(CoalescePartitionsExec::new(physical)),
+            _ => Arc::new(InOrderExec::new(physical)),
         })
     }
 }
 
 impl Rows {
-    /// Of an aggregate, `lowest` in the plan `whole`, whose rows a plan computes.
+    /// Of an aggregate over rows that a plan computes; it is all of the node `of` in the plan
+    /// `whole`.
     fn new(
         plan: SlotPlan,
-        aggregate: &AggregateExec,
-        lowest: &Arc<dyn ExecutionPlan>,
+        aggregate: AggregateExec,
+        of: &Arc<dyn ExecutionPlan>,
         whole: &Arc<dyn ExecutionPlan>,
     ) -> Result<Self> {
         let (slot, input) = filled(&plan.plan.schema(), "rows")?;
-        let states = step(aggregate, AggregateMode::Partial, input)?;
+        let states = step(&aggregate, AggregateMode::Partial, input)?;
         let partial = (slot, SlotPlan::new(Arc::new(states)));
-        let (slot, input) = filled(&lowest.schema(), "groups")?;
-        let above = (slot, SlotPlan::new(replace(whole, lowest, input)?));
-        Ok(Self { plan, partial, above, aggregate: lowest.clone() })
+        let (slot, input) = filled(&of.schema(), "groups")?;
+        let above = (slot, SlotPlan::new(replace(whole, of, input)?));
+        Ok(Self { plan, partial, above, aggregate: Arc::new(aggregate) })
     }
 }
 
@@ -222,26 +235,37 @@ impl QueryPlanner for Slots {
         let planner = DefaultPhysicalPlanner::with_extension_planners(vec![
             Arc::new(SlotPlanner),
             Arc::new(AsOfPlanner),
+            Arc::new(NumberPlanner),
+            Arc::new(SortedPlanner),
         ]);
-        planner.create_physical_plan(plan, state).await
+        let plan = guard::in_force(plan.clone())?;
+        planner.create_physical_plan(&plan, state).await
     }
 }
 
-/// The rows that a window function's late rule leaves out, counted; the rule nearest to the top.
+/// The rows that late rules leave out, counted; on each way down the rule nearest to the top.
 pub fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+    let mut all = Vec::new();
+    left_out(plan, &mut all)?;
+    let several = all.len() > 1;
+    let mut rows = all.into_iter().map(|rows| match several {
+        true => rows.project(vec![lit(1_i64).alias("late")]),
+        false => Ok(rows),
+    });
+    let Some(first) = rows.next() else { return Ok(None) };
+    let late = rows.try_fold(first?, |all, rows| all.union(rows?.build()?))?;
+    Ok(Some(late.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?.build()?))
+}
+
+fn left_out(plan: &LogicalPlan, all: &mut Vec<LogicalPlanBuilder>) -> Result<()> {
     if let LogicalPlan::Filter(filter) = plan
         && late_rule(&filter.predicate).is_some()
     {
         let input = LogicalPlanBuilder::from(filter.input.as_ref().clone());
-        let late = input.filter(Expr::Not(Box::new(filter.predicate.clone())))?;
-        return Ok(Some(late.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?.build()?));
+        all.push(input.filter(Expr::Not(Box::new(filter.predicate.clone())))?);
+        return Ok(());
     }
-    for input in plan.inputs() {
-        if let Some(late) = late_rows(input)? {
-            return Ok(Some(late));
-        }
-    }
-    Ok(None)
+    plan.inputs().into_iter().try_for_each(|input| left_out(input, all))
 }
 
 /// The plan for rows of which none is late: without the late rule, which would keep them all.
@@ -255,15 +279,35 @@ pub fn without_late_rule(plan: &LogicalPlan) -> Result<LogicalPlan> {
     Ok(without.data)
 }
 
-fn bug(what: &str, plan: &Arc<dyn ExecutionPlan>) -> Error {
-    let plan = datafusion::physical_plan::displayable(plan.as_ref()).indent(false);
-    Error::Bug(format!("a continuous query was planned with {what}:\n{plan}"))
+/// The aggregate nearest to the result: those of subqueries over tables are below it.
+fn topmost_aggregate(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    match plan.children().as_slice() {
+        _ if plan.is::<AggregateExec>() => Some(plan.clone()),
+        [below] => topmost_aggregate(below),
+        _ => None,
+    }
 }
 
-/// The aggregate nearest to the rows; a part has one.
-fn lowest_aggregate(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
-    let below = plan.children().into_iter().find_map(lowest_aggregate);
-    below.or_else(|| plan.downcast_ref::<AggregateExec>().map(|_| plan.clone()))
+/// An aggregate in one step over rows, of a node that is one, or the last step of one.
+fn over_rows(whole: &Arc<dyn ExecutionPlan>) -> Option<AggregateExec> {
+    let own = whole.downcast_ref::<AggregateExec>()?;
+    let of_rows = match own.mode() {
+        AggregateMode::Single | AggregateMode::SinglePartitioned => own,
+        AggregateMode::Final | AggregateMode::FinalPartitioned => {
+            let mut below = own.input();
+            while !below.is::<AggregateExec>() {
+                let mut children = below.children();
+                below = children.pop().filter(|_| children.is_empty())?;
+            }
+            let below = below.downcast_ref::<AggregateExec>()?;
+            (*below.mode() == AggregateMode::Partial).then_some(below)?
+        }
+        AggregateMode::Partial | AggregateMode::PartialReduce => return None,
+    };
+    if of_rows.group_expr().has_grouping_set() {
+        return None;
+    }
+    step(of_rows, AggregateMode::Single, of_rows.input().clone()).ok()
 }
 
 /// One step of an aggregate over another input.
@@ -272,7 +316,7 @@ fn step(
     mode: AggregateMode,
     input: Arc<dyn ExecutionPlan>,
 ) -> Result<AggregateExec> {
-    let over_rows = mode == AggregateMode::Partial;
+    let over_rows = matches!(mode, AggregateMode::Partial | AggregateMode::Single);
     let groups = match over_rows {
         true => whole.group_expr().clone(),
         false => whole.group_expr().as_final(),

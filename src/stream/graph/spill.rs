@@ -16,6 +16,7 @@ use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::task;
 
 /// The folder within a state folder.
 const FOLDER: &str = "spill";
@@ -134,11 +135,14 @@ impl Folder {
         facts: Facts,
     ) -> Result<Segment> {
         let file = self.new_file().map_err(|error| unwritten(&self.path, &error))?;
-        let written = write(&file.path, schema, rows, facts).map_err(|error| match error {
-            Error::Io(error) => unwritten(&file.path, &error),
-            Error::Arrow(error) => unwritten(&file.path, &error),
-            other => other,
-        });
+        let written =
+            task::in_place(|| write(&file.path, schema, rows, facts)).map_err(
+                |error| match error {
+                    Error::Io(error) => unwritten(&file.path, &error),
+                    Error::Arrow(error) => unwritten(&file.path, &error),
+                    other => other,
+                },
+            );
         Ok(Segment { facts: written?, file: Arc::new(file) })
     }
 }
@@ -149,7 +153,7 @@ impl Segment {
     /// Errors: the file is gone or is not what was written.
     pub fn read(&self) -> Result<Vec<RecordBatch>> {
         let path = &self.file.path;
-        let bytes = std::fs::read(path).map_err(|error| unread(path, &error))?;
+        let bytes = task::in_place(|| std::fs::read(path)).map_err(|error| unread(path, &error))?;
         if bytes.len() as u64 != self.facts.bytes || crc32fast::hash(&bytes) != self.facts.crc32 {
             return Err(unread(path, &"it is not what was written"));
         }

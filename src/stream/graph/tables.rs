@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::record_batch::RecordBatch;
 use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::DefaultTableSource;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
+use super::Part;
 use crate::error::Result;
 use crate::lake::Pinned;
 
@@ -49,6 +51,51 @@ impl TableRows {
             self.read = Some(versions);
         }
         Ok(())
+    }
+}
+
+/// A table's rows, with the first of the streams that they are united with.
+pub struct Once {
+    table: TableRows,
+    given: bool,
+}
+
+impl Once {
+    pub fn new(table: TableRows) -> Self {
+        Self { table, given: false }
+    }
+
+    /// Reads the rows, if they are still to be given out.
+    pub async fn refresh(&mut self, context: &SessionContext) -> Result<()> {
+        match self.given {
+            true => Ok(()),
+            false => self.table.refresh(context).await,
+        }
+    }
+
+    /// The rows, the first time.
+    pub fn take(&mut self) -> Vec<RecordBatch> {
+        match std::mem::replace(&mut self.given, true) {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.table.rows),
+        }
+    }
+
+    /// At once by any clock, where they are still to be given out.
+    pub fn due_us(&self) -> Option<i64> {
+        (!self.given).then_some(i64::MIN)
+    }
+
+    /// A row that tells that they were given out.
+    pub fn save(&self) -> Result<Vec<Part>> {
+        let column: ArrayRef = Arc::new(BooleanArray::from(vec![true]));
+        let row = RecordBatch::try_from_iter([("given", column)])?;
+        Ok(vec![Part::from(if self.given { vec![row] } else { Vec::new() })])
+    }
+
+    /// Takes what `save` gave.
+    pub fn restore(&mut self, parts: &[Part]) {
+        self.given = parts.iter().any(|part| !part.rows.is_empty());
     }
 }
 

@@ -22,6 +22,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, TryStreamExt};
 
 use super::{SessionNode, Sessions, Spec};
+use crate::stream::equal::has_floats;
 
 /// Plans session windows as batches.
 #[derive(Debug)]
@@ -97,9 +98,11 @@ impl ExecutionPlan for SessionExec {
     }
 
     fn required_input_distribution(&self) -> Vec<Distribution> {
-        match self.spec.keys.is_empty() {
-            true => vec![Distribution::SinglePartition],
-            false => vec![Distribution::KeyPartitioned(self.keys())],
+        // Equal floats may have other bits, and another hash.
+        let is_hashed = |at: &usize| !has_floats(self.spec.schema.field(*at).data_type());
+        match !self.spec.keys.is_empty() && self.spec.keys.iter().all(is_hashed) {
+            true => vec![Distribution::KeyPartitioned(self.keys())],
+            false => vec![Distribution::SinglePartition],
         }
     }
 

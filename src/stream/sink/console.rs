@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
@@ -49,6 +49,14 @@ impl SinkConnector for Console {
 
     fn guarantee(&self) -> Guarantee {
         Guarantee::AtLeastOnce
+    }
+
+    fn takes(&self, sink: &str, columns: &Schema) -> Result<()> {
+        match self.format {
+            "table" => Ok(()),
+            "json" => Encoding::Json.takes(sink, columns),
+            _ => Encoding::Csv { header: true }.takes(sink, columns),
+        }
     }
 
     async fn open(&self, _: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {

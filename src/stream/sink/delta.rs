@@ -1,12 +1,12 @@
 //! The `delta` sink: one commit for each epoch, with its number.
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
 use super::{Mode, Sink, SinkConnector, Writer};
 use crate::error::{Error, Result};
-use crate::lake::Table;
+use crate::lake::{Table, holds};
 use crate::stream::settings::Settings;
 
 /// The connector with its options.
@@ -34,6 +34,14 @@ impl SinkConnector for Delta {
     /// By MERGE.
     fn modes(&self) -> &'static [Mode] {
         &[Mode::Append, Mode::Update]
+    }
+
+    fn takes(&self, sink: &str, columns: &Schema) -> Result<()> {
+        let unfit = columns.fields().iter().find(|field| !holds(field.data_type()));
+        match unfit {
+            Some(field) => Err(super::unfit(sink, field, "Delta")),
+            None => super::distinct(sink, columns, "Delta"),
+        }
     }
 
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {

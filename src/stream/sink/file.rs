@@ -4,13 +4,14 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
 use super::{Encoding, Sink, SinkConnector, Writer};
 use crate::error::{Error, Result};
 use crate::stream::settings::Settings;
+use crate::task;
 
 /// The connector with its options.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ impl File {
 impl SinkConnector for File {
     fn name(&self) -> &'static str {
         "file"
+    }
+
+    fn takes(&self, sink: &str, columns: &Schema) -> Result<()> {
+        self.encoding.takes(sink, columns)
     }
 
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
@@ -118,7 +123,7 @@ impl Sink for Open {
         let name = format!("{}{place}.{}", self.stem, self.extension);
         let (target, unfinished) =
             (self.folder.join(&name), self.folder.join(format!(".{name}.part")));
-        let written = self.write(rows, &target, &unfinished);
+        let written = task::in_place(|| self.write(rows, &target, &unfinished));
         if written.is_err() {
             let _ = std::fs::remove_file(&unfinished); // it may never have been made
         }

@@ -14,7 +14,8 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::array::new_null_array;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use datafusion::parquet::arrow::ArrowWriter;
@@ -131,6 +132,11 @@ pub trait SinkConnector: Debug + Send + Sync {
         )))
     }
 
+    /// Errors: columns that it cannot hold.
+    fn takes(&self, _sink: &str, _columns: &Schema) -> Result<()> {
+        Ok(())
+    }
+
     /// Opens it for the rows of one query.
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>>;
 }
@@ -175,6 +181,43 @@ pub trait Sink: Send + Sync {
     }
 }
 
+/// Errors of a column that a form of rows has no place for.
+fn unfit(sink: &str, field: &Field, form: &str) -> Error {
+    let name = field.name();
+    let advice = match field.data_type() {
+        DataType::Struct(fields) => {
+            let first = fields.first().map_or("x", |field| field.name().as_str());
+            format!("take its fields, such as \"{name}\"['{first}'] AS \"{first}\"")
+        }
+        data_type if data_type.is_list() => {
+            format!("write array_to_string(\"{name}\", ',')")
+        }
+        _ => format!("write CAST(\"{name}\" AS VARCHAR)"),
+    };
+    let other = match form {
+        "CSV" => ", or choose format = 'json'",
+        _ => "",
+    };
+    Error::User(format!(
+        "sink {sink}: column {name} is {}, which {form} does not hold: {advice}{other}",
+        field.data_type()
+    ))
+}
+
+/// Errors: two columns of one name.
+fn distinct(sink: &str, columns: &Schema, form: &str) -> Result<()> {
+    let mut names: Vec<&String> = columns.fields().iter().map(|field| field.name()).collect();
+    names.sort_unstable();
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Error::User(format!(
+            "sink {sink}: two columns are called {}, which {form} does not hold: name one of them \
+             otherwise, with AS",
+            pair[0]
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// Forms of rows as bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
@@ -184,6 +227,31 @@ enum Encoding {
 }
 
 impl Encoding {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Csv { .. } => "CSV",
+            Self::Json => "JSON",
+            Self::Parquet => "Parquet",
+        }
+    }
+
+    /// Errors: columns that it cannot hold, by a row of NULLs that is written to nowhere.
+    fn takes(self, sink: &str, columns: &Schema) -> Result<()> {
+        for field in columns.fields() {
+            let column = Field::new(field.name(), field.data_type().clone(), true);
+            let schema = Arc::new(Schema::new(vec![column]));
+            let nulls = new_null_array(field.data_type(), 1);
+            let row = RecordBatch::try_new(schema.clone(), vec![nulls])?;
+            if self.write(&[row], &schema, &mut std::io::sink()).is_err() {
+                return Err(unfit(sink, field, self.name()));
+            }
+        }
+        match self {
+            Self::Csv { .. } => Ok(()),
+            Self::Json | Self::Parquet => distinct(sink, columns, self.name()),
+        }
+    }
+
     fn write(
         self,
         rows: &[RecordBatch],

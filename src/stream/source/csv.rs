@@ -8,7 +8,7 @@ use csv::{ByteRecord, ReaderBuilder};
 
 use super::Opening;
 use super::file::{Missing, pick};
-use super::text::{Dialect, Parse, Piece, Position, Wrong, lines, piece};
+use super::text::{Dialect, Head, Parse, Piece, Position, Wrong, head, lines, piece};
 use crate::error::{Error, Result};
 
 /// CSV files with or without a header.
@@ -41,33 +41,48 @@ impl Dialect for Csv {
         bytes: &[u8],
         all: bool,
     ) -> Result<Option<(Arc<dyn Parse>, usize)>> {
-        let declared = opening.schema.fields().len();
+        let declared = opening.source_schema().fields().len();
         let plain = Parser { fields: (0..declared).map(Some).collect(), width: declared };
+        let Head::Text(mark) = head(bytes, all)? else { return Ok(None) };
         if !self.header {
-            return Ok(Some((Arc::new(plain), 0)));
+            return Ok(Some((Arc::new(plain), mark)));
         }
-        let mut records = reader(bytes);
+        let text = &bytes[mark..];
+        let mut records = reader(text);
         let mut names = ByteRecord::new();
         let found = records.read_byte_record(&mut names).map_err(|e| Error::Data(e.to_string()))?;
-        let end = usize::try_from(records.position().byte()).unwrap_or(bytes.len());
-        let end = end + usize::from(bytes.get(end) == Some(&b'\n'));
-        if !all && (!found || end > self.whole(bytes)) {
+        let end = usize::try_from(records.position().byte()).unwrap_or(text.len());
+        let end = end + usize::from(text.get(end) == Some(&b'\n'));
+        if !all && (!found || end > self.whole(text)) {
             return Ok(None);
         }
         if !found {
             return Ok(Some((Arc::new(plain), bytes.len())));
         }
-        let name = |name: &[u8]| {
-            String::from_utf8_lossy(name).trim_start_matches('\u{feff}').trim().to_string()
-        };
+        if unclosed(&text[..end]).is_some() {
+            return Err(Error::Data("a quote in the header is never closed".to_string()));
+        }
+        let name = |name: &[u8]| String::from_utf8_lossy(name).trim().to_string();
         let names: Vec<String> = names.iter().map(name).collect();
-        let fields = pick(&opening.schema, &names, self.missing)?;
-        Ok(Some((Arc::new(Parser { fields, width: names.len() }), end)))
+        let fields = pick(&opening.source_schema(), &names, self.missing)?;
+        Ok(Some((Arc::new(Parser { fields, width: names.len() }), mark + end)))
     }
 }
 
 /// Bytes up to the last end of a line that is not within quotes.
 fn whole_quoted(bytes: &[u8]) -> usize {
+    quotes(bytes).0
+}
+
+/// Where a quote opens that is never closed.
+fn unclosed(bytes: &[u8]) -> Option<usize> {
+    memchr::memchr(b'"', bytes)?;
+    quotes(bytes).1
+}
+
+/// The place behind the last end of a line that is not within quotes; where the quote opens that
+/// the bytes end in.
+fn quotes(bytes: &[u8]) -> (usize, Option<usize>) {
     /// A quote opens a field only where it begins.
     enum At {
         Field,
@@ -76,11 +91,15 @@ fn whole_quoted(bytes: &[u8]) -> usize {
         /// Behind a quote within quotes: their end, or half of one that is meant.
         Quote,
     }
-    let (mut at, mut whole) = (At::Field, 0);
+    let (mut at, mut whole, mut opened) = (At::Field, 0, 0);
     for (place, byte) in bytes.iter().enumerate() {
         at = match (at, byte) {
             (At::Quoted, b'"') => At::Quote,
-            (At::Quoted, _) | (At::Quote | At::Field, b'"') => At::Quoted,
+            (At::Quoted, _) | (At::Quote, b'"') => At::Quoted,
+            (At::Field, b'"') => {
+                opened = place;
+                At::Quoted
+            }
             (_, b'\n') => {
                 whole = place + 1;
                 At::Field
@@ -89,7 +108,7 @@ fn whole_quoted(bytes: &[u8]) -> usize {
             _ => At::Within,
         };
     }
-    whole
+    (whole, matches!(at, At::Quoted).then_some(opened))
 }
 
 /// Widths are checked record by record, so that a wrong one is that row's fault.
@@ -103,11 +122,20 @@ impl Parse for Parser {
             self.fields.iter().map(|_| StringBuilder::new()).collect();
         let (mut places, mut wrong, mut count) = (Vec::new(), Vec::new(), 0);
         let (mut records, mut record) = (reader(bytes), ByteRecord::new());
+        // What follows is all within it: one row, up to the end.
+        let unclosed = unclosed(bytes);
         while records.read_byte_record(&mut record).map_err(|e| Error::Data(e.to_string()))? {
             let line = record.position().map_or(1, csv::Position::line);
             let at = Position { ordinal: count, line };
             count += 1;
-            if let Err(reason) = self.append(&record, &mut columns) {
+            let rest = |opened: &usize| records.position().byte() > *opened as u64;
+            if let Some(opened) = unclosed.filter(rest) {
+                let at = Position { line: lines(&bytes[..opened]) + 1, ..at };
+                let from = record.position().map_or(opened, |at| at.byte() as usize);
+                let row = String::from_utf8_lossy(&bytes[from.min(opened)..]).into_owned();
+                let reason = "a quote that opens here is never closed".to_string();
+                wrong.push(Wrong { at, reason, row });
+            } else if let Err(reason) = self.append(&record, &mut columns) {
                 let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
                 wrong.push(Wrong { at, reason, row: fields.join(",") });
             } else {
@@ -132,7 +160,11 @@ impl Parser {
         }
         let present = || self.fields.iter().flatten();
         if let Some(field) = present().find(|at| std::str::from_utf8(&record[**at]).is_err()) {
-            return Err(format!("field {} is not UTF-8", field + 1));
+            return Err(format!(
+                "field {} is not UTF-8: is the text in another encoding, such as \
+                 encoding = 'windows-1252'?",
+                field + 1
+            ));
         }
         for (builder, field) in columns.iter_mut().zip(&self.fields) {
             match field.map(|field| std::str::from_utf8(&record[field])) {
@@ -146,7 +178,10 @@ impl Parser {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::Field;
+
     use super::*;
+    use crate::stream::source::testing;
 
     #[test]
     fn records_end_at_lines_outside_quotes() {
@@ -165,5 +200,28 @@ mod tests {
         ] {
             assert_eq!(csv.whole(text.as_bytes()), whole, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_quote_that_is_never_closed_makes_one_row_of_the_rest() {
+        let fields = ["a", "b"].map(|name| Field::new(name, DataType::Utf8, true));
+        let opening = testing::opening(fields.to_vec());
+        let csv = Csv { header: true, missing: Missing::Fail };
+        for (text, rows, wrong) in [
+            ("a,b\n1,\"x\ny\"\n2,z\n", 2, None),
+            ("a,b\n1,x\n2,\"y\n3,z\n", 1, Some((2, "2,\"y\n3,z\n"))),
+            ("a,b\n\"1\n\n\",\"x", 0, Some((3, "\"1\n\n\",\"x"))),
+            ("a,b\n1,x\n\"", 1, Some((2, "\""))),
+            ("a,b\n1,5\"\n2,\"\"\n3,\"\"\"\"", 3, None),
+            ("\u{feff}a,b\n1,x\n", 1, None),
+        ] {
+            let (parser, used) = csv.begin(&opening, text.as_bytes(), true).unwrap().unwrap();
+            let piece = parser.parse(&opening, &text.as_bytes()[used..]).unwrap();
+            assert_eq!(piece.batch.num_rows(), rows, "{text:?}");
+            let told = piece.wrong.first().map(|wrong| (wrong.at.line, wrong.row.as_str()));
+            assert_eq!(told, wrong, "{text:?}");
+        }
+        let error = csv.begin(&opening, b"a,\"b\n1,2\n", true).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("in the header"), "{error}");
     }
 }

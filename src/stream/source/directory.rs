@@ -1,10 +1,11 @@
-//! The log of a folder of files: one after another in the order of their names, rows by position.
+//! The log of a folder of files: one after another in the order of their paths, rows by position.
 //! What comes while it is followed comes behind what there was: new files, and what is written
 //! behind the end of files of text, whose last line is read when it has its newline.
 //!
 //! A file is read when it is seen: one that is not only appended to is written elsewhere and
-//! renamed into place. Names that begin with `.` or `_` and directories inside are passed over.
-//! A file whose rows have all been read may be removed.
+//! renamed into place. Of directories inside, those whose names tell a value, such as `day=1`, are
+//! read too; others, and names that begin with `.` or `_`, are passed over.
+//! A file whose rows have all been read may be removed, or written anew: it is another one then.
 //!
 //! ```text
 //!  segments     a.csv          b.csv      a.csv, skip 5: it has grown
@@ -15,12 +16,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::file::File;
+use super::print::{Content, Print, time};
 use super::text::{Handed, Records};
 use super::{Opening, Place, Read, Rejects, Rows, Segment, Source};
 use crate::error::{Error, Result};
+
+/// Bytes that are added to a file until its content is summed anew.
+const PRINT_BYTES: u64 = 4096;
 
 /// Looking for new files takes at most one part in so many of the time.
 const LOOK_SHARE: u32 = 10;
@@ -30,6 +35,10 @@ pub struct Directory {
     opening: Arc<Opening>,
     /// The last segment of each file.
     seen: BTreeMap<PathBuf, Segment>,
+    /// Length and time of each file when its content was compared last.
+    compared: BTreeMap<PathBuf, (u64, Option<SystemTime>)>,
+    /// Up to where the content of each file was told to be recorded: anew when it has doubled.
+    printed: BTreeMap<PathBuf, u64>,
     strange: BTreeSet<PathBuf>,
     /// When the folder is looked at next; `None` before the first time.
     look: Option<Instant>,
@@ -113,6 +122,8 @@ impl Directory {
             file,
             opening: Arc::new(opening),
             seen,
+            compared: BTreeMap::new(),
+            printed: BTreeMap::new(),
             strange: BTreeSet::new(),
             look: None,
             known: segments.into_iter().skip(at).collect(),
@@ -135,6 +146,7 @@ impl Directory {
                 path.display()
             ))
         };
+        let read = segment.end.is_some_and(|end| end <= self.offset) && end.is_none();
         let size = match std::fs::metadata(&path) {
             Ok(metadata) => metadata.len(),
             Err(_) if segment.end.is_some_and(|end| end <= self.offset) => {
@@ -143,13 +155,34 @@ impl Directory {
             }
             Err(_) => return Err(gone("the file is gone")),
         };
-        if size < segment.size {
-            return Err(gone("the file has become shorter"));
+        let print_known = segment.print.is_some();
+        let print = segment.print.filter(|print| print.to <= size);
+        let content = match print {
+            Some(print) => print.compare(&path)?,
+            None if size < segment.size => Content::Other,
+            None => Content::Same,
+        };
+        match content {
+            Content::Same => {}
+            // All its rows have been read: what is there now is told when the folder is looked at.
+            Content::Other if read && print_known => {
+                self.last = Some(segment);
+                return Ok(());
+            }
+            Content::Other if size < segment.size => {
+                return Err(gone("the file has become shorter"));
+            }
+            Content::Other | Content::Changed => return Err(changed(&path)),
+        }
+        if read && !grown(&path, &segment, self.opening.follow) {
+            self.last = Some(segment);
+            return Ok(());
         }
         let base = segment.first - segment.skip as i64;
         let skip = (self.offset - base).max(0).unsigned_abs();
         // The farthest place that is known and not too far.
-        let marks = [segment.mark, self.seen.get(&path).and_then(|seen| seen.mark)];
+        let same = |seen: &&Segment| seen.skip > 0 || seen.first == segment.first;
+        let marks = [segment.mark, self.seen.get(&path).filter(same).and_then(|seen| seen.mark)];
         let marks = marks.into_iter().flatten().filter(|mark| mark.records <= skip);
         let mark = marks.max_by_key(|mark| mark.records);
         let opened = self.file.open_file(&path, &self.opening, mark, skip);
@@ -190,9 +223,14 @@ impl Directory {
             }
             self.left(&last, &path);
         }
-        let skip = self.seen.get(&path).map_or(0, Segment::records);
+        let seen = self.seen.get(&path);
+        let skip = seen.map_or(0, Segment::records);
         let mut segment = Segment { skip, ..Segment::new(name, self.offset, size) };
-        segment.mark = self.seen.get(&path).and_then(|seen| seen.mark);
+        segment.mark = seen.and_then(|seen| seen.mark);
+        segment.print = match seen.and_then(|seen| seen.print) {
+            Some(print) => Some(print),
+            None => Some(Print::of(&path, size).map_err(|e| named(&path, Error::Io(e)))?),
+        };
         self.begin(segment.clone(), None)?;
         self.tell(segment);
         Ok(true)
@@ -222,18 +260,73 @@ impl Directory {
         }
         let (strange, wanted) = (&mut self.strange, self.file.wanted());
         let paths = self.file.list(&mut |path| {
+            let strange_folder = path.is_dir();
             if strange.insert(path.clone()) {
-                tracing::warn!("{}: passed over, not {wanted}", path.display());
+                let path = path.display();
+                match strange_folder {
+                    true => tracing::warn!(
+                        "{path}: a folder that is passed over: those whose names tell a column's \
+                         value, such as day=2026-01-31, are read"
+                    ),
+                    false => tracing::warn!("{path}: passed over, not {wanted}"),
+                }
             }
         })?;
-        let follow = self.opening.follow;
-        let new = paths.into_iter().filter(|path| match self.seen.get(path) {
-            None => true,
-            Some(seen) => self.file.grows(path) && grown(path, seen, follow),
-        });
-        self.queue.extend(new);
+        for path in paths {
+            if self.is_new(&path)? {
+                self.queue.push_back(path);
+            }
+        }
         self.look = Some(Instant::now() + begun.elapsed().min(Duration::from_secs(1)) * LOOK_SHARE);
         Ok(())
+    }
+
+    /// Whether a file has rows that were not read. One that was written anew since it was read to
+    /// its end is another file.
+    ///
+    /// Errors: what was read of a file has changed in part.
+    fn is_new(&mut self, path: &Path) -> Result<bool> {
+        let Some(seen) = self.seen.get(path) else { return Ok(true) };
+        let Ok(metadata) = std::fs::metadata(path) else { return Ok(false) };
+        let now = (metadata.len(), metadata.modified().ok());
+        let untouched = |print: &Print| now.0 == seen.size && print.time == time(&metadata);
+        if let (Some(print), Some(_)) = (seen.print.filter(|p| !untouched(p)), seen.end)
+            && self.compared.get(path) != Some(&now)
+        {
+            let grows = self.file.grows(path);
+            let content = match print.compare(path) {
+                Ok(Content::Same) if !grows && now.0 != seen.size => Content::Changed,
+                Ok(_) if grows && now.0 < seen.size => Content::Other,
+                Ok(content) => content,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+                Err(error) => return Err(named(path, Error::Io(error))),
+            };
+            match content {
+                Content::Same => {}
+                Content::Changed => return Err(changed(path)),
+                Content::Other => {
+                    tracing::warn!(
+                        "{}: written anew since it was read: all of it is read, as of a new file",
+                        path.display()
+                    );
+                    self.forget(path);
+                    return Ok(true);
+                }
+            }
+            self.compared.insert(path.to_path_buf(), now);
+        }
+        let Some(seen) = self.seen.get(path) else { return Ok(true) };
+        Ok(grown(path, seen, self.opening.follow) && self.file.grows(path))
+    }
+
+    /// Another file comes under a name.
+    fn forget(&mut self, path: &Path) {
+        if let Some(last) = self.last.take_if(|last| Path::new(&last.path) == path) {
+            self.tell(last);
+        }
+        self.seen.remove(path);
+        self.compared.remove(path);
+        self.printed.remove(path);
     }
 
     /// Has a segment recorded, in place of what was known of it.
@@ -251,11 +344,25 @@ impl Directory {
         let Current { mut segment, path, records, .. } = current;
         let first = segment.end.is_none();
         segment.end = Some(self.offset);
+        let mut to = segment.size;
         if let Some((mark, size)) = records.mark() {
             (segment.mark, segment.size) = (Some(mark), size);
+            to = mark.bytes;
+        }
+        // Of a file that grows, until its first bytes are known; then now and then.
+        let known = segment.print.map_or(0, |print| print.to);
+        let more = to >= known + PRINT_BYTES || (known < PRINT_BYTES && to > known);
+        let mut told = first;
+        if first || more {
+            // One that has gone needs none.
+            segment.print = Print::of(&path, to).ok().or(segment.print);
+            told |= known < PRINT_BYTES && to >= self.printed.get(&path).map_or(0, |to| 2 * to);
+        }
+        if told {
+            self.printed.insert(path.clone(), to.min(PRINT_BYTES));
         }
         self.seen.insert(path, segment.clone());
-        if first {
+        if told {
             self.tell(segment.clone());
         }
         self.last = Some(segment);
@@ -300,6 +407,16 @@ fn grown(path: &Path, seen: &Segment, follow: bool) -> bool {
     // The last line, if it has no newline, is read by a reading that comes to an end.
     let whole = seen.mark.filter(|mark| !follow && mark.records == seen.records());
     metadata.len() > whole.map_or(seen.size, |mark| mark.bytes)
+}
+
+/// Errors of a file that is no longer what was read.
+fn changed(path: &Path) -> Error {
+    Error::Data(format!(
+        "{}: the file was written anew since this stream has read of it, so that what is new \
+         cannot be told: write rows behind its end, or to a file of another name; or begin anew \
+         with another state folder or --start-fresh",
+        path.display()
+    ))
 }
 
 /// An error with the file that it is about.

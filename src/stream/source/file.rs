@@ -1,18 +1,21 @@
 //! The `file` connector: a directory is one partition (see `directory`), its files CSV, JSON or
 //! Parquet, text also compressed.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
+use encoding_rs::{Encoding, UTF_8};
 
 use super::csv::Csv;
 use super::directory::Directory;
+use super::encoding::{self, Decoded};
 use super::json::{Json, Unknown};
 use super::parquet::Parquet;
 use super::text::{Dialect, Input, Records, Text};
-use super::{Connector, Mark, Opening, Source};
+use super::{Connector, Form, Mark, Opening, Origin, Source};
 use crate::error::{Error, Result};
 use crate::stream::settings::Settings;
 
@@ -25,6 +28,7 @@ pub struct File {
     header: bool,
     missing: Missing,
     unknown: Unknown,
+    encoding: Option<&'static Encoding>,
 }
 
 /// What a declared column is that a file of CSV or Parquet lacks. In JSON it is NULL.
@@ -33,6 +37,12 @@ pub enum Missing {
     Fail,
     Null,
 }
+
+/// What stands for NULL in a folder's name.
+const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
+
+/// Folders within one another that are looked into, at most: links may make a ring.
+const FOLDERS: usize = 16;
 
 /// Ends of names that tell how text is packed.
 const PACKED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
@@ -47,7 +57,8 @@ impl File {
             _ => Missing::Fail,
         };
         let unknown = Unknown::new(settings, schema, matches!(format, "auto" | "json"))?;
-        Ok(Self { path, format, header, missing, unknown })
+        let encoding = encoding::option(settings)?;
+        Ok(Self { path, format, header, missing, unknown, encoding })
     }
 
     /// The format of a file by its name; `None` for one that is not ours to read.
@@ -72,7 +83,8 @@ impl File {
 
     /// Whether more may be written behind what a file holds.
     pub fn grows(&self, path: &Path) -> bool {
-        packed(path).is_none() && self.read_as(path).is_some_and(|format| format != "parquet")
+        let plain = packed(path).is_none() && self.encoding.is_none_or(|e| e == UTF_8);
+        plain && self.read_as(path).is_some_and(|format| format != "parquet")
     }
 
     /// Whether there is anything at the path.
@@ -80,30 +92,78 @@ impl File {
         self.path.exists()
     }
 
-    /// Files in the order of their names; `strange` is told of those that are passed over.
+    /// Files in the order of their paths, those in folders such as `day=2026-01-31` among them;
+    /// `strange` is told of those that are passed over.
     pub fn list(&self, strange: &mut dyn FnMut(PathBuf)) -> Result<Vec<PathBuf>> {
-        let wrong = |error: std::io::Error| {
-            Error::User(format!("the stream's path '{}': {error}", self.path.display()))
-        };
-        let metadata = std::fs::metadata(&self.path).map_err(wrong)?;
+        let metadata = std::fs::metadata(&self.path).map_err(|error| self.unlisted(&error))?;
         if metadata.is_file() {
             return Ok(vec![self.path.clone()]);
         }
-        let mut names = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(wrong)? {
-            let entry = entry.map_err(wrong)?;
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let hidden = name.starts_with('.') || name.starts_with('_');
-            if hidden || entry.path().is_dir() {
+        let mut paths = Vec::new();
+        self.list_in(&self.path, 0, &mut paths, strange)?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    fn unlisted(&self, error: &std::io::Error) -> Error {
+        Error::User(format!("the stream's path '{}': {error}", self.path.display()))
+    }
+
+    fn list_in(
+        &self,
+        folder: &Path,
+        depth: usize,
+        paths: &mut Vec<PathBuf>,
+        strange: &mut dyn FnMut(PathBuf),
+    ) -> Result<()> {
+        let entries = match std::fs::read_dir(folder) {
+            // It went while its own folder was read.
+            Err(error) if depth > 0 && error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(());
+            }
+            entries => entries.map_err(|error| self.unlisted(&error))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(|error| self.unlisted(&error))?;
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            if name.starts_with('.') || name.starts_with('_') {
                 continue;
             }
-            match self.format(&name) {
-                Some(_) => names.push(entry.path()),
-                None => strange(entry.path()),
+            match (path.is_dir(), self.format(&name)) {
+                (true, _) if depth < FOLDERS && partition(&name).is_some() => {
+                    self.list_in(&path, depth + 1, paths, strange)?;
+                }
+                (false, Some(_)) => paths.push(path),
+                _ => strange(path),
             }
         }
-        names.sort();
-        Ok(names)
+        Ok(())
+    }
+
+    /// A reading of one file: declared columns that the names of its folders tell are not read
+    /// from it.
+    fn placed(&self, path: &Path, opening: &Arc<Opening>) -> Arc<Opening> {
+        let within = path.strip_prefix(&self.path).ok().and_then(Path::parent);
+        let folders = within.into_iter().flat_map(Path::components);
+        let told: Vec<_> =
+            folders.filter_map(|folder| partition(&folder.as_os_str().to_string_lossy())).collect();
+        if told.is_empty() {
+            return opening.clone();
+        }
+        let fields = opening.schema.fields().iter().enumerate();
+        let forms = fields.map(|(at, field)| {
+            let form = opening.form(at);
+            let (name, rescued) = (field.name(), Unknown::Rescue(field.name().clone()));
+            let exact = told.iter().find(|(key, _)| key == name);
+            let alike = || told.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            match (form.origin.clone(), exact.or_else(alike)) {
+                (Origin::Source, Some((_, value))) if self.unknown != rescued => {
+                    Form { origin: Origin::Path(value.clone()), ..form }
+                }
+                _ => form,
+            }
+        });
+        Arc::new(Opening { forms: forms.collect(), ..opening.as_ref().clone() })
     }
 
     /// Opens a file behind what an earlier reading has marked, or behind so many records, where
@@ -117,6 +177,7 @@ impl File {
         mark: Option<Mark>,
         skip: u64,
     ) -> Result<(Box<dyn Records>, u64)> {
+        let opening = &self.placed(path, opening);
         let dialect: Arc<dyn Dialect> = match self.read_as(path) {
             Some("csv") => Arc::new(Csv { header: self.header, missing: self.missing }),
             Some("json") => Arc::new(Json { unknown: self.unknown.clone() }),
@@ -131,8 +192,9 @@ impl File {
                 ));
             }
         };
-        let input = input(path)?;
-        let mark = mark.filter(|mark| mark.records <= skip && packed(path).is_none());
+        let input = self.input(path)?;
+        let plain = matches!(input, Input::Plain(_));
+        let mark = mark.filter(|mark| mark.records <= skip && plain);
         let text = Text::new(input, dialect, opening, mark);
         Ok((Box::new(text), mark.map_or(0, |mark| mark.records)))
     }
@@ -151,6 +213,10 @@ impl Connector for File {
         "file"
     }
 
+    fn typed(&self) -> bool {
+        true
+    }
+
     fn bounded(&self) -> Result<(), String> {
         Ok(())
     }
@@ -159,7 +225,8 @@ impl Connector for File {
         let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         // A header or not, another format: other rows at the same offsets.
         let (path, unknown) = (path.display(), self.unknown.identity());
-        format!("{path}, format {}, header {}{unknown}", self.format, self.header)
+        let encoding = encoding::identity(self.encoding);
+        format!("{path}, format {}, header {}{unknown}{encoding}", self.format, self.header)
     }
 
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
@@ -199,10 +266,69 @@ fn packed(path: &Path) -> Option<FileCompressionType> {
     }
 }
 
-/// A file's bytes, unpacked.
-fn input(path: &Path) -> Result<Input> {
-    let file = std::fs::File::open(path)?;
-    let Some(packed) = packed(path) else { return Ok(Input::Plain(file)) };
-    let reader = packed.convert_read(file).map_err(|error| Error::Data(error.to_string()))?;
-    Ok(Input::Packed(Box::new(reader)))
+/// The key and value of a folder's name such as `day=2026-01-31`, escapes decoded; the value that
+/// stands for NULL is `None`.
+fn partition(name: &str) -> Option<(String, Option<String>)> {
+    let (key, value) = name.split_once('=').filter(|(key, _)| !key.is_empty())?;
+    let value = (value != NO_VALUE).then(|| unescaped(value));
+    Some((unescaped(key), value))
+}
+
+/// Text with its escapes such as `%3A` decoded; what is none stays.
+fn unescaped(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let escape = (*first == b'%').then(|| behind.get(..2)).flatten();
+        let escape = escape.and_then(|digits| std::str::from_utf8(digits).ok());
+        let byte = escape.filter(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        match byte.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &behind[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_string())
+}
+
+impl File {
+    /// A file's bytes, unpacked, as UTF-8.
+    fn input(&self, path: &Path) -> Result<Input> {
+        let mut file = std::fs::File::open(path)?;
+        if let Some(packed) = packed(path) {
+            let reader =
+                packed.convert_read(file).map_err(|error| Error::Data(error.to_string()))?;
+            return Ok(Input::Packed(Box::new(Decoded::new(reader, self.encoding))));
+        }
+        let mut first = Vec::new();
+        std::io::Read::take(&mut file, 3).read_to_end(&mut first)?;
+        std::io::Seek::rewind(&mut file)?;
+        match encoding::decodes(self.encoding, &first) {
+            Some(encoding) => Ok(Input::Packed(Box::new(Decoded::new(file, Some(encoding))))),
+            None => Ok(Input::Plain(file)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_folders_tell_values() {
+        let told = |name: &str| partition(name);
+        let some = |key: &str, value: &str| Some((key.to_string(), Some(value.to_string())));
+        assert_eq!(told("dt=2024-01-01"), some("dt", "2024-01-01"));
+        assert_eq!(told("a%20b=x%3Ay=%C3%A4%"), some("a b", "x:y=ä%"));
+        assert_eq!(told("a="), some("a", ""));
+        assert_eq!(told("a=__HIVE_DEFAULT_PARTITION__"), Some(("a".to_string(), None)));
+        assert_eq!(told("2024"), None);
+        assert_eq!(told("=1"), None);
+        assert_eq!(unescaped("%ff"), "%ff");
+    }
 }

@@ -9,10 +9,13 @@ use std::iter::StepBy;
 use std::ops::Range;
 use std::time::Instant;
 
-use arrow::array::Int64Array;
+use arrow::array::{AsArray, Int64Array};
+use arrow::compute::filter;
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
-use super::{Opening, Read, Rows, Source};
+use super::rejects::Rejected;
+use super::{Opening, Read, Rejects, Rows, Source, convert};
 use crate::error::Result;
 use crate::stream::settings::Settings;
 
@@ -51,6 +54,9 @@ pub fn bounded(generator: &impl Generator) -> Result<(), String> {
 pub struct Log<G> {
     generator: G,
     opening: Opening,
+    /// Of the columns that are made.
+    made: Opening,
+    rejects: Rejects,
     partitions: u64,
     /// Offset of the next row.
     next: u64,
@@ -62,7 +68,10 @@ impl<G: Generator> Log<G> {
     pub fn open(generator: G, opening: Opening, partitions: usize) -> Self {
         let next = opening.from.offset.max(0).unsigned_abs();
         let live = opening.follow && generator.rows().is_none();
-        let mut log = Self { generator, opening, partitions: partitions as u64, next, live: None };
+        let (schema, event_time) = (opening.source_schema(), opening.source_event_time());
+        let made = Opening { schema, event_time, ..opening.clone() };
+        let (rejects, partitions) = (Rejects::new(&opening), partitions as u64);
+        let mut log = Self { generator, opening, made, rejects, partitions, next, live: None };
         log.live = live.then(|| (Instant::now(), log.number(next)));
         log
     }
@@ -70,6 +79,24 @@ impl<G: Generator> Log<G> {
     /// Number among the rows of all partitions.
     fn number(&self, offset: u64) -> u64 {
         offset.saturating_mul(self.partitions).saturating_add(self.opening.partition as u64)
+    }
+
+    /// Adds the columns that are computed.
+    fn computed(&mut self, rows: Rows) -> Result<Rows> {
+        let Rows { batch, offsets } = rows;
+        let mut rejected = Vec::new();
+        let (batch, keep) = convert::computed(&self.opening, batch, &mut |row, reason| {
+            let (offset, reason) = (offsets.value(row), reason.to_string());
+            let place = format!("generated row {offset}");
+            rejected.push(Rejected { offset, place, reason, row: String::new() });
+            Ok(())
+        })?;
+        self.rejects.keep(&rejected)?;
+        let offsets = match keep {
+            Some(keep) => filter(&offsets, &keep)?.as_primitive::<Int64Type>().clone(),
+            None => offsets,
+        };
+        Ok(Rows { batch, offsets })
     }
 
     /// How many rows this partition has of the first `all`.
@@ -95,10 +122,15 @@ impl<G: Generator> Source for Log<G> {
         let step = usize::try_from(self.partitions).unwrap_or(usize::MAX);
         // To behind the last row, not to the next of this partition, which may be beyond all.
         let numbers = self.number(self.next)..self.number(end - 1) + 1;
-        let batch = self.generator.make(&self.opening, numbers.step_by(step))?;
+        let batch = self.generator.make(&self.made, numbers.step_by(step))?;
         let offsets = Int64Array::from_iter_values(self.next as i64..end as i64);
         self.next = end;
-        Ok(Read::Rows(Rows { batch, offsets }))
+        let rows = Rows { batch, offsets };
+        Ok(Read::Rows(if self.opening.computes() { self.computed(rows)? } else { rows }))
+    }
+
+    fn rejected(&self) -> u64 {
+        self.rejects.count()
     }
 
     fn offset(&self) -> i64 {

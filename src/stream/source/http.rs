@@ -16,11 +16,13 @@ use std::time::Duration;
 use arrow::datatypes::Schema;
 use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::RecordBatch;
+use encoding_rs::Encoding;
 use parking_lot::Mutex;
 use serde_json::json;
 use tiny_http::{Header, Method, Request, Response, Server};
 
 use super::csv::Csv;
+use super::encoding;
 use super::file::{Missing, pick};
 use super::json::{Json, Unknown};
 use super::received::{self, Reader, Received};
@@ -29,6 +31,7 @@ use super::{Connector, Opening, Read, Rejects, Source};
 use crate::error::{Error, Result};
 use crate::stream::definition::OnError;
 use crate::stream::settings::Settings;
+use crate::task;
 
 /// Requests that are worked on beside one another: most wait for the disk, all for the same turn.
 const WORKERS: usize = 8;
@@ -65,6 +68,10 @@ impl Http {
 impl Connector for Http {
     fn name(&self) -> &'static str {
         "http"
+    }
+
+    fn typed(&self) -> bool {
+        true
     }
 
     fn bounded(&self) -> Result<(), String> {
@@ -184,8 +191,7 @@ impl Service {
         tracing::info!("listening at http://{at}");
         for _ in 0..WORKERS {
             let service = service.clone();
-            let thread = std::thread::Builder::new().name("http".to_string());
-            thread.spawn(move || service.work())?;
+            task::thread("http", move || service.work())?;
         }
         Ok(service)
     }
@@ -254,6 +260,15 @@ impl Service {
         }
         let form = form(request)?;
         let body = self.body(request)?;
+        let body = match (form, charset(request)?) {
+            (Form::Arrow, _) => body,
+            (_, encoding) => match encoding::decodes(encoding, &body) {
+                Some(encoding) => {
+                    encoding::decoded(encoding, &body).map_err(|error| Refusal::new(400, error))?
+                }
+                None => body,
+            },
+        };
         let pieces = form.parse(&self.http.json, &self.opening, &body);
         let pieces = pieces.map_err(|error| Refusal::new(400, error))?;
         let (mut batches, mut rejected) = (Vec::new(), Vec::new());
@@ -337,6 +352,22 @@ fn form(request: &Request) -> Result<Form, Refusal> {
     })
 }
 
+/// The encoding that a request names.
+fn charset(request: &Request) -> Result<Option<&'static Encoding>, Refusal> {
+    let mut headers = request.headers().iter();
+    let named = headers.find(|header| header.field.equiv("Content-Type"));
+    let named = named.map(|header| header.value.as_str().to_ascii_lowercase());
+    let label = named.as_deref().and_then(|value| {
+        let mut parameters = value.split(';').skip(1);
+        parameters.find_map(|parameter| parameter.trim().strip_prefix("charset="))
+    });
+    let Some(label) = label.map(|label| label.trim_matches('"')) else { return Ok(None) };
+    match Encoding::for_label_no_replacement(label.as_bytes()) {
+        Some(encoding) => Ok(Some(encoding)),
+        None => Err(Refusal::new(415, format!("charset {label}: send it as UTF-8"))),
+    }
+}
+
 impl Form {
     /// What malformed rows are counted by.
     fn unit(self) -> &'static str {
@@ -348,7 +379,15 @@ impl Form {
 
     fn parse(self, json: &Json, opening: &Opening, body: &[u8]) -> Result<Vec<Piece>> {
         match self {
-            Self::Json => text(json, opening, &one_a_line(body)),
+            Self::Json => {
+                let mut pieces = text(json, opening, body)?;
+                for piece in &mut pieces {
+                    piece.lines_before = 0;
+                    // Rows are counted: an array may be one line.
+                    piece.wrong.iter_mut().for_each(|wrong| wrong.at.line = wrong.at.ordinal + 1);
+                }
+                Ok(pieces)
+            }
             Self::Lines => text(json, opening, body),
             Self::Csv => text(&Csv { header: true, missing: Missing::Null }, opening, body),
             Self::Arrow => {
@@ -369,58 +408,9 @@ fn of_batch(opening: &Opening, batch: &RecordBatch) -> Result<Piece> {
     let names: Vec<_> = batch.schema().fields().iter().map(|f| f.name().clone()).collect();
     let rows = batch.num_rows() as u64;
     let null = || arrow::array::new_null_array(&arrow::datatypes::DataType::Null, rows as usize);
-    let fields = pick(&opening.schema, &names, Missing::Null)?;
+    let fields = pick(&opening.source_schema(), &names, Missing::Null)?;
     let columns = fields.iter().map(|at| at.map_or_else(null, |at| batch.column(at).clone()));
     let places = (0..rows).map(|ordinal| Position { ordinal, line: ordinal + 1 });
     let (columns, places) = (columns.collect::<Vec<_>>(), places.collect::<Vec<_>>());
     piece(opening, &columns, &places, Vec::new(), rows, rows)
-}
-
-/// JSON with each value on a line of its own: the elements of an array; a value that goes over
-/// several lines; lines of values as they are. What is malformed stays so.
-fn one_a_line(body: &[u8]) -> Vec<u8> {
-    let body = body.trim_ascii();
-    let array = body.first() == Some(&b'[') && body.last() == Some(&b']');
-    let lines = !array && serde_json::from_slice::<serde::de::IgnoredAny>(body).is_err();
-    if lines {
-        return body.to_vec();
-    }
-    let inner = if array { &body[1..body.len() - 1] } else { body };
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    let mut out = Vec::with_capacity(inner.len());
-    for byte in inner {
-        let meant = std::mem::take(&mut escaped);
-        match byte {
-            b'\\' if quoted => escaped = !meant,
-            b'"' if !meant => quoted = !quoted,
-            b'{' | b'[' if !quoted => depth += 1,
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        out.push(match byte {
-            b',' if array && !quoted && depth == 0 => b'\n',
-            b'\n' | b'\r' => b' ',
-            other => *other,
-        });
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn values_come_on_lines_of_their_own() {
-        for (body, lines) in [
-            (r#" {"a": 1} "#, r#"{"a": 1}"#),
-            ("{\n\"a\":\n1}", "{ \"a\": 1}"),
-            ("{\"a\":1}\n{\"a\":2}\n", "{\"a\":1}\n{\"a\":2}"),
-            (r#"[{"a":"x,\"]"},{"a":[1,2]}]"#, "{\"a\":\"x,\\\"]\"}\n{\"a\":[1,2]}"),
-            (r#"[{"a":"\\"},{"a":1}]"#, "{\"a\":\"\\\\\"}\n{\"a\":1}"),
-            ("[]", ""),
-        ] {
-            assert_eq!(String::from_utf8(one_a_line(body.as_bytes())).unwrap(), lines, "{body}");
-        }
-    }
 }

@@ -1,15 +1,18 @@
-//! JSON: one object a line; missing keys are NULL, those that are not declared go by an option.
+//! JSON: objects on lines of their own, over several lines, one behind another or in arrays;
+//! missing keys are NULL, those that are not declared go by an option.
+
+mod columns;
+mod scan;
 
 use std::sync::Arc;
 
-use arrow::array::StringArray;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::json::ReaderBuilder;
-use arrow::record_batch::RecordBatch;
+use arrow::array::{ArrayRef, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
 
+use self::columns::{Column, Notes};
+use self::scan::{Flaw, Found, Scan, Scanner, Values};
 use super::Opening;
-use super::text::{Dialect, Parse, Piece, Position, Wrong, lines, piece};
+use super::text::{Dialect, Head, Parse, Piece, Position, Wrong, head, lines, piece};
 use crate::error::Result;
 use crate::stream::settings::Settings;
 
@@ -65,238 +68,180 @@ impl Unknown {
     }
 }
 
-/// Lines of JSON.
+/// Objects of JSON.
 #[derive(Debug, Clone, Default)]
 pub struct Json {
     pub unknown: Unknown,
 }
 
-/// The lines of one file.
 #[derive(Debug)]
 struct Parser {
-    /// Columns as they are decoded.
-    schema: SchemaRef,
     unknown: Unknown,
 }
 
 impl Dialect for Json {
     fn whole(&self, bytes: &[u8]) -> usize {
-        memchr::memrchr(b'\n', bytes).map_or(0, |end| end + 1)
+        scan::whole(bytes)
     }
 
-    /// The first object shows how keys are spelt.
     fn begin(
         &self,
-        opening: &Opening,
+        _: &Opening,
         bytes: &[u8],
         all: bool,
     ) -> Result<Option<(Arc<dyn Parse>, usize)>> {
-        let present = if all { bytes } else { &bytes[..self.whole(bytes)] };
-        let blank = |line: &&[u8]| line.iter().all(u8::is_ascii_whitespace);
-        let first = present.split(|byte| *byte == b'\n').find(|line| !blank(line));
-        match first {
-            None if !all => Ok(None),
-            first => {
-                let unknown = self.unknown.clone();
-                let schema = decoded(&opening.schema, &unknown, first.unwrap_or_default());
-                Ok(Some((Arc::new(Parser { schema, unknown }), 0)))
-            }
-        }
+        let Head::Text(used) = head(bytes, all)? else { return Ok(None) };
+        Ok(Some((Arc::new(Parser { unknown: self.unknown.clone() }), used)))
     }
 }
 
-/// Keys as the file spells them, where a declared name differs from one in case only; times and
-/// decimals as text, so that they are read as everywhere else. The column for what is not declared
-/// is none of them.
-fn decoded(declared: &Schema, unknown: &Unknown, first: &[u8]) -> SchemaRef {
-    let object: Option<serde_json::Map<String, serde_json::Value>> =
-        serde_json::from_slice(first).ok();
-    let spelt = |name: &String| {
-        let keys = object.iter().flat_map(|object| object.keys());
-        let mut keys = keys.filter(|key| key.eq_ignore_ascii_case(name));
-        let same = object.as_ref().is_some_and(|object| object.contains_key(name));
-        if same { name.clone() } else { keys.next().unwrap_or(name).clone() }
+impl Parser {
+    /// The declared columns, without the one for what is not declared.
+    fn columns(&self, opening: &Opening) -> Column {
+        let source = opening.source_schema();
+        let declared = source.fields().iter().filter(|field| match &self.unknown {
+            Unknown::Rescue(column) => field.name() != column,
+            _ => true,
+        });
+        Column::new("", &DataType::Struct(declared.cloned().collect()))
+    }
+}
+
+/// Reads a record: an object, and nothing else.
+fn record(root: &mut Column, scan: &mut Scanner<'_>, notes: &mut Notes) -> Scan<()> {
+    let found = match scan.peek()? {
+        b'{' => return root.read(scan, notes),
+        b'[' => "an array",
+        b'"' => "a string",
+        b'-' | b'0'..=b'9' => "a number",
+        _ => "a word",
     };
-    let fields = declared.fields().iter().filter(|field| match unknown {
-        Unknown::Rescue(column) => field.name() != column,
-        _ => true,
-    });
-    let fields = fields.map(|field| {
-        let data_type = match field.data_type() {
-            other if other.is_temporal() || other.is_decimal() => DataType::Utf8,
-            DataType::Utf8View => DataType::Utf8,
-            other => other.clone(),
-        };
-        Field::new(spelt(field.name()), data_type, true)
-    });
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
-}
-
-/// Lines of text, without those that are blank.
-struct Lines<'a> {
-    bytes: &'a [u8],
-    /// Where each begins and ends.
-    ends: Vec<(usize, usize)>,
-    places: Vec<Position>,
-}
-
-impl<'a> Lines<'a> {
-    fn new(bytes: &'a [u8]) -> Self {
-        let mut found = Self { bytes, ends: Vec::new(), places: Vec::new() };
-        let (mut start, mut line) = (0, 0);
-        while start < bytes.len() {
-            let end = memchr::memchr(b'\n', &bytes[start..]);
-            let end = end.map_or(bytes.len(), |length| start + length + 1);
-            line += 1;
-            if !bytes[start..end].trim_ascii().is_empty() {
-                let ordinal = found.places.len() as u64;
-                found.places.push(Position { ordinal, line });
-                found.ends.push((start, end));
-            }
-            start = end;
-        }
-        found
-    }
-
-    /// Decodes lines, if each holds one object.
-    fn decode(&self, parser: &Parser, from: usize, to: usize) -> Result<RecordBatch, String> {
-        let schema = &parser.schema;
-        let ends = &self.ends[from..to];
-        let (Some((start, _)), Some((_, end))) = (ends.first(), ends.last()) else {
-            return Ok(RecordBatch::new_empty(schema.clone()));
-        };
-        // Else an object may go over two lines where another line has two.
-        let braced = |(start, end): &(usize, usize)| {
-            let line = self.bytes[*start..*end].trim_ascii();
-            line.first() == Some(&b'{') && line.last() == Some(&b'}')
-        };
-        if to - from > 1 && !ends.iter().all(braced) {
-            return Err("not one object on a line".to_string());
-        }
-        decode(parser, &self.bytes[*start..*end], to - from)
-    }
-}
-
-/// The members of an object that is JSON, each as it is written.
-fn members(object: &str) -> Vec<&str> {
-    let object = object.trim();
-    let inner = object.get(1..object.len().saturating_sub(1)).unwrap_or_default();
-    let (mut depth, mut quoted, mut escaped, mut from) = (0_usize, false, false, 0);
-    let mut members = Vec::new();
-    for (at, byte) in inner.bytes().enumerate() {
-        let meant = std::mem::take(&mut escaped);
-        match byte {
-            b'\\' if quoted => escaped = !meant,
-            b'"' if !meant => quoted = !quoted,
-            b'{' | b'[' if !quoted => depth += 1,
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            b',' if !quoted && depth == 0 => {
-                members.push(inner[from..at].trim());
-                from = at + 1;
-            }
-            _ => {}
-        }
-    }
-    members.push(inner[from..].trim());
-    members.retain(|member| !member.is_empty());
-    members
-}
-
-/// An object of the members of an object that have no column; `None` where all have one.
-fn rest(object: &[u8], columns: &Schema) -> Option<String> {
-    let object = std::str::from_utf8(object).ok()?;
-    let unknown = |member: &&str| {
-        let key = serde_json::Deserializer::from_str(member).into_iter::<String>().next();
-        key.and_then(Result::ok).is_none_or(|key| columns.index_of(&key).is_err())
-    };
-    let members: Vec<&str> = members(object).into_iter().filter(unknown).collect();
-    (!members.is_empty()).then(|| format!("{{{}}}", members.join(",")))
-}
-
-/// Decodes text that holds `rows` objects; anything else is an error.
-fn decode(parser: &Parser, text: &[u8], rows: usize) -> Result<RecordBatch, String> {
-    let strict = parser.unknown == Unknown::Fail;
-    let builder = ReaderBuilder::new(parser.schema.clone());
-    let builder = builder.with_coerce_primitive(true).with_strict_mode(strict);
-    let mut decoder =
-        builder.with_batch_size(rows + 1).build_decoder().map_err(|e| e.to_string())?;
-    let wrong = |error: ArrowError| match strict {
-        true => format!("{error} (unknown_fields = 'fail')"),
-        false => error.to_string(),
-    };
-    let used = decoder.decode(text).map_err(wrong)?;
-    if used != text.len() {
-        return Err("more than one object on a line".to_string());
-    }
-    match decoder.flush().map_err(wrong)? {
-        Some(batch) if batch.num_rows() == rows => Ok(batch),
-        _ => Err("not one object on a line".to_string()),
-    }
+    scan.skip()?;
+    notes.flaw = Some(format!("an object is expected, {found} found"));
+    Ok(())
 }
 
 impl Parse for Parser {
     fn parse(&self, opening: &Opening, bytes: &[u8]) -> Result<Piece> {
-        let found = Lines::new(bytes);
-        let count = found.places.len();
-        let (mut good, mut places, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
-        let mut rescued: Vec<Option<String>> = Vec::new();
-        // Where a line is malformed, which one it is: by halves, the first first.
-        let mut ranges = vec![(0, count)];
-        while let Some((from, to)) = ranges.pop() {
-            match found.decode(self, from, to) {
-                Ok(batch) => {
-                    good.push(batch);
-                    if matches!(self.unknown, Unknown::Rescue(_)) {
-                        let lines = found.ends[from..to].iter();
-                        rescued.extend(lines.map(|(s, e)| rest(&bytes[*s..*e], &self.schema)));
-                    }
-                    places.extend_from_slice(&found.places[from..to]);
+        let mut root = self.columns(opening);
+        let (mut places, mut wrong, mut rescued) = (Vec::new(), Vec::new(), Vec::new());
+        let mut values = Values::new(bytes, false);
+        let text = std::str::from_utf8(bytes).is_ok();
+        let (mut ordinal, mut seen, mut line) = (0, 0, 1);
+        loop {
+            let len = root.len();
+            let mut notes = Notes { strict: self.unknown == Unknown::Fail, ..Notes::default() };
+            let found = values.next(|scan| record(&mut root, scan, &mut notes));
+            let Some(Found { start, end, flaw }) = found else { break };
+            let at = match bytes.get(seen..start) {
+                Some(between) => {
+                    line += lines(between);
+                    seen = start;
+                    Position { ordinal, line }
                 }
-                Err(_) if to - from > 1 => {
-                    let middle = from + (to - from) / 2;
-                    ranges.extend([(middle, to), (from, middle)]);
+                // The beginning of an array, which is told where it is seen not to be closed.
+                None => Position { ordinal, line: lines(&bytes[..start]) + 1 },
+            };
+            ordinal += 1;
+            let written = &bytes[start..end];
+            let torn = || (!text && std::str::from_utf8(written).is_err()).then_some("not UTF-8");
+            let flaw = flaw.map(Flaw::reason).or(notes.flaw);
+            match flaw.or_else(|| torn().map(str::to_string)) {
+                Some(reason) => {
+                    root.cut(len);
+                    let row = String::from_utf8_lossy(written).trim_end().to_string();
+                    wrong.push(Wrong { at, reason, row });
                 }
-                Err(reason) => {
-                    let (start, end) = found.ends[from];
-                    let row = String::from_utf8_lossy(&bytes[start..end]).trim_end().to_string();
-                    wrong.push(Wrong { at: found.places[from], reason, row });
+                None => {
+                    places.push(at);
+                    let rest = notes.unknown.join(",");
+                    rescued.push((!rest.is_empty()).then(|| format!("{{{rest}}}")));
                 }
             }
         }
-        let batch = match good.len() {
-            1 => good.remove(0),
-            _ => arrow::compute::concat_batches(&self.schema, &good)?,
-        };
-        let mut columns = batch.columns().to_vec();
+        let mut columns: Vec<ArrayRef> = root.into_columns()?;
         if let Unknown::Rescue(column) = &self.unknown {
-            let at = opening.schema.index_of(column)?;
+            let at = opening.source_schema().index_of(column)?;
             columns.insert(at, Arc::new(StringArray::from(rescued)));
         }
-        piece(opening, &columns, &places, wrong, count as u64, lines(bytes))
+        piece(opening, &columns, &places, wrong, ordinal, lines(bytes))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use arrow::array::AsArray;
+
     use super::*;
+    use crate::stream::source::testing;
+
+    /// What is read into one column of a type, as text; and why other records are malformed.
+    fn read(data_type: DataType, text: &str) -> (Vec<String>, Vec<String>) {
+        let opening = testing::opening(vec![Field::new("a", data_type, true)]);
+        let json = Json::default();
+        let (parser, used) = json.begin(&opening, text.as_bytes(), true).unwrap().unwrap();
+        let piece = parser.parse(&opening, &text.as_bytes()[used..]).unwrap();
+        let options = arrow::util::display::FormatOptions::default().with_null("NULL");
+        let column = piece.batch.column(0);
+        let shown = arrow::util::display::ArrayFormatter::try_new(column, &options).unwrap();
+        let rows = (0..column.len()).map(|row| shown.value(row).to_string()).collect();
+        let reason = |wrong: &Wrong| format!("{}: {}", wrong.at.line, wrong.reason);
+        (rows, piece.wrong.iter().map(reason).collect())
+    }
 
     #[test]
-    fn what_is_not_declared_is_kept_as_it_is_written() {
-        let columns = Schema::new(vec![Field::new("a", DataType::Int64, true)]);
-        for (object, want) in [
-            (r#"{"a": 1}"#, None),
-            ("{}", None),
-            (r#"{"a":1, "b": 1.10 }"#, Some(r#"{"b": 1.10}"#)),
-            (
-                r#"{"b":{"a":[1,2]},"a":1,"c":"x,\"}\\"}"#,
-                Some(r#"{"b":{"a":[1,2]},"c":"x,\"}\\"}"#),
-            ),
-            (
-                r#"{"\u0061":1,"A":12345678901234567890123}"#,
-                Some(r#"{"A":12345678901234567890123}"#),
-            ),
-        ] {
-            assert_eq!(rest(object.as_bytes(), &columns).as_deref(), want, "{object}");
-        }
+    fn integers_are_whole_or_malformed() {
+        let text = "{\"a\":20}\n{\"a\":20.9}\n{\"a\":-1e-1}\n{\"a\":1e3}\n{\"a\":2.0}\n{\"a\":-0}\n\
+                    {\"a\":9223372036854775808}\n{\"a\":9223372036854775807.0}\n{\"a\":\"7\"}\n\
+                    {\"a\":\"7.5\"}\n{\"a\":true}\n{\"a\":null}\n{}\n";
+        let (rows, wrong) = read(DataType::Int64, text);
+        assert_eq!(rows, ["20", "1000", "2", "0", "9223372036854775807", "7", "NULL", "NULL"]);
+        let want = ["20.9", "-1e-1", "9223372036854775808", "'7.5'", "true"];
+        let lines = [2, 3, 7, 10, 11];
+        let want = want.iter().zip(lines);
+        let want = want.map(|(found, line)| format!("{line}: column a: {found} is not Int64"));
+        assert_eq!(wrong, want.collect::<Vec<_>>());
+        let (rows, wrong) = read(DataType::UInt64, "{\"a\":18446744073709551615} {\"a\":-1}");
+        assert_eq!((rows[0].as_str(), wrong.len()), ("18446744073709551615", 1));
+        let (rows, wrong) = read(DataType::Int8, "{\"a\":127}{\"a\":128}");
+        assert_eq!((rows, wrong.len()), (vec!["127".to_string()], 1));
+    }
+
+    #[test]
+    fn keys_within_go_without_case() {
+        let inner = vec![Field::new("firstname", DataType::Int64, true)];
+        let inner = DataType::Struct(inner.into());
+        let list = DataType::List(Arc::new(Field::new("item", inner, true)));
+        let text = "{}\n{\"A\":[{\"firstName\":1}]}\n{\"a\":[{\"firstName\":2,\"firstname\":3}]}\n\
+                    {\"a\":[{\"firstName\":2,\"FIRSTNAME\":3}]}\n\
+                    {\"a\":[{\"firstName\":1.5}, null]}\n\
+                    {\"a\":[null],\"A\":[]}\n{\"a\":{}}\n";
+        let (rows, wrong) = read(list, text);
+        assert_eq!(rows, ["NULL", "[{firstname: 1}]", "[{firstname: 3}]", "[NULL]"]);
+        let want = [
+            "4: column a[].firstname: the keys 'firstName' and 'FIRSTNAME' differ in case only",
+            "5: column a[].firstname: 1.5 is not Int64",
+            "7: column a: an object is not an array",
+        ];
+        assert_eq!(wrong, want);
+    }
+
+    #[test]
+    fn text_and_floats_are_as_they_are_written() {
+        let text = "\u{feff}[\n {\n  \"a\": \"x\\u00e4\\n\"\n },\n {\"a\": 1.10}, \
+                    {\"a\": true}]\n{\"a\":{}}";
+        let (rows, wrong) = read(DataType::Utf8View, text);
+        assert_eq!(rows, ["xä\n", "1.10", "true"]);
+        assert_eq!(wrong, ["6: column a: an object is not text"]);
+        let text = "{\"a\":0.1}{\"a\":1e400}{\"a\":\"NaN\"}{\"a\":9007199254740993}";
+        let (rows, wrong) = read(DataType::Float64, text);
+        assert_eq!(rows, ["0.1", "NaN", "9007199254740992.0"]);
+        assert_eq!(wrong, ["1: column a: 1e400 is not Float64"]);
+        let opening = testing::opening(vec![Field::new("a", DataType::Utf8, true)]);
+        let (parser, _) = Json::default().begin(&opening, b"{\"", true).unwrap().unwrap();
+        let piece = parser.parse(&opening, b"{\"a\":\"ok\"}\n{\"a\":\"\xff\"}\n{\"b\":\"\xff\"}\n");
+        let piece = piece.unwrap();
+        assert_eq!(piece.batch.column(0).as_string::<i32>().value(0), "ok");
+        assert_eq!(piece.wrong.len(), 2, "{:?}", piece.wrong);
     }
 }

@@ -4,13 +4,17 @@
 
 mod convert;
 mod csv;
+mod digits;
 mod directory;
+mod encoding;
 mod file;
+mod forms;
 mod generated;
 mod http;
 mod json;
 mod nexmark;
 mod parquet;
+mod print;
 mod random;
 mod received;
 mod rejects;
@@ -30,6 +34,9 @@ use super::definition::{OnError, Stream};
 use super::settings::Settings;
 use crate::error::Result;
 
+pub use convert::becomes;
+pub use forms::{Computed, Form, Origin, Times};
+pub use print::Print;
 pub use rejects::Rejects;
 
 /// A kind of source with its options, ready to be opened any number of times.
@@ -49,6 +56,11 @@ pub trait Connector: Debug + Send + Sync {
     /// they are in the store.
     fn forget(&self, _state: &Path, _before: i64) -> Result<()> {
         Ok(())
+    }
+
+    /// Whether its rows are read from values of other types, such as text.
+    fn typed(&self) -> bool {
+        false
     }
 
     /// What tells this log from another: a reading goes on only where it is the same.
@@ -84,6 +96,9 @@ pub struct Segment {
     /// Where reading goes on when the file has grown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
+    /// What tells its content from another's under the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub print: Option<Print>,
 }
 
 /// A place in a file where a record begins.
@@ -98,7 +113,7 @@ pub struct Mark {
 impl Segment {
     /// A file from its first record on.
     pub fn new(path: String, first: i64, size: u64) -> Self {
-        Self { path, first, skip: 0, size, end: None, mark: None }
+        Self { path, first, skip: 0, size, end: None, mark: None, print: None }
     }
 
     /// Records of the file that this and earlier segments hold, as far as is known.
@@ -141,6 +156,10 @@ pub struct Opening {
     pub schema: SchemaRef,
     /// Index of the column that must not be NULL because the watermark follows it.
     pub event_time: Option<usize>,
+    /// How the columns come about; plainly, where there are fewer.
+    pub forms: Arc<[Form]>,
+    /// How times are written.
+    pub times: Times,
     /// Wait for more where the log ends.
     pub follow: bool,
     pub on_error: OnError,
@@ -160,6 +179,8 @@ impl Opening {
         Self {
             schema: stream.schema.clone(),
             event_time: stream.watermark.as_ref().map(|rule| rule.column),
+            forms: stream.forms.clone(),
+            times: stream.times.clone(),
             follow,
             on_error: stream.on_error,
             rejects: Some(stream.rejects.clone()),
@@ -246,13 +267,15 @@ pub mod testing {
 
     use arrow::datatypes::{Field, Schema};
 
-    use super::{OnError, Opening, Place};
+    use super::{OnError, Opening, Place, Times};
 
     /// A bounded reading of these columns from the first row.
     pub fn opening(fields: Vec<Field>) -> Opening {
         Opening {
             schema: Arc::new(Schema::new(fields)),
             event_time: None,
+            forms: Arc::default(),
+            times: Times::default(),
             follow: false,
             on_error: OnError::Fail,
             rejects: None,

@@ -7,14 +7,13 @@ use arrow::array::{ArrayRef, new_null_array};
 use arrow::datatypes::DataType;
 use arrow::record_batch::RecordBatch;
 use datafusion::parquet::arrow::ProjectionMask;
-use datafusion::parquet::arrow::arrow_reader::{
-    ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
+use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
 use super::Opening;
 use super::file::{Missing, pick};
 use super::text::{Piece, Position, Records, piece};
 use crate::error::{Error, Result};
+use crate::plan::files;
 
 /// Rows decoded at once; callers may ask for fewer at a time.
 const ROWS: usize = 8192;
@@ -39,9 +38,9 @@ impl Parquet {
                  elsewhere and rename it into place)"
             ))
         };
-        let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|e| wrong(&e))?;
+        let builder = files::rows_of(file).map_err(|error| wrong(&error))?;
         let names: Vec<_> = builder.schema().fields().iter().map(|f| f.name().clone()).collect();
-        let picked = pick(&opening.schema, &names, missing)?;
+        let picked = pick(&opening.source_schema(), &names, missing)?;
         let mut present: Vec<usize> = picked.iter().flatten().copied().collect();
         present.sort_unstable();
         present.dedup();

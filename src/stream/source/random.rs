@@ -344,8 +344,10 @@ impl Connector for Random {
 
     /// Errors: an event time that may be NULL.
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
-        if let Some(at) = opening.event_time.filter(|at| self.columns[*at].nulls > 0) {
-            let column = opening.schema.field(at).name();
+        let nulls = |at: &usize| self.columns.get(*at).is_some_and(|column| column.nulls > 0);
+        if let Some(at) = opening.source_event_time().filter(nulls) {
+            let source = opening.source_schema();
+            let column = source.field(at).name();
             return Err(Error::User(format!(
                 "fields.{column}.null-rate: the watermark follows {column}, which is never NULL"
             )));

@@ -17,11 +17,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
-use arrow::array::Int64Array;
+use arrow::array::{Int64Array, new_null_array};
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
-use arrow::record_batch::RecordBatch;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parking_lot::Mutex;
 
 use super::Rows;
@@ -321,7 +321,7 @@ impl Reader {
         file.seek(SeekFrom::Start(self.place)).map_err(wrong)?;
         if let Some(frame) = Frame::read(file).map_err(wrong)? {
             self.place += (HEADER_BYTES + frame.bytes.len()) as u64;
-            self.rest = Some(frame.decode()?);
+            self.rest = Some(widened(frame.decode()?, &self.schema)?);
             return Ok(true);
         }
         let next = named(&self.folder, self.offset);
@@ -335,6 +335,19 @@ impl Reader {
         }
         Ok(false)
     }
+}
+
+/// Rows with the columns that were declared since they came, NULL.
+fn widened(batch: RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    if batch.num_columns() >= schema.fields().len() {
+        return Ok(batch);
+    }
+    let columns = schema.fields().iter().map(|field| {
+        let null = || new_null_array(field.data_type(), batch.num_rows());
+        batch.column_by_name(field.name()).cloned().unwrap_or_else(null)
+    });
+    let counted = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns.collect(), &counted)?)
 }
 
 #[cfg(test)]

@@ -8,20 +8,23 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, sync_channel};
 
 use arrow::compute::concat_batches;
 use arrow::datatypes::Schema;
+use encoding_rs::Encoding;
 use parking_lot::Mutex;
 
 use super::csv::Csv;
+use super::encoding::{self, Decoded};
 use super::file::Missing;
 use super::json::{Json, Unknown};
 use super::received::{self, Reader, Received};
-use super::text::{Dialect, Handed, Parse, Piece, lines};
+use super::text::{Dialect, Handed, Parse, Piece, RECORD_BYTES, lines, too_long};
 use super::{Connector, Opening, Read, Rejects, Source};
 use crate::error::{Error, Result};
 use crate::stream::settings::Settings;
+use crate::task::Thread;
 
 /// Bytes that are asked for at once.
 const READ_BYTES: usize = 1 << 16;
@@ -41,6 +44,7 @@ pub struct Stdin {
     csv: bool,
     header: bool,
     unknown: Unknown,
+    encoding: Option<&'static Encoding>,
 }
 
 impl Stdin {
@@ -48,7 +52,8 @@ impl Stdin {
         let csv = settings.choice("format", &["json", "csv"])? == "csv";
         let header = settings.choice("header", &["true", "false"])? == "true";
         let unknown = Unknown::new(settings, schema, !csv)?;
-        Ok(Self { csv, header, unknown })
+        let encoding = encoding::option(settings)?;
+        Ok(Self { csv, header, unknown, encoding })
     }
 
     fn dialect(&self) -> Arc<dyn Dialect> {
@@ -62,6 +67,10 @@ impl Stdin {
 impl Connector for Stdin {
     fn name(&self) -> &'static str {
         "stdin"
+    }
+
+    fn typed(&self) -> bool {
+        true
     }
 
     fn bounded(&self) -> Result<(), String> {
@@ -82,7 +91,8 @@ impl Connector for Stdin {
 
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
         let opening = Arc::new(opening);
-        let input = Input { stdin: self.clone(), opening: opening.clone(), pieces: None };
+        let input =
+            Input { stdin: self.clone(), opening: opening.clone(), pieces: None, reading: None };
         let rejects = Rejects::behind(&opening);
         let Some(folder) = opening.state.clone() else {
             let offset = 0;
@@ -99,6 +109,8 @@ struct Input {
     opening: Arc<Opening>,
     /// `None` before it is asked for the first time.
     pieces: Option<Receiver<Result<Piece>>>,
+    /// What reads, until it has ended.
+    reading: Option<Thread<()>>,
 }
 
 impl Input {
@@ -112,8 +124,9 @@ impl Input {
             match &*taken {
                 None => {
                     let (dialect, opening) = (self.stdin.dialect(), self.opening.clone());
-                    let thread = std::thread::Builder::new().name("stdin".to_string());
-                    thread.spawn(move || read(dialect.as_ref(), &opening, &sender))?;
+                    let encoding = self.stdin.encoding;
+                    let read = move || read(dialect.as_ref(), &opening, encoding, &sender);
+                    self.reading = Some(Thread::spawn("stdin", read)?);
                     *taken = Some(self.opening.state.clone());
                 }
                 Some(state) if state.is_some() && *state == self.opening.state => {}
@@ -129,13 +142,23 @@ impl Input {
         }
         self.pieces.as_ref().ok_or_else(|| Error::Bug("standard input is not open".to_string()))
     }
+
+    /// Whether the end is one: who has read may have panicked instead.
+    fn ended(&mut self) -> Result<()> {
+        self.reading.take().map_or(Ok(()), Thread::join)
+    }
 }
 
 /// Reads to the end, or until nobody takes any more. A thread of its own, which is left alone where
 /// nothing comes any more.
-fn read(dialect: &dyn Dialect, opening: &Opening, sender: &SyncSender<Result<Piece>>) {
+fn read(
+    dialect: &dyn Dialect,
+    opening: &Opening,
+    encoding: Option<&'static Encoding>,
+    sender: &SyncSender<Result<Piece>>,
+) {
     let mut read = Reading { dialect, opening, parser: None, buffer: Vec::new(), lines: 0 };
-    let mut input = std::io::stdin().lock();
+    let mut input = Decoded::new(std::io::stdin().lock(), encoding);
     let mut bytes = vec![0; READ_BYTES];
     loop {
         let count = match input.read(&mut bytes) {
@@ -181,6 +204,9 @@ impl Reading<'_> {
             true => self.buffer.len(),
             false => self.dialect.whole(&self.buffer),
         };
+        if whole == 0 && self.buffer.len() > RECORD_BYTES {
+            return Err(too_long(self.lines + 1));
+        }
         let (Some(parser), true) = (&self.parser, whole > 0) else { return Ok(None) };
         let piece = parser.parse(self.opening, &self.buffer[..whole])?;
         self.buffer.drain(..whole);
@@ -216,7 +242,10 @@ impl Source for Direct {
             }
             match self.input.pieces()?.recv() {
                 Ok(piece) => self.handed = Some(Handed::new(piece?)),
-                Err(_) => return Ok(Read::End),
+                Err(RecvError) => {
+                    self.input.ended()?;
+                    return Ok(Read::End);
+                }
             }
         }
     }
@@ -250,6 +279,7 @@ impl Kept {
                 Ok(piece) => pieces.push(piece?),
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => {
+                    self.input.ended()?;
                     ended = true;
                     break;
                 }

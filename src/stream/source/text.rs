@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use arrow::array::{ArrayRef, Int64Array};
 use arrow::record_batch::RecordBatch;
@@ -20,6 +19,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use super::rejects::Rejected;
 use super::{Mark, Opening, Rows, convert};
 use crate::error::{Error, Result};
+use crate::task::Thread;
 
 /// Bytes that are parsed at once: some 10 ms of work, beside which a thread costs nothing.
 const BLOCK_BYTES: usize = 1 << 20;
@@ -28,7 +28,7 @@ const BLOCK_BYTES: usize = 1 << 20;
 const HEAD_BYTES: usize = 1 << 14;
 
 /// A longer record is an error: with a quote that is never closed, all the rest would be one.
-const RECORD_BYTES: usize = 1 << 28;
+pub const RECORD_BYTES: usize = 1 << 28;
 
 /// Blocks that are parsed beside one another, at most.
 const MOST_BLOCKS: usize = 8;
@@ -203,9 +203,49 @@ fn text(columns: &[ArrayRef], row: usize) -> String {
     columns.iter().map(field).collect::<Vec<_>>().join(",")
 }
 
+/// What a text begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Head {
+    /// More bytes are needed.
+    Short,
+    /// Text of UTF-8 behind so many bytes: a byte order mark is no part of it.
+    Text(usize),
+}
+
+/// Looks at the first bytes of a text, which are `all` or not.
+///
+/// Errors: its byte order mark tells another encoding.
+pub fn head(bytes: &[u8], all: bool) -> Result<Head> {
+    const MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+    if bytes.starts_with(&MARK) {
+        return Ok(Head::Text(MARK.len()));
+    }
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Err(Error::Data(
+            "the text is UTF-16, by its byte order mark, and UTF-8 is read here".to_string(),
+        ));
+    }
+    if bytes.iter().take(4).any(|byte| *byte == 0) {
+        return Err(Error::Data(
+            "the text has bytes of zero: is it UTF-16, encoding = 'utf-16le'?".to_string(),
+        ));
+    }
+    let short = !all && bytes.len() < MARK.len() && (MARK.starts_with(bytes) || bytes.len() < 2);
+    Ok(if short { Head::Short } else { Head::Text(0) })
+}
+
 /// How many lines end in these bytes.
 pub fn lines(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
+}
+
+/// Errors: a record that begins at a line is longer than any.
+pub fn too_long(line: u64) -> Error {
+    let most = RECORD_BYTES >> 20;
+    Error::Data(format!(
+        "a record from line {line} on is longer than {most} MiB: is a quote never closed, or is \
+         it a long array of JSON? Write its objects one a line"
+    ))
 }
 
 /// Where the bytes come from.
@@ -243,7 +283,7 @@ struct Block {
 
 enum Work {
     Waits(Vec<u8>),
-    Runs(JoinHandle<Result<Piece>>),
+    Runs(Thread<Result<Piece>>),
 }
 
 impl Text {
@@ -281,10 +321,18 @@ impl Text {
         Ok(())
     }
 
+    /// Whether more may come behind the end.
+    fn waits(&self) -> bool {
+        self.opening.follow && matches!(self.input, Input::Plain(_))
+    }
+
     /// Finds out how the records are to be read.
     fn begin(&mut self) -> Result<()> {
         let (parser, used) = loop {
-            let all = self.end && !self.opening.follow;
+            let all = self.end && !self.waits();
+            if self.buffer.len() > RECORD_BYTES {
+                return Err(too_long(1));
+            }
             match self.dialect.begin(&self.opening, &self.buffer, all)? {
                 Some(begun) => break begun,
                 None if self.end => return Ok(()),
@@ -318,17 +366,13 @@ impl Text {
                 let rest = self.buffer.split_off(whole);
                 let bytes = std::mem::replace(&mut self.buffer, rest);
                 self.push(bytes, false, &parser)?;
-            } else if self.end && self.opening.follow {
+            } else if self.end && self.waits() {
                 return Ok(());
             } else if self.end {
                 let bytes = std::mem::take(&mut self.buffer);
                 self.push(bytes, true, &parser)?;
             } else if self.buffer.len() > RECORD_BYTES {
-                let line = self.mark.lines + 1;
-                return Err(Error::Data(format!(
-                    "a record after line {line} is longer than {} MiB: is a quote never closed?",
-                    RECORD_BYTES >> 20
-                )));
+                return Err(too_long(self.mark.lines + 1));
             }
         }
         Ok(())
@@ -340,8 +384,7 @@ impl Text {
             Work::Waits(bytes)
         } else {
             let (parser, opening) = (parser.clone(), self.opening.clone());
-            let thread = std::thread::Builder::new().name("parse".to_string());
-            Work::Runs(thread.spawn(move || parser.parse(&opening, &bytes))?)
+            Work::Runs(Thread::spawn("parsing", move || parser.parse(&opening, &bytes))?)
         };
         self.blocks.push_back(Block { bytes: length, torn, work });
         Ok(())
@@ -359,10 +402,7 @@ impl Records for Text {
         let mut piece = match (work, &self.parser) {
             (Work::Waits(bytes), Some(parser)) => parser.parse(&self.opening, &bytes)?,
             (Work::Waits(_), None) => return Err(Error::Bug("a block without a parser".into())),
-            (Work::Runs(thread), _) => {
-                let bug = |_| Error::Bug("a thread that parses has panicked".to_string());
-                thread.join().map_err(bug)??
-            }
+            (Work::Runs(thread), _) => thread.join()??,
         };
         piece.lines_before = self.mark.lines;
         if !torn {

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::datasource::MemTable;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::logical_expr::{LogicalPlan, WindowFunctionDefinition};
+use datafusion::logical_expr::{AggregateUDF, LogicalPlan, WindowFunctionDefinition};
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{Expr, SessionConfig, SessionContext};
 use rand::Rng;
@@ -234,26 +234,30 @@ async fn native_sums_take_our_place_where_asked() {
     ] {
         let plan = state.create_logical_plan(sql).await.unwrap();
         assert_eq!(our_functions(&plan), ours, "{sql}");
-        let plan = udaf::with_native_sums(plan).unwrap();
-        let left = sql.matches("min(").count() + sql.matches("max(").count();
-        assert_eq!(our_functions(&plan), left, "{sql}");
+        let fast = |plan: &LogicalPlan| calls_of(plan, udaf::is_fast);
+        assert_eq!(fast(&plan), 0, "{sql}");
+        let plan = udaf::changed(plan, udaf::Change::FastFloats).unwrap();
+        let sums = sql.matches("sum(").count() + sql.matches("avg(").count();
+        assert_eq!(fast(&plan), sums, "{sql}");
         context.execute_logical_plan(plan).await.unwrap().collect().await.unwrap();
     }
 }
 
 /// Calls of our functions in a plan.
 fn our_functions(plan: &LogicalPlan) -> usize {
+    calls_of(plan, |function| udaf::native(function).is_some())
+}
+
+fn calls_of(plan: &LogicalPlan, is: fn(&AggregateUDF) -> bool) -> usize {
     let mut calls = 0;
     let visited = plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|expr| {
                 calls += match expr {
-                    Expr::AggregateFunction(call) => {
-                        usize::from(udaf::native(&call.func).is_some())
-                    }
+                    Expr::AggregateFunction(call) => usize::from(is(&call.func)),
                     Expr::WindowFunction(call) => match &call.fun {
                         WindowFunctionDefinition::AggregateUDF(function) => {
-                            usize::from(udaf::native(function).is_some())
+                            usize::from(is(function))
                         }
                         WindowFunctionDefinition::WindowUDF(_) => 0,
                     },

@@ -1,0 +1,304 @@
+//! Tasks and threads, and what they hand on to who waits for them.
+//!
+//! Nothing else in the crate spawns: a task is joined by who reads from it, so that a panic or an
+//! abort in it is an error there, and never looks like the end of its rows. A task whose reader is
+//! dropped is aborted. A runtime is not needed to drop any of these.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use futures::future::poll_fn;
+use futures::{FutureExt, Stream, StreamExt};
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::mpsc;
+use tokio::task::{JoinError, JoinHandle};
+
+use crate::error::{Error, Result};
+
+/// A task whose result is awaited. Dropped, it is aborted; blocking work goes on to its end then.
+#[must_use = "a task that nobody awaits is aborted"]
+pub struct Task<T> {
+    /// What it does, for the error of its panic: `encoding a slot`.
+    what: &'static str,
+    handle: JoinHandle<Result<T>>,
+}
+
+impl<T: Send + 'static> Task<T> {
+    /// Runs a future beside the caller.
+    pub fn spawn(
+        what: &'static str,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Self {
+        Self { what, handle: tokio::spawn(work) }
+    }
+
+    /// Runs work that computes or blocks on a thread of its own.
+    pub fn blocking(what: &'static str, work: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
+        Self { what, handle: tokio::task::spawn_blocking(work) }
+    }
+
+    /// Waits for the end.
+    ///
+    /// Errors: those of the work; a bug where it has panicked or was aborted.
+    pub async fn join(mut self) -> Result<T> {
+        poll_fn(|context| self.poll_join(context)).await
+    }
+
+    /// Whether it has ended, in whatever way.
+    pub fn is_over(&self) -> bool {
+        self.handle.is_finished()
+    }
+
+    fn poll_join(&mut self, context: &mut Context<'_>) -> Poll<Result<T>> {
+        let joined = ready!(self.handle.poll_unpin(context));
+        Poll::Ready(joined.unwrap_or_else(|error| Err(ended(self.what, error))))
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        self.handle.abort();
+    }
+}
+
+/// Runs work that computes or blocks, off the threads of the runtime.
+///
+/// Errors: those of the work; a bug where it has panicked.
+pub async fn blocking<T: Send + 'static>(
+    what: &'static str,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    Task::blocking(what, work).join().await
+}
+
+/// Runs short blocking work, such as a write with its fsync, where the caller stands: the other
+/// tasks of its thread go to another one meanwhile. In a runtime of one thread, and outside one,
+/// it is a plain call.
+pub fn in_place<T>(work: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|handle| handle.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+/// Runs what nobody waits for, such as a checkpoint beside the work. Its errors and panics are
+/// logged.
+pub fn detached(what: &'static str, work: impl Future<Output = Result<()>> + Send + 'static) {
+    drop(tokio::spawn(async move {
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("{what}: {error}"),
+            Err(panic) => tracing::error!("{}", panicked(what, panic.as_ref())),
+        }
+    }));
+}
+
+/// What a task hands on, one after another, then its end.
+pub struct Feed<T> {
+    items: mpsc::Receiver<Result<T>>,
+    /// Until it was joined.
+    task: Option<Task<()>>,
+}
+
+/// The task's side of a feed.
+pub type Feeder<T> = mpsc::Sender<Result<T>>;
+
+impl<T: Send + 'static> Feed<T> {
+    /// Runs a future that hands on items; `ahead` of them may wait to be taken. A send that fails
+    /// tells it that nobody reads any more.
+    pub fn spawn<W>(what: &'static str, ahead: usize, work: impl FnOnce(Feeder<T>) -> W) -> Self
+    where
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        let (feeder, items) = mpsc::channel(ahead);
+        Self { items, task: Some(Task::spawn(what, work(feeder))) }
+    }
+
+    /// The same by work that computes or blocks, on a thread of its own.
+    pub fn blocking(
+        what: &'static str,
+        ahead: usize,
+        work: impl FnOnce(Feeder<T>) -> Result<()> + Send + 'static,
+    ) -> Self {
+        let (feeder, items) = mpsc::channel(ahead);
+        Self { items, task: Some(Task::blocking(what, move || work(feeder))) }
+    }
+
+    /// A feed of these items, without a task. There may be `ahead` of them at most.
+    pub fn of(items: Vec<T>) -> Self {
+        let (feeder, receiver) = mpsc::channel(items.len().max(1));
+        for item in items {
+            // The channel has room for all of them.
+            let _ = feeder.try_send(Ok(item));
+        }
+        Self { items: receiver, task: None }
+    }
+
+    /// The next item; `None` once the task has ended well.
+    ///
+    /// Errors: what the task handed on as one; how it ended, a panic included.
+    pub async fn next(&mut self) -> Option<Result<T>> {
+        poll_fn(|context| self.poll_item(context)).await
+    }
+
+    /// What is there now, without waiting; `Pending` while the task goes on and nothing is there.
+    pub fn try_next(&mut self) -> Poll<Option<Result<T>>> {
+        match self.items.try_recv() {
+            Ok(item) => Poll::Ready(Some(item)),
+            Err(mpsc::error::TryRecvError::Empty) => Poll::Pending,
+            Err(mpsc::error::TryRecvError::Disconnected) => {
+                self.poll_item(&mut Context::from_waker(Waker::noop()))
+            }
+        }
+    }
+
+    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {
+        if let Some(item) = ready!(self.items.poll_recv(context)) {
+            return Poll::Ready(Some(item));
+        }
+        let Some(task) = &mut self.task else { return Poll::Ready(None) };
+        let joined = ready!(task.poll_join(context));
+        self.task = None;
+        Poll::Ready(joined.err().map(Err))
+    }
+}
+
+impl<T: Send + 'static> Stream for Feed<T> {
+    type Item = Result<T>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_item(context)
+    }
+}
+
+/// A thread whose end is waited for by whom it serves. Dropped, it is left alone.
+#[must_use = "a thread that nobody joins may panic unseen"]
+pub struct Thread<T> {
+    name: &'static str,
+    handle: std::thread::JoinHandle<T>,
+}
+
+impl<T: Send + 'static> Thread<T> {
+    /// Starts a thread.
+    ///
+    /// Errors: the system has no more of them.
+    pub fn spawn(
+        name: &'static str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let builder = std::thread::Builder::new().name(name.to_string());
+        Ok(Self { name, handle: builder.spawn(work)? })
+    }
+
+    /// Waits for its end.
+    ///
+    /// Errors: a bug where it has panicked.
+    pub fn join(self) -> Result<T> {
+        self.handle.join().map_err(|panic| panicked(self.name, panic.as_ref()))
+    }
+}
+
+/// Starts a thread that nobody joins, such as one that answers requests. Its panics are logged.
+///
+/// Errors: the system has no more of them.
+pub fn thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let work = move || {
+        if let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(work)) {
+            tracing::error!("{}", panicked(name, panic.as_ref()));
+        }
+    };
+    std::thread::Builder::new().name(name.to_string()).spawn(work).map(drop)
+}
+
+/// Runs work; a panic in it is an error.
+pub async fn caught<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+    let done = AssertUnwindSafe(work).catch_unwind().await;
+    done.unwrap_or_else(|panic| Err(panicked(what, panic.as_ref())))
+}
+
+/// The same items; a panic in making one is an error, and the last of them.
+pub fn caught_items<T, E: From<Error>>(
+    what: &'static str,
+    items: impl Stream<Item = Result<T, E>>,
+) -> impl Stream<Item = Result<T, E>> {
+    AssertUnwindSafe(items)
+        .catch_unwind()
+        .map(move |item| item.unwrap_or_else(|panic| Err(panicked(what, panic.as_ref()).into())))
+}
+
+fn ended(what: &str, error: JoinError) -> Error {
+    match error.try_into_panic() {
+        Ok(panic) => panicked(what, panic.as_ref()),
+        Err(_) => Error::Bug(format!("{what} was aborted before its end")),
+    }
+}
+
+/// The error that a panic becomes.
+pub fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    Error::Bug(format!("{what} panicked: {}", text.unwrap_or("without a message")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text<T>(result: Option<Result<T>>) -> String {
+        result.unwrap().err().unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_behind_the_items() {
+        let mut feed = Feed::spawn("counting", 1, |feeder| async move {
+            feeder.send(Ok(1)).await.unwrap();
+            panic!("at {}", 2)
+        });
+        assert_eq!(feed.next().await.unwrap().unwrap(), 1);
+        assert!(text(feed.next().await).contains("counting panicked: at 2"));
+        assert!(feed.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn an_error_at_the_end_comes_behind_the_items() {
+        let mut feed = Feed::<i32>::spawn("counting", 1, |_| async {
+            Err(Error::Data("no more".to_string()))
+        });
+        assert!(text(feed.next().await).contains("no more"));
+        let mut feed = Feed::of(vec![1, 2]);
+        assert_eq!(feed.next().await.unwrap().unwrap(), 1);
+        assert_eq!(feed.next().await.unwrap().unwrap(), 2);
+        assert!(feed.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_dropped_feed_ends_its_task() {
+        struct Tells(Option<tokio::sync::oneshot::Sender<()>>);
+        impl Drop for Tells {
+            fn drop(&mut self) {
+                self.0.take().map(|tell| tell.send(()));
+            }
+        }
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let tells = Tells(Some(tell));
+        let feed = Feed::<i32>::spawn("waiting", 1, |_| async move {
+            let _tells = tells;
+            futures::future::pending().await
+        });
+        tokio::task::yield_now().await;
+        drop(feed);
+        told.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn blocking_work_that_panics_is_an_error() {
+        let work = blocking("adding", || -> Result<i32> { panic!("overflow") });
+        assert!(work.await.unwrap_err().to_string().contains("adding panicked: overflow"));
+        let thread = Thread::spawn("adds", || panic!("again")).unwrap();
+        assert!(thread.join().unwrap_err().to_string().contains("adds panicked: again"));
+        assert_eq!(in_place(|| 4), 4);
+    }
+}
