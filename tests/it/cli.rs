@@ -592,8 +592,9 @@ fn sqllogictest_files_are_run_to_their_end() {
          query error Division|[Dd]ivide\nSELECT 1 / 0\n\n\
          onlyif datafusion\nquery R\nSELECT 0.1::double + 0.2::double\n----\n0.3\n\n\
          skipif thalweg\nquery I\nSELECT 1\n----\n2\n\n\
-         query TT\nEXPLAIN SELECT column1 FROM t\n----\nlogical_plan\n01)TableScan: t \
-         projection=[column1]\n<slt:ignore>\n\n\
+         query TT\nEXPLAIN SELECT column1 FROM t WHERE column1 > 1\n----\nlogical_plan\n\
+         01)Filter: t.column1 > Int64(1)\n02)--TableScan: t projection=[column1]\n\
+         <slt:ignore>\n\n\
          hash-threshold 1\n\nquery I valuesort\nSELECT column1 FROM t WHERE column1 < 5\n----\n\
          4 values hashing to 302c28003d487124d97c242de94da856\n\n\
          halt\n\nquery I\nSELECT 1\n----\n2\n",
