@@ -94,6 +94,10 @@ impl<'a> Script<'a> {
                 }
             };
             let (start, end) = (first.span.start, last.span.end);
+            if !ended {
+                // All is read: another reading must not give the last statement again.
+                self.at = end;
+            }
             let (tokens, emit) = emit::cut(tokens)?;
             let tokens = versions(clauses(quoted(tokens, grammar)), grammar)?;
             return Ok(Some(Chunk { tokens: tables(partitions(tokens)), emit, start, end }));
