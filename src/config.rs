@@ -46,6 +46,8 @@ pub struct Options {
     pub strict: bool,
     /// Part of the adapter's name, where several are present.
     pub adapter: Option<String>,
+    /// Bytes that queries hold in memory at most; by default three quarters of the machine's.
+    pub memory: Option<usize>,
     /// Where to write the Perfetto trace of the run.
     pub trace: Option<std::path::PathBuf>,
 }

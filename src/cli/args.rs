@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use super::slt::Style;
 use crate::config::{DeviceChoice, Options};
 use crate::generate::tpch;
+use crate::plan::memory::bytes;
 use crate::sql::variables::in_name;
 
 const EXAMPLES: &str = "\
@@ -58,6 +60,17 @@ A pipeline is a file of statements:
   thalweg run pipeline.sql --set data=2026/01
                                            ${data} in the file is 2026/01";
 
+const SLT_EXAMPLES: &str = "\
+Each file runs in an engine of its own, every record of it, also behind one that fails or panics.
+For `onlyif` and `skipif` this engine is datafusion and thalweg, and its device's name.
+Paths in the files are relative to the working directory:
+  cd datafusion/datafusion/sqllogictest && thalweg slt test_files/joins.slt
+  thalweg slt --device gpu tests/slt
+  thalweg slt --style sqlite sqllogictest/test/select1.test
+  thalweg slt --style duckdb duckdb/test/sql/aggregate
+Prints passed, failed and skipped of each file, what differs, and exits with 1 if any has failed.
+Programs that a file wants to run (`system`) are not run.";
+
 const GEN_EXAMPLES: &str = "\
 Examples:
   thalweg gen tpch --scale 1 -o tpch
@@ -82,6 +95,9 @@ pub enum Command {
     /// Runs a pipeline of streams
     #[command(after_help = RUN_EXAMPLES)]
     Run(Run),
+    /// Runs sqllogictest files and counts what passes
+    #[command(after_help = SLT_EXAMPLES)]
+    Slt(Slt),
     /// Lists the adapters of this machine with what they can do
     Devices(Devices),
     /// Measures this machine; `--device auto` goes by what is found
@@ -114,6 +130,10 @@ pub struct Device {
     /// Part of the name of the adapter to take, where there are several (see `thalweg devices`)
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
+    /// What queries hold in memory at most, such as 4GB or 512MiB; what they need above waits on
+    /// the disk [default: three quarters of the machine's memory]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory: Option<usize>,
     /// Writes when what ran where; open the file in ui.perfetto.dev
     #[arg(long, value_name = "FILE")]
     pub trace: Option<PathBuf>,
@@ -130,9 +150,22 @@ impl Device {
             device: self.device,
             strict: self.strict,
             adapter: self.adapter.clone(),
+            memory: self.memory,
             trace: self.trace.clone(),
         }
     }
+}
+
+/// A number of bytes.
+fn size(text: &str) -> Result<usize, String> {
+    let found = bytes(text).filter(|bytes| *bytes > 0);
+    found.ok_or_else(|| "a size is needed, such as 4GB, 512MiB or 536870912".to_string())
+}
+
+/// Seconds, at most a day.
+fn seconds(text: &str) -> Result<f64, String> {
+    let found = text.parse::<f64>().ok().filter(|seconds| *seconds > 0.0 && *seconds <= 86_400.0);
+    found.ok_or_else(|| "a number of seconds above 0 is needed, such as 10".to_string())
 }
 
 /// `NAME=VALUE`.
@@ -217,6 +250,27 @@ pub struct Run {
     /// How the rows of a plain SELECT are written
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct Slt {
+    /// Files, or folders of files that end in .slt, .test or .test_slow
+    #[arg(required = true, value_name = "FILES")]
+    pub files: Vec<PathBuf>,
+    #[command(flatten)]
+    pub device: Device,
+    /// Whose files they are: how answers are written and compared
+    #[arg(long, value_enum, default_value_t = Style::Datafusion)]
+    pub style: Style,
+    /// Another name that `onlyif` and `skipif` may mean
+    #[arg(long, value_name = "NAME")]
+    pub label: Vec<String>,
+    /// Seconds that a record may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 60.0, value_parser = seconds)]
+    pub timeout: f64,
+    /// How many differences are printed in full
+    #[arg(long, value_name = "COUNT", default_value_t = 20)]
+    pub differences: usize,
 }
 
 #[derive(Debug, Args)]

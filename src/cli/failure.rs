@@ -2,6 +2,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::Diagnostic;
@@ -81,10 +82,18 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
     }
 }
 
+/// Whether every panic is answered for where it is caught.
+static CAUGHT: AtomicBool = AtomicBool::new(false);
+
+/// Lets the process go on behind panics: who calls this catches them and tells of each.
+pub fn caught_from_now_on() {
+    CAUGHT.store(true, Ordering::Relaxed);
+}
+
 /// A panic is our fault and says so, in one line, wherever it happens.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
-        if is_caught(panic) {
+        if is_caught(panic) || CAUGHT.load(Ordering::Relaxed) {
             return;
         }
         let at = panic.location().map(|l| format!(" ({}:{})", l.file(), l.line()));

@@ -1,7 +1,65 @@
 //! Ctrl-C: a query that follows a stream is asked to come to its end; everything else is dropped
 //! where it stands, and so is what does not end when asked again.
 
-use tokio::sync::watch;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+
+use super::failure::Outcome;
+
+/// Sees to it that signals are seen while all threads of the runtime compute, which is where they
+/// are waited for, and ends the process at the second one: state on the disk is whole at any time.
+///
+/// `terminates`: SIGTERM is a signal to come to an end too, and does not end the process by itself.
+///
+/// Errors: the system gives no thread.
+pub fn watch_signals(terminates: bool) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let watch = move || {
+        runtime.block_on(async {
+            let _ = signal(terminates).await;
+            let _ = signal(terminates).await;
+        });
+        std::thread::sleep(PATIENCE);
+        eprintln!("stopped at once");
+        #[expect(clippy::disallowed_methods, reason = "who asks twice waits for nothing")]
+        std::process::exit(INTERRUPTED);
+    };
+    std::thread::Builder::new().name("signals".to_string()).spawn(watch)?;
+    Ok(())
+}
+
+/// The exit code of a process that a signal has ended.
+const INTERRUPTED: i32 = 130;
+
+/// How long what was asked twice may take to end by itself.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The next signal that asks for an end.
+async fn signal(terminates: bool) -> std::io::Result<()> {
+    #[cfg(unix)]
+    if terminates {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        return tokio::select! {
+            told = tokio::signal::ctrl_c() => told,
+            _ = terminate.recv() => Ok(()),
+        };
+    }
+    tokio::signal::ctrl_c().await
+}
+
+/// A time that passes whatever the threads of the runtime do.
+pub async fn passed(time: Duration) {
+    let (send, receive) = oneshot::channel();
+    let sleep = move || {
+        std::thread::sleep(time);
+        let _ = send.send(());
+    };
+    if std::thread::Builder::new().spawn(sleep).is_ok() {
+        let _ = receive.await;
+    }
+}
 
 /// Who is to be told.
 #[derive(Debug, Clone)]

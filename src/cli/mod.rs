@@ -17,6 +17,7 @@ mod output;
 mod pipeline;
 mod prompt;
 mod script;
+pub mod slt;
 mod waiting;
 
 use std::io::IsTerminal;
@@ -51,7 +52,8 @@ pub fn main() -> ExitCode {
         Ok(runtime) => {
             let outcome = match arguments.command {
                 Command::Sql(sql) if script::is_prompt(&sql) => prompt::run(&runtime, sql),
-                command => runtime.block_on(until_interrupted(command)),
+                command => interrupt::watch_signals(matches!(command, Command::Run(_)))
+                    .and_then(|()| runtime.block_on(until_interrupted(command))),
             };
             // Work that is still running has nobody left to answer to.
             runtime.shutdown_background();
@@ -72,6 +74,7 @@ fn trace_of(command: &Command) -> Option<PathBuf> {
     match command {
         Command::Sql(arguments) => arguments.device.trace.clone(),
         Command::Run(arguments) => arguments.device.trace.clone(),
+        Command::Slt(arguments) => arguments.device.trace.clone(),
         _ => None,
     }
 }
@@ -88,7 +91,10 @@ async fn until_interrupted(command: Command) -> Outcome {
     }
     task.abort();
     // Long enough for unfinished files to be removed, too short to annoy.
-    let _ = tokio::time::timeout(std::time::Duration::from_millis(500), task).await;
+    tokio::select! {
+        _ = task => {}
+        () = interrupt::passed(std::time::Duration::from_millis(500)) => {}
+    }
     Err(Failure::Interrupted)
 }
 
@@ -96,6 +102,7 @@ async fn dispatch(command: Command, interrupt: Interrupt) -> Outcome {
     match command {
         Command::Sql(arguments) => script::run(arguments, &interrupt).await,
         Command::Run(arguments) => pipeline::run(arguments).await,
+        Command::Slt(arguments) => slt::run(arguments).await,
         Command::Bench { bench } => bench::run(bench).await,
         Command::Devices(arguments) => devices::list(arguments.json).await,
         Command::Calibrate => devices::calibrate().await,

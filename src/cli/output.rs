@@ -82,10 +82,14 @@ impl Output {
         }
     }
 
+    /// Whether all there is to write is one table.
+    pub fn is_binary(&self) -> bool {
+        matches!(self.format, Format::Parquet | Format::Arrow)
+    }
+
     fn start(&mut self, schema: SchemaRef) -> Outcome<Box<dyn Encoder>> {
         self.results += 1;
-        let binary = matches!(self.format, Format::Parquet | Format::Arrow);
-        if self.results > 1 && binary {
+        if self.results > 1 && self.is_binary() {
             return Err(Failure::failed(
                 "a parquet or arrow output holds one result and the script has several: \
                  use one query, or COPY (..) TO 'file' for each",

@@ -80,7 +80,10 @@ pub async fn run_statement(
             return output.follow(waiting.until_first(rows)).await;
         }
     }
+    // A file of one form holds one result, and how much was written is none that was asked for.
+    let is_count = output.is_binary() && sql::is_writing(&statement);
     match engine.execute(statement).await.map_err(Stopped::By)? {
+        sql::Outcome::Rows(_) if is_count => Ok(0),
         sql::Outcome::Done => Ok(0),
         sql::Outcome::Rows(stream) => output.write(waiting.until_first(stream)).await,
     }

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::sql::variables::{Values, substitute};
-use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting};
+use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting, is_writing};
 use crate::stream::definition::Stream;
 use crate::stream::emit::Emit;
 use crate::stream::epoch::{Runner, Tuning};
@@ -190,7 +190,10 @@ impl Pipeline {
                 .write(self.engine.context.read_batch(rows)?.execute_stream().await?)
                 .await;
         }
+        let writes = is_writing(&statement);
         match self.engine.execute(statement).await? {
+            // How much was written is no result of a pipeline.
+            Outcome::Rows(_) if writes => Ok(()),
             Outcome::Done => Ok(()),
             Outcome::Rows(rows) => results.write(rows).await,
         }

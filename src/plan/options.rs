@@ -4,6 +4,7 @@ use datafusion::common::config::{ConfigExtension, ConfigOptions};
 use datafusion::common::extensions_options;
 
 use super::measured::Choosing;
+use super::memory::{bytes, machine_memory};
 use crate::config::{DeviceChoice, Options};
 use crate::run::SlotLimits;
 
@@ -42,6 +43,10 @@ extensions_options! {
         pub snapshot_ms: u64, default = 10_000
         /// Epochs that the state folder records one by one; older ones are merged.
         pub journal_epochs: usize, default = 1000
+        /// Bytes that all queries of the session hold in memory at most, such as `4GB`; what sorts,
+        /// groups and joins need above waits on the disk where it can. `auto`: three quarters of
+        /// the machine's memory.
+        pub memory: String, default = "auto".to_string()
         /// Bytes of state that all queries of a pipeline keep in memory, such as `512MB`; what is
         /// above waits on the disk. `auto`: a quarter of the machine's memory.
         pub state_memory: String, default = "auto".to_string()
@@ -50,6 +55,9 @@ extensions_options! {
 
 /// Of state, where the machine does not tell how much memory it has.
 const STATE_MEMORY: usize = 2 << 30;
+
+/// Of queries, where it does not.
+const MEMORY: usize = 8 << 30;
 
 impl ConfigExtension for SqlOptions {
     const PREFIX: &'static str = "thalweg";
@@ -61,6 +69,7 @@ impl SqlOptions {
             device: options.device.to_string(),
             strict: options.strict,
             adapter: options.adapter.clone().unwrap_or_default(),
+            memory: options.memory.map_or("auto".to_string(), |bytes| bytes.to_string()),
             ..Self::default()
         }
     }
@@ -91,20 +100,20 @@ impl SqlOptions {
         }
     }
 
+    /// Bytes that all queries of the session hold in memory at most.
+    ///
+    /// Errors: what is no number of bytes.
+    pub fn memory(&self) -> Result<usize, String> {
+        let auto = || machine_memory().map_or(MEMORY, |bytes| bytes / 4 * 3);
+        size("memory", &self.memory, auto)
+    }
+
     /// Bytes of state that all queries of a pipeline keep in memory.
     ///
     /// Errors: what is no number of bytes.
     pub fn state_memory(&self) -> Result<usize, String> {
-        let text = self.state_memory.trim();
-        match text.eq_ignore_ascii_case("auto") {
-            true => Ok(machine_memory().map_or(STATE_MEMORY, |bytes| bytes / 4)),
-            false => bytes(text).ok_or_else(|| {
-                format!(
-                    "thalweg.state_memory = '{text}': a number of bytes is wanted, such as \
-                     536870912, 512MB or 2GiB, or auto"
-                )
-            }),
-        }
+        let auto = || machine_memory().map_or(STATE_MEMORY, |bytes| bytes / 4);
+        size("state_memory", &self.state_memory, auto)
     }
 
     pub fn limits(&self) -> SlotLimits {
@@ -122,40 +131,22 @@ impl SqlOptions {
             strict: self.strict,
             adapter: (!self.adapter.is_empty()).then(|| self.adapter.clone()),
             trace: None,
+            memory: None,
         }
     }
 }
 
-/// A number of bytes, with a unit or without.
-fn bytes(text: &str) -> Option<usize> {
-    const UNITS: [(&str, u64); 10] = [
-        ("kib", 1 << 10),
-        ("mib", 1 << 20),
-        ("gib", 1 << 30),
-        ("tib", 1 << 40),
-        ("kb", 1_000),
-        ("mb", 1_000_000),
-        ("gb", 1_000_000_000),
-        ("tb", 1_000_000_000_000),
-        ("b", 1),
-        ("", 1),
-    ];
-    let text = text.to_ascii_lowercase();
-    let (number, unit) =
-        UNITS.iter().find_map(|(unit, size)| Some((text.strip_suffix(unit)?, size)))?;
-    let number: u64 = number.trim().parse().ok()?;
-    usize::try_from(number.checked_mul(*unit)?).ok()
-}
-
-/// The machine's memory in bytes, or the share of it that this process is given; where the system
-/// tells it in files.
-fn machine_memory() -> Option<usize> {
-    let all = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = all.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let all = bytes(&line.trim().replace("kB", "KiB"))?;
-    let share = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
-    let share = share.and_then(|share| share.trim().parse().ok());
-    Some(all.min(share.unwrap_or(usize::MAX)))
+/// What an option of this name says, or what the machine gives.
+fn size(name: &str, text: &str, auto: impl Fn() -> usize) -> Result<usize, String> {
+    match text.trim().eq_ignore_ascii_case("auto") {
+        true => Ok(auto()),
+        false => bytes(text).ok_or_else(|| {
+            format!(
+                "thalweg.{name} = '{text}': a number of bytes is wanted, such as 536870912, 512MB \
+                 or 2GiB, or auto"
+            )
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -163,18 +154,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_have_units() {
+    fn sizes_are_numbers_of_bytes() {
         let of = |text: &str| {
             SqlOptions { state_memory: text.to_string(), ..SqlOptions::default() }.state_memory()
         };
         assert_eq!(of("1000"), Ok(1000));
-        assert_eq!(of("512MB"), Ok(512_000_000));
         assert_eq!(of(" 2 GiB"), Ok(2 << 30));
-        assert_eq!(of("7b"), Ok(7));
-        for wrong in ["", "GB", "-1", "1.5GB", "1 XB", "99999999999TiB"] {
-            let error = of(wrong).unwrap_err();
-            assert!(error.contains(wrong) && error.contains("512MB"), "{error}");
-        }
+        let error = of("1 XB").unwrap_err();
+        assert!(error.contains("1 XB") && error.contains("512MB"), "{error}");
         assert!(of("auto").unwrap() > 1 << 26);
+        let queries = SqlOptions::default().memory().unwrap();
+        assert!(queries > of("auto").unwrap() * 2, "{queries}");
     }
 }

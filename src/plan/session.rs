@@ -18,6 +18,8 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::by_name::ByName;
+use super::large_limits::LargeLimits;
+use super::memory::Pool;
 use super::options::SqlOptions;
 use super::rule::Offload;
 use super::zoned_types::ZonedTypes;
@@ -46,16 +48,16 @@ pub fn session_with(
             tracing::warn!("no GPU: the device is {}, a software adapter", adapter.name);
         }
     }
-    let mut config = SessionConfig::new()
-        .with_information_schema(true)
-        .with_option_extension(SqlOptions::new(options));
+    let own = SqlOptions::new(options);
+    let memory = Pool::new(own.memory().map_err(Error::User)?);
+    let mut config = SessionConfig::new().with_information_schema(true).with_option_extension(own);
     // Errors tell line and column.
     config.options_mut().sql_parser.collect_spans = true;
     config.options_mut().execution.parquet.coerce_int96 = Some(files::INT96_UNIT.to_string());
     let types = Arc::new(ZonedTypes::default());
     let state = SessionStateBuilder::new()
         .with_config(config)
-        .with_runtime_env(files::runtime()?)
+        .with_runtime_env(files::runtime(memory)?)
         .with_file_formats(files::formats())
         // Before DataFusion's own, which are asked where ours have no answer.
         .with_expr_planners(vec![Arc::new(analyze::OperandPlanner)])
@@ -123,5 +125,7 @@ fn rules() -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
         *rule = Arc::new(ByName(rule.clone()));
     }
     rules.insert(last, Arc::new(Offload));
+    // Behind the rules that push limits down, before dynamic filters hang in the plan.
+    rules.insert(last, Arc::new(LargeLimits));
     Ok(rules)
 }

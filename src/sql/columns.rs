@@ -2,10 +2,10 @@
 //! beginning of a constraint, as MySQL writes them: `key BIGINT`, `index INT`.
 
 use datafusion::sql::sqlparser::ast::DataType;
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::grammar::Grammar;
 use super::token::is_word;
 
 /// Words that begin a constraint. `CONSTRAINT` is followed by a name, which may be a type's.
@@ -19,7 +19,7 @@ const KINDS: [&str; 6] = ["OR", "REPLACE", "EXTERNAL", "UNBOUNDED", "TEMP", "TEM
 const TYPE_TOKENS: usize = 64;
 
 /// Quotes such a word where a column begins and a type follows it.
-pub fn quoted(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+pub fn quoted(mut tokens: Vec<TokenWithSpan>, grammar: &Grammar) -> Vec<TokenWithSpan> {
     let Some(open) = list(&tokens) else { return tokens };
     let mut depth = 0;
     for at in open..tokens.len() {
@@ -35,8 +35,8 @@ pub fn quoted(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         let begins = depth == 1 && tokens[at].token != Token::RParen;
         let Some(Token::Word(word)) = tokens.get(at + 1).map(|next| &next.token) else { continue };
         let known = CONSTRAINTS.iter().any(|known| is_word(&tokens[at + 1].token, known));
-        if begins && known && is_type(&tokens[at + 2..]) {
-            let name = word.value.to_ascii_lowercase();
+        if begins && known && is_type(&tokens[at + 2..], grammar) {
+            let name = grammar.word(word);
             tokens[at + 1].token = Token::make_word(&name, Some('"'));
         }
     }
@@ -57,9 +57,10 @@ fn list(tokens: &[TokenWithSpan]) -> Option<usize> {
 }
 
 /// Whether tokens begin with a type that SQL has.
-fn is_type(tokens: &[TokenWithSpan]) -> bool {
+fn is_type(tokens: &[TokenWithSpan], grammar: &Grammar) -> bool {
     let tokens = tokens.iter().take(TYPE_TOKENS).cloned().collect();
-    let mut parser = Parser::new(&GenericDialect {}).with_tokens_with_locations(tokens);
+    let dialect = grammar.dialect();
+    let mut parser = Parser::new(dialect.as_ref()).with_tokens_with_locations(tokens);
     let found = parser.parse_data_type();
     found.is_ok_and(|found| !matches!(found, DataType::Custom(..)))
 }

@@ -6,11 +6,16 @@ mod columns;
 mod define;
 mod emit;
 mod escape;
+mod grammar;
 mod group_window;
+mod names;
 mod parse;
 mod precedence;
+mod prepared;
+mod settings;
 mod token;
 mod travel;
+mod unions;
 mod using;
 pub mod variables;
 
@@ -20,7 +25,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use datafusion::execution::{FunctionRegistry, SendableRecordBatchStream};
-use datafusion::logical_expr::{DdlStatement, LogicalPlan};
+use datafusion::logical_expr::{DdlStatement, LogicalPlan, Statement as Planned};
 use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_planner::ExtensionPlanner;
@@ -29,6 +34,9 @@ use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::sqlparser::ast;
 use futures::TryStreamExt;
 use parking_lot::RwLock;
+
+use grammar::Grammar;
+use prepared::Prepared;
 
 use crate::config::Options;
 use crate::error::{Error, Result};
@@ -80,9 +88,9 @@ pub enum Kind {
 
 /// What a statement answers.
 pub enum Outcome {
-    /// DDL, SET, INSERT, COPY: nothing to print.
+    /// DDL, SET, INSERT into a sink: nothing to print.
     Done,
-    /// A query's rows.
+    /// A query's rows; how many an INSERT or COPY has written.
     Rows(SendableRecordBatchStream),
 }
 
@@ -99,6 +107,7 @@ pub struct Engine {
     pub options: Options,
     streams: RwLock<BTreeMap<String, Arc<Stream>>>,
     sinks: RwLock<BTreeMap<String, Arc<SinkDefinition>>>,
+    prepared: Prepared,
     /// Where rejected rows are kept.
     folder: PathBuf,
 }
@@ -127,6 +136,7 @@ impl Engine {
             options,
             streams: RwLock::default(),
             sinks: RwLock::default(),
+            prepared: Prepared::default(),
             folder: REJECTS.into(),
         })
     }
@@ -136,9 +146,14 @@ impl Engine {
         Self { folder: folder.unwrap_or(self.folder), ..self }
     }
 
-    /// Splits and parses a script. Errors name line, column and the offending word.
+    /// Splits and parses a script, as the options `datafusion.sql_parser.*` in force say and what
+    /// it sets of them itself. Errors name line, column and the offending word.
     pub fn parse(&self, text: &str) -> Result<Vec<Statement>> {
-        parse::parse(text)
+        parse::parse(text, self.grammar())
+    }
+
+    fn grammar(&self) -> Grammar {
+        Grammar::of(self.context.state().config_options())
     }
 
     /// Runs one statement. A query's rows come as a stream that does the work when polled; an
@@ -199,7 +214,8 @@ impl Engine {
     pub async fn insert(&self, statement: &Statement) -> Result<Option<Insert>> {
         let emit = statement.emit;
         let Kind::Sql(statement) = &statement.kind else { return Ok(None) };
-        let Some((name, insert)) = target(statement) else { return Ok(None) };
+        let grammar = self.grammar();
+        let Some((name, insert)) = target(statement, &grammar) else { return Ok(None) };
         if self.streams.read().contains_key(&name) {
             return Err(Error::User(format!(
                 "{name} is a stream, which takes its rows from its source: INSERT INTO a sink"
@@ -233,7 +249,7 @@ impl Engine {
     /// `EXPLAIN INSERT INTO sink ..` explains the query: a sink has no plan.
     fn explained(&self, statement: DfStatement) -> DfStatement {
         let DfStatement::Explain(mut explain) = statement else { return statement };
-        if let Some((name, insert)) = target(&explain.statement)
+        if let Some((name, insert)) = target(&explain.statement, &self.grammar())
             && self.sinks.read().contains_key(&name)
             && let Some(query) = insert.source.clone()
         {
@@ -259,16 +275,32 @@ impl Engine {
 
     /// A statement's plan, with what streams mean in it: times of processing, late rows of joins,
     /// subqueries that are such too.
-    async fn plan(&self, statement: DfStatement) -> Result<LogicalPlan> {
+    async fn plan(&self, mut statement: DfStatement) -> Result<LogicalPlan> {
+        let grammar = self.grammar();
+        let made = names::made_or_dropped(&statement, &grammar);
+        {
+            let is_table = |name: &str| self.context.table_exist(name).unwrap_or(false);
+            let mut named = names::Files { made: &made, grammar: &grammar, is_table: &is_table };
+            let _ = parse::visit(&mut statement, &mut named);
+        }
         let state = self.context.state();
         let plan = apart::planned(|| state.statement_to_plan(statement.clone())).await?;
-        let plan = proctime::resolve(using::planned(plan)?)?;
-        let plan = subquery::joined(plan, subquery::Over::Streams)?;
-        Ok(with_late_rule(plan)?)
+        match using::planned(plan)? {
+            // A prepared statement is resolved when it is executed.
+            plan @ LogicalPlan::Statement(_) => Ok(plan),
+            plan => resolved(plan),
+        }
     }
 
     async fn execute_sql(&self, statement: DfStatement, emit: Option<Emit>) -> Result<Outcome> {
-        let mut plan = delayed(self.plan(statement).await?, emit)?;
+        let made = names::made_or_dropped(&statement, &self.grammar());
+        files::with_registered(made, self.execute_named(statement, emit)).await
+    }
+
+    async fn execute_named(&self, statement: DfStatement, emit: Option<Emit>) -> Result<Outcome> {
+        let plan = self.plan(statement).await?;
+        let Some(plan) = self.planned(plan)? else { return Ok(Outcome::Done) };
+        let mut plan = delayed(plan, emit)?;
         if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = &mut plan {
             create.input = Arc::new(rows_in_order(&create.input)?);
         }
@@ -292,13 +324,58 @@ impl Engine {
             return Ok(Outcome::Done);
         }
         let rows = execute_stream(Arc::clone(&physical), Arc::clone(&task))?;
-        let mut rows = files::blame(rows, physical, task);
-        if writes {
-            // The count of rows written is no result that was asked for.
-            while rows.try_next().await?.is_some() {}
-            return Ok(Outcome::Done);
+        let rows = files::blame(rows, physical, task);
+        if !writes {
+            return Ok(Outcome::Rows(rows));
         }
-        Ok(Outcome::Rows(rows))
+        // What is written is written now, whether or not somebody asks how much it was.
+        let schema = rows.schema();
+        let counts: Vec<RecordBatch> = rows.try_collect().await?;
+        let counts = futures::stream::iter(counts.into_iter().map(Ok));
+        Ok(Outcome::Rows(Box::pin(RecordBatchStreamAdapter::new(schema, counts))))
+    }
+
+    /// Does what is ours to do of a plan: prepared statements, options. `None` where all is done.
+    fn planned(&self, plan: LogicalPlan) -> Result<Option<LogicalPlan>> {
+        let plan = match plan {
+            LogicalPlan::Statement(Planned::Prepare(prepare)) => {
+                self.prepared.prepare(prepare)?;
+                return Ok(None);
+            }
+            LogicalPlan::Statement(Planned::Deallocate(deallocate)) => {
+                self.prepared.deallocate(&deallocate)?;
+                return Ok(None);
+            }
+            LogicalPlan::Statement(Planned::Execute(execute)) => {
+                resolved(self.prepared.execute(execute, &self.context.state())?)?
+            }
+            LogicalPlan::Explain(mut explain) => {
+                if let LogicalPlan::Statement(Planned::Execute(execute)) = explain.plan.as_ref() {
+                    let plan = self.prepared.execute(execute.clone(), &self.context.state())?;
+                    explain.plan = Arc::new(resolved(plan)?);
+                }
+                LogicalPlan::Explain(explain)
+            }
+            LogicalPlan::Analyze(mut analyze) => {
+                if let LogicalPlan::Statement(Planned::Execute(execute)) = analyze.input.as_ref() {
+                    let plan = self.prepared.execute(execute.clone(), &self.context.state())?;
+                    analyze.input = Arc::new(resolved(plan)?);
+                }
+                LogicalPlan::Analyze(analyze)
+            }
+            LogicalPlan::Statement(Planned::SetVariable(set))
+                if settings::set(&self.context, &set)? =>
+            {
+                return Ok(None);
+            }
+            LogicalPlan::Statement(Planned::ResetVariable(reset))
+                if settings::reset(&self.context, &self.options, &reset)? =>
+            {
+                return Ok(None);
+            }
+            plan => plan,
+        };
+        Ok(Some(plan))
     }
 
     async fn create_stream(&self, create: CreateStream) -> Result<Outcome> {
@@ -392,13 +469,19 @@ impl Engine {
     }
 }
 
+/// A plan with what streams mean in it.
+fn resolved(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = subquery::joined(proctime::resolve(plan)?, subquery::Over::Streams)?;
+    Ok(with_late_rule(plan)?)
+}
+
 /// The plain name that an INSERT is into.
-fn target(statement: &DfStatement) -> Option<(String, &ast::Insert)> {
+fn target<'a>(statement: &'a DfStatement, grammar: &Grammar) -> Option<(String, &'a ast::Insert)> {
     let DfStatement::Statement(statement) = statement else { return None };
     let ast::Statement::Insert(insert) = statement.as_ref() else { return None };
     let ast::TableObject::TableName(name) = &insert.table else { return None };
     match name.0.as_slice() {
-        [ast::ObjectNamePart::Identifier(name)] => Some((parse::normalized(name.clone()), insert)),
+        [ast::ObjectNamePart::Identifier(name)] => Some((grammar.name(name), insert)),
         _ => None,
     }
 }
@@ -407,4 +490,16 @@ fn target(statement: &DfStatement) -> Option<(String, &ast::Insert)> {
 pub fn is_setting(statement: &DfStatement) -> bool {
     let DfStatement::Statement(statement) = statement else { return false };
     matches!(statement.as_ref(), ast::Statement::Set(_))
+}
+
+/// Whether a statement answers how many rows it has written.
+pub fn is_writing(statement: &Statement) -> bool {
+    match &statement.kind {
+        Kind::Sql(statement) => match statement.as_ref() {
+            DfStatement::CopyTo(_) => true,
+            DfStatement::Statement(inner) => matches!(**inner, ast::Statement::Insert(_)),
+            _ => false,
+        },
+        _ => false,
+    }
 }

@@ -7,16 +7,17 @@ use std::ops::ControlFlow;
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{CopyToSource, DFParser, DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::asof::AsOfJoins;
 use super::escape::Escapes;
+use super::grammar::Grammar;
 use super::group_window::GroupWindows;
 use super::precedence::Precedence;
-use super::token::{Chunk, is_word, place, split};
+use super::token::{Chunk, Script, is_word, place};
+use super::unions::Chains;
 use super::using;
 use super::{Kind, Statement};
 use crate::error::{Error, Result};
@@ -73,22 +74,40 @@ pub enum Object {
     Sink,
 }
 
-/// Parses a script. Errors name line, column and the offending word.
-pub fn parse(text: &str) -> Result<Vec<Statement>> {
-    split(text)?.into_iter().map(statement).collect()
+/// Parses a script, from its beginning by this grammar. Errors name line, column and the offending
+/// word.
+pub fn parse(text: &str, mut grammar: Grammar) -> Result<Vec<Statement>> {
+    let mut script = Script::new(text, &grammar);
+    let mut statements = Vec::new();
+    while let Some(chunk) = script.next(&grammar)? {
+        let statement = statement(chunk, &grammar)?;
+        if let Kind::Sql(sql) = &statement.kind {
+            let before = grammar.clone();
+            grammar.after(sql);
+            if grammar != before {
+                script.read(&grammar);
+            }
+        }
+        statements.push(statement);
+    }
+    Ok(statements)
 }
 
-fn statement(chunk: Chunk) -> Result<Statement> {
+fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
     let Chunk { emit, start, end, .. } = chunk;
-    let dialect = GenericDialect {};
-    let mut parser = DFParserBuilder::new(chunk.tokens).with_dialect(&dialect).build()?;
-    let mut kind = kind(&mut parser).map_err(|error| located(error, end))?;
+    let dialect = grammar.dialect();
+    let builder = DFParserBuilder::new(chunk.tokens).with_dialect(dialect.as_ref());
+    let mut parser = builder.with_recursion_limit(grammar.recursion_limit()).build()?;
+    let mut kind = kind(&mut parser, grammar).map_err(|error| located(error, end))?;
     let next = parser.parser.peek_token();
     if next.token != Token::EOF {
         let message = format!("Expected: end of statement or ';', found: {next}");
         return Err(place(&message, next.span.start));
     }
     if let Kind::Sql(statement) = &mut kind {
+        if let ControlFlow::Break(error) = visit(statement, &mut Chains) {
+            return Err(place(&error.to_string(), start));
+        }
         let _ = visit(statement, &mut Precedence);
         if let ControlFlow::Break(error) = visit(statement, &mut Escapes) {
             return Err(place(&error.to_string(), start));
@@ -107,7 +126,7 @@ fn statement(chunk: Chunk) -> Result<Statement> {
     Ok(Statement { kind, emit, line: start.line })
 }
 
-fn kind(parser: &mut DFParser<'_>) -> Result<Kind, DataFusionError> {
+fn kind(parser: &mut DFParser<'_>, grammar: &Grammar) -> Result<Kind, DataFusionError> {
     let word = |nth: usize, text: &str| is_word(&parser.parser.peek_nth_token(nth).token, text);
     let object = |nth: usize| match () {
         () if word(nth, "STREAM") || word(nth, "STREAMS") => Some(Object::Stream),
@@ -120,11 +139,11 @@ fn kind(parser: &mut DFParser<'_>) -> Result<Kind, DataFusionError> {
         () => None,
     };
     if let Some(audit) = against_batch {
-        return check(parser, audit);
+        return check(parser, audit, grammar);
     }
     match object(1) {
-        Some(object) if word(0, "CREATE") => return create(parser, object),
-        Some(object) if word(0, "DROP") => return drop(parser, object),
+        Some(object) if word(0, "CREATE") => return create(parser, object, grammar),
+        Some(object) if word(0, "DROP") => return drop(parser, object, grammar),
         Some(object) if word(0, "SHOW") => {
             parser.parser.next_token();
             parser.parser.next_token();
@@ -136,10 +155,14 @@ fn kind(parser: &mut DFParser<'_>) -> Result<Kind, DataFusionError> {
 }
 
 /// `AUDIT result [SINCE '..']`, `RECONCILE result [SINCE '..']`.
-fn check(parser: &mut DFParser<'_>, audit: bool) -> Result<Kind, DataFusionError> {
+fn check(
+    parser: &mut DFParser<'_>,
+    audit: bool,
+    grammar: &Grammar,
+) -> Result<Kind, DataFusionError> {
     let parser = &mut parser.parser;
     parser.next_token();
-    let result = normalized(parser.parse_identifier()?);
+    let result = grammar.name(&parser.parse_identifier()?);
     let mut since = None;
     if is_word(&parser.peek_token().token, "SINCE") {
         parser.next_token();
@@ -149,12 +172,16 @@ fn check(parser: &mut DFParser<'_>, audit: bool) -> Result<Kind, DataFusionError
     Ok(Kind::Check { result, since, audit })
 }
 
-fn create(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionError> {
+fn create(
+    parser: &mut DFParser<'_>,
+    object: Object,
+    grammar: &Grammar,
+) -> Result<Kind, DataFusionError> {
     let parser = &mut parser.parser;
     parser.next_token();
     parser.next_token();
     let if_not_exists = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
-    let name = normalized(parser.parse_identifier()?);
+    let name = grammar.name(&parser.parse_identifier()?);
     if object == Object::Sink {
         let options = options(parser)?;
         return Ok(Kind::CreateSink(CreateSink { name, if_not_exists, options }));
@@ -166,13 +193,13 @@ fn create(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionE
         let clause =
             is_word(&next.token, "WATERMARK") && is_word(&parser.peek_nth_token(1).token, "FOR");
         if !clause {
-            columns.push(column(parser)?);
+            columns.push(column(parser, grammar)?);
         } else if watermark.is_some() {
             return Ok(parser.expected("one WATERMARK only", next)?);
         } else {
             parser.next_token();
             parser.next_token();
-            let column = normalized(parser.parse_identifier()?);
+            let column = grammar.name(&parser.parse_identifier()?);
             parser.expect_keyword(Keyword::AS)?;
             let at = parser.peek_token().span.start;
             watermark = Some(WatermarkClause { column, expression: parser.parse_expr()?, at });
@@ -187,10 +214,10 @@ fn create(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionE
     Ok(Kind::CreateStream(Box::new(stream)))
 }
 
-fn column(parser: &mut Parser<'_>) -> Result<StreamColumn, DataFusionError> {
+fn column(parser: &mut Parser<'_>, grammar: &Grammar) -> Result<StreamColumn, DataFusionError> {
     let at = parser.peek_token().span.start;
     if is_word(&parser.peek_nth_token(1).token, "AS") {
-        let name = normalized(parser.parse_identifier()?);
+        let name = grammar.name(&parser.parse_identifier()?);
         parser.expect_keyword(Keyword::AS)?;
         let computed = Some(ComputedClause { expression: parser.parse_expr()?, at });
         return Ok(StreamColumn { name, definition: None, computed });
@@ -206,16 +233,20 @@ fn column(parser: &mut Parser<'_>) -> Result<StreamColumn, DataFusionError> {
         }
     }
     definition.options = options;
-    let name = normalized(definition.name.clone());
+    let name = grammar.name(&definition.name);
     Ok(StreamColumn { name, definition: Some(definition), computed })
 }
 
-fn drop(parser: &mut DFParser<'_>, object: Object) -> Result<Kind, DataFusionError> {
+fn drop(
+    parser: &mut DFParser<'_>,
+    object: Object,
+    grammar: &Grammar,
+) -> Result<Kind, DataFusionError> {
     let parser = &mut parser.parser;
     parser.next_token();
     parser.next_token();
     let if_exists = parser.parse_keywords(&[Keyword::IF, Keyword::EXISTS]);
-    let name = normalized(parser.parse_identifier()?);
+    let name = grammar.name(&parser.parse_identifier()?);
     Ok(Kind::Drop { object, name, if_exists })
 }
 
@@ -273,7 +304,7 @@ fn located(error: DataFusionError, end: Location) -> Error {
 }
 
 /// Leads a visitor through what DataFusion will plan of a statement.
-fn visit<V: VisitorMut>(statement: &mut DfStatement, visitor: &mut V) -> ControlFlow<V::Break> {
+pub fn visit<V: VisitorMut>(statement: &mut DfStatement, visitor: &mut V) -> ControlFlow<V::Break> {
     match statement {
         DfStatement::Statement(statement) => statement.visit(visitor),
         DfStatement::Explain(explain) => visit(&mut explain.statement, visitor),
@@ -333,13 +364,13 @@ mod tests {
     use super::*;
 
     fn one(text: &str) -> Kind {
-        let mut statements = parse(text).unwrap();
+        let mut statements = parse(text, Grammar::default()).unwrap();
         assert_eq!(statements.len(), 1);
         statements.remove(0).kind
     }
 
     fn error(text: &str) -> String {
-        parse(text).unwrap_err().to_string()
+        parse(text, Grammar::default()).unwrap_err().to_string()
     }
 
     #[test]
@@ -379,7 +410,8 @@ mod tests {
 
     #[test]
     fn lines_are_those_of_the_first_token() {
-        let statements = parse("-- head\n\nSELECT 1;\nSELECT\n2;\n\n  SHOW STREAMS;\n").unwrap();
+        let text = "-- head\n\nSELECT 1;\nSELECT\n2;\n\n  SHOW STREAMS;\n";
+        let statements = parse(text, Grammar::default()).unwrap();
         let lines: Vec<_> = statements.iter().map(|statement| statement.line).collect();
         assert_eq!(lines, [3, 4, 7]);
     }
@@ -398,5 +430,35 @@ mod tests {
         assert_eq!(text, "line 1, column 28: Expected: each option once, found: a");
         let text = error("SELECT 1 1");
         assert!(text.contains("found: 1"), "{text}");
+    }
+    #[test]
+    fn options_of_the_parser_hold_for_the_statements_behind_them() {
+        let of = |text: &str| {
+            let statements = parse(text, Grammar::default()).unwrap();
+            let shown = statements.iter().map(|statement| match &statement.kind {
+                Kind::Sql(sql) => format!("{}: {sql}", statement.line),
+                other => format!("{}: {other:?}", statement.line),
+            });
+            shown.last().unwrap()
+        };
+        let set = "SET datafusion.sql_parser.";
+        // A comment and a name that only this dialect can read, in the lines where they stand.
+        let text = format!("{set}dialect = 'MySQL';\n# it's\nSELECT `a b` FROM t");
+        assert_eq!(of(&text), "3: SELECT `a b` FROM t");
+        let text =
+            format!("{set}dialect = duckdb; RESET datafusion.sql_parser.dialect; SELECT 2^3");
+        assert_eq!(of(&text), "1: SELECT 2 ^ 3");
+        let text = format!("{set}enable_ident_normalization = false; CREATE SINK K WITH (a = 1)");
+        assert!(of(&text).contains("\"K\""), "{}", of(&text));
+        let text = format!("{set}recursion_limit = 8; SELECT ((((((((1))))))))");
+        let error = parse(&text, Grammar::default()).unwrap_err().to_string();
+        assert!(error.contains("nested too deeply"), "{error}");
+        let error = error_of_dialect();
+        assert!(error.starts_with("line 3, column 8"), "{error}");
+    }
+
+    /// What no dialect reads is told where it stands.
+    fn error_of_dialect() -> String {
+        error("SET datafusion.sql_parser.dialect = 'mysql';\n\nSELECT 'abc")
     }
 }

@@ -2,12 +2,16 @@
 //! stock grammar cannot read rewritten into ones it can. Tokens keep their places in the text, so
 //! that errors point there.
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer};
+use std::collections::VecDeque;
+
+use datafusion::sql::sqlparser::tokenizer::{
+    Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError,
+};
 
 use super::asof::clauses;
 use super::columns::quoted;
 use super::emit;
+use super::grammar::Grammar;
 use super::travel::versions;
 use crate::error::{Error, Result};
 use crate::stream::emit::Emit;
@@ -25,26 +29,88 @@ pub struct Chunk {
     pub end: Location,
 }
 
-/// Splits a script into statements and rewrites each for the stock grammar.
-///
-/// Errors: what the tokenizer cannot read (an unterminated string), with line and column; an
-/// `EMIT` of another form.
-pub fn split(text: &str) -> Result<Vec<Chunk>> {
-    let tokens = Tokenizer::new(&GenericDialect {}, text)
-        .tokenize_with_location()
-        .map_err(|error| place(&error.message, error.location))?;
-    let mut chunks = Vec::new();
-    for tokens in tokens.split(|token| token.token == Token::SemiColon) {
-        let blank =
-            |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
-        let tokens: Vec<_> = tokens.iter().filter(blank).cloned().collect();
-        let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { continue };
-        let (start, end) = (first.span.start, last.span.end);
-        let (tokens, emit) = emit::cut(tokens)?;
-        let tokens = tables(partitions(versions(clauses(quoted(tokens)))?));
-        chunks.push(Chunk { tokens, emit, start, end });
+/// A script on its way to statements, one after another: each may change how the rest is read.
+pub struct Script<'a> {
+    text: &'a str,
+    /// Tokens that are not yet part of a statement, of the rest as it is read now.
+    tokens: VecDeque<TokenWithSpan>,
+    /// What the tokenizer could not read, behind these tokens.
+    unreadable: Option<TokenizerError>,
+    /// Where the rest begins.
+    at: Location,
+}
+
+impl<'a> Script<'a> {
+    pub fn new(text: &'a str, grammar: &Grammar) -> Self {
+        let at = Location { line: 1, column: 1 };
+        let mut script = Self { text, tokens: VecDeque::new(), unreadable: None, at };
+        script.read(grammar);
+        script
     }
-    Ok(chunks)
+
+    /// Reads the rest (again). Places of tokens are those in the whole text.
+    pub fn read(&mut self, grammar: &Grammar) {
+        let from = self.at;
+        let mut lines = self.text.split_inclusive('\n');
+        let above: usize = lines.by_ref().take(from.line as usize - 1).map(str::len).sum();
+        let line = &self.text[above..];
+        let before: usize = line.chars().take(from.column as usize - 1).map(char::len_utf8).sum();
+        let blank = "\n".repeat(from.line as usize - 1) + &" ".repeat(from.column as usize - 1);
+        let rest = blank + &line[before..];
+        let dialect = grammar.dialect();
+        let mut tokens = Vec::new();
+        let read =
+            Tokenizer::new(dialect.as_ref(), &rest).tokenize_with_location_into_buf(&mut tokens);
+        self.tokens = tokens.into();
+        self.unreadable = read.err();
+    }
+
+    /// The next statement, rewritten for the stock grammar.
+    ///
+    /// Errors: what the tokenizer cannot read (an unterminated string), with line and column; an
+    /// `EMIT` of another form.
+    pub fn next(&mut self, grammar: &Grammar) -> Result<Option<Chunk>> {
+        loop {
+            let mut tokens = Vec::new();
+            let mut ended = false;
+            while let Some(token) = self.tokens.pop_front() {
+                match token.token {
+                    Token::SemiColon => {
+                        self.at = token.span.end;
+                        ended = true;
+                        break;
+                    }
+                    Token::Whitespace(_) | Token::EOF => {}
+                    _ => tokens.push(token),
+                }
+            }
+            if !ended && let Some(error) = self.unreadable.take() {
+                return Err(place(&error.message, error.location));
+            }
+            let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else {
+                match ended {
+                    true => continue,
+                    false => return Ok(None),
+                }
+            };
+            let (start, end) = (first.span.start, last.span.end);
+            if !ended {
+                // All is read: another reading must not give the last statement again.
+                self.at = end;
+            }
+            let (tokens, emit) = emit::cut(tokens)?;
+            let tokens = versions(clauses(quoted(tokens, grammar)), grammar)?;
+            return Ok(Some(Chunk { tokens: tables(partitions(tokens)), emit, start, end }));
+        }
+    }
+}
+
+/// All statements of a script in the usual grammar.
+#[cfg(test)]
+pub fn split(text: &str) -> Result<Vec<Chunk>> {
+    let grammar = Grammar::default();
+    let mut script = Script::new(text, &grammar);
+    std::iter::from_fn(|| script.next(&grammar).transpose()).collect()
 }
 
 /// True for the unquoted word `text`, in any case.

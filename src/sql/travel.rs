@@ -3,8 +3,9 @@
 //! in it.
 
 use datafusion::sql::sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::grammar::Grammar;
 use super::token::{is_word, place};
 use crate::error::Result;
 use crate::lake::travel;
@@ -12,7 +13,7 @@ use crate::lake::travel;
 /// Rewrites all tables of a statement.
 ///
 /// Errors: what is no constant.
-pub fn versions(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
+pub fn versions(tokens: Vec<TokenWithSpan>, grammar: &Grammar) -> Result<Vec<TokenWithSpan>> {
     let mut out: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut at = 0;
     while at < tokens.len() {
@@ -25,7 +26,7 @@ pub fn versions(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
         let time = word(start, "TIMESTAMP") || (is_for && word(start, "SYSTEM_TIME"));
         let clause = (version || time) && word(start + 1, "AS") && word(start + 2, "OF");
         let name = match out.last().map(|last| &last.token) {
-            Some(Token::Word(word)) if clause => Some((table(word), true)),
+            Some(Token::Word(word)) if clause => Some((grammar.word(word), true)),
             Some(Token::SingleQuotedString(file)) if clause => Some((file.clone(), false)),
             _ => None,
         };
@@ -49,13 +50,6 @@ pub fn versions(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>> {
         }
     }
     Ok(out)
-}
-
-fn table(word: &Word) -> String {
-    match word.quote_style {
-        Some(_) => word.value.clone(),
-        None => word.value.to_ascii_lowercase(),
-    }
 }
 
 /// A number, a string or `TIMESTAMP '..'`, and where it ends; what follows is not part of it.

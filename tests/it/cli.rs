@@ -154,7 +154,7 @@ fn several_results_are_parted_by_one_empty_line_and_ddl_prints_nothing() {
                   batch_size = 100; CREATE TABLE t AS SELECT 2 AS b; SELECT b FROM t; \
                   INSERT INTO t VALUES (3); SELECT count(*) AS n FROM t; DROP TABLE t; \
                   SELECT a FROM v WHERE a > 1";
-    assert_eq!(rows(folder.path(), script), "a\n1\n\nb\n2\n\nn\n2\n\na\n");
+    assert_eq!(rows(folder.path(), script), "a\n1\n\nb\n2\n\ncount\n1\n\nn\n2\n\na\n");
 }
 
 #[test]
@@ -402,12 +402,12 @@ fn a_directory_is_listed_anew_by_each_statement() {
     write(folder.path(), "d/1.csv", "v\n1\n");
     let script = "SELECT count(*) AS n FROM 'd/'; COPY (SELECT 2 AS v) TO 'd/2.csv'; \
                   SELECT count(*) AS n FROM 'd/'";
-    assert_eq!(rows(folder.path(), script), "n\n1\n\nn\n2\n");
+    assert_eq!(rows(folder.path(), script), "n\n1\n\ncount\n1\n\nn\n2\n");
     let script = "CREATE EXTERNAL TABLE t STORED AS CSV LOCATION 'd/'; \
                   SELECT count(*) AS n FROM t; COPY (SELECT 3 AS v) TO 'd/3.csv'; \
                   SELECT count(*) AS n FROM t; INSERT INTO t VALUES (4); \
                   SELECT count(*) AS n, sum(v) AS s FROM t";
-    assert_eq!(rows(folder.path(), script), "n\n2\n\nn\n3\n\nn,s\n4,10\n");
+    assert_eq!(rows(folder.path(), script), "n\n2\n\ncount\n1\n\nn\n3\n\ncount\n1\n\nn,s\n4,10\n");
 }
 
 #[test]
@@ -572,4 +572,86 @@ fn the_cpu_needs_no_adapter() {
     command.env("VK_DRIVER_FILES", "none").env("VK_ICD_FILENAMES", "none");
     command.args(["sql", "--format", "csv", "--device", "cpu", "-c", "SELECT 1 AS a"]);
     assert_eq!(told(&command.output().unwrap()), (0, "a\n1\n".to_string(), String::new()));
+}
+
+#[test]
+fn sqllogictest_files_are_run_to_their_end() {
+    let folder = folder();
+    let slt = |arguments: &[&str]| {
+        let all = [&["slt", "--device", "cpu"], arguments].concat();
+        told(&thalweg(folder.path(), &all))
+    };
+    write(
+        folder.path(),
+        "d/good.slt",
+        "include ../parts/*.part\n\n\
+         statement ok\nCREATE TABLE t AS VALUES (1, 'x'), (2, '')\n\n\
+         query IT rowsort\nSELECT * FROM t\n----\n1 x\n2 (empty)\n\n\
+         query I\nINSERT INTO t VALUES (3, 'y')\n----\n1\n\n\
+         statement count 2\nINSERT INTO t VALUES (4, 'z'), (5, 'z')\n\n\
+         query error Division|[Dd]ivide\nSELECT 1 / 0\n\n\
+         onlyif datafusion\nquery R\nSELECT 0.1::double + 0.2::double\n----\n0.3\n\n\
+         skipif thalweg\nquery I\nSELECT 1\n----\n2\n\n\
+         query TT\nEXPLAIN SELECT column1 FROM t WHERE column1 > 1\n----\nlogical_plan\n\
+         01)Filter: t.column1 > Int64(1)\n02)--TableScan: t projection=[column1]\n\
+         <slt:ignore>\n\n\
+         hash-threshold 1\n\nquery I valuesort\nSELECT column1 FROM t WHERE column1 < 5\n----\n\
+         4 values hashing to 302c28003d487124d97c242de94da856\n\n\
+         halt\n\nquery I\nSELECT 1\n----\n2\n",
+    );
+    write(folder.path(), "parts/one.part", "control substitution on\n\nstatement ok\nSELECT 1\n");
+    let (code, out, err) = slt(&["d"]);
+    let good = "d/good.slt: 9 passed, 0 failed, 1 skipped\n";
+    assert_eq!(
+        (code, out.as_str(), err.as_str()),
+        (0, &*format!("{good}1 files: {}", &good[12..]), "")
+    );
+
+    let wrong = "query I\nSELECT 1\n----\n2\n\nquery T\nSELECT 1\n----\n1\n\n\
+                 statement ok\nSELECT * FROM nowhere\n\nquery I\nSELECT 1\n----\n1\n\n\
+                 statement ok\nSELECT count(*) FROM generate_series(1, 100000000000)\n";
+    write(folder.path(), "wrong.slt", wrong);
+    write(folder.path(), "none.slt", "quary I\n");
+    let files = ["--timeout", "0.3", "--differences", "2", "wrong.slt", "none.slt"];
+    let (code, out, err) = slt(&files);
+    assert_eq!((code, err.as_str()), (1, "error: 5 of 6 records failed\n"), "{out}");
+    for part in ["-   2\n+   1", "wrong.slt: 1 passed, 4 failed, 0 skipped", "2 files: 1 passed, 5"]
+    {
+        assert!(out.contains(part), "{part}: {out}");
+    }
+    assert!(!out.contains("nowhere"), "two differences only: {out}");
+    let (code, _, err) = slt(&["nowhere.slt"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("nowhere.slt: No such file"), "{err}");
+    write(
+        folder.path(),
+        "sqlite.test",
+        "hash-threshold 8\n\nquery IR nosort\nSELECT 1, 0.5\n----\n1\n0.500\n\n",
+    );
+    let (code, out, _) = slt(&["--style", "sqlite", "sqlite.test"]);
+    assert_eq!(code, 0, "{out}");
+}
+
+#[test]
+fn a_limit_of_memory_is_kept_or_told() {
+    let folder = folder();
+    let run = |limit: &str, sql: &str| {
+        let arguments = ["sql", "--device", "cpu", "--format", "csv", "--memory", limit, "-c", sql];
+        told(&thalweg(folder.path(), &arguments))
+    };
+    let sort = "SELECT max(v) AS m, count(*) AS n FROM (SELECT v, row_number() OVER (ORDER BY \
+                v * 7919 % 300007) AS r FROM generate_series(1, 300000) AS t(v)) WHERE r > 2";
+    let (code, out, err) = run("12MiB", sort);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "m,n\n300000,299998\n", ""));
+    let join = "SELECT count(*) AS n FROM generate_series(1, 400000) AS a(x) JOIN \
+                generate_series(1, 400000) AS b(y) ON x = y + 1";
+    let (code, _, err) = run("2MiB", join);
+    assert_eq!(code, 1);
+    for word in ["HashJoinInput", "2.0 MB", "--memory", "thalweg.memory", "prefer_hash_join"] {
+        assert!(err.contains(word), "{word}: {err}");
+    }
+    let arguments = ["sql", "--memory", "lots", "-c", "SELECT 1"];
+    let (code, _, err) = told(&thalweg(folder.path(), &arguments));
+    assert_eq!(code, 2);
+    assert!(err.contains("4GB, 512MiB"), "{err}");
 }

@@ -57,6 +57,8 @@ mod received;
 mod sources;
 /// State that waits on the disk.
 mod spill;
+/// Statements and options as stock DataFusion has them, and the memory of queries.
+mod statements;
 /// Many small slots, held up on their way, against one large slot.
 mod stress;
 /// Rows and keys that are equal, times that are far.

@@ -57,6 +57,18 @@ pub async fn run(engine: &Engine, sql: &str) -> Result<Option<Answer>> {
     Ok(answer)
 }
 
+/// Runs every statement of `sql`; the rows of each, none of those that answer nothing.
+pub async fn each(engine: &Engine, sql: &str) -> Result<Vec<Vec<Vec<String>>>> {
+    let mut all = Vec::new();
+    for statement in engine.parse(sql)? {
+        all.push(match engine.execute(statement).await? {
+            Outcome::Rows(stream) => texts(&stream.try_collect::<Vec<_>>().await?)?,
+            Outcome::Done => Vec::new(),
+        });
+    }
+    Ok(all)
+}
+
 /// The rows of batches as text.
 pub fn texts(batches: &[RecordBatch]) -> Result<Vec<Vec<String>>> {
     let mut rows = Vec::new();

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::ToDFSchema;
-use datafusion::datasource::listing_table_factory::ListingTableFactory;
+use datafusion::datasource::provider::DefaultTableFactory;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::CreateExternalTable;
@@ -24,7 +24,7 @@ pub const STORED_AS: [&str; 7] = ["PARQUET", "CSV", "TSV", "JSON", "NDJSON", "AR
 /// Makes external tables of all forms.
 #[derive(Debug, Default)]
 pub struct ExternalTables {
-    declared: ListingTableFactory,
+    declared: DefaultTableFactory,
 }
 
 #[async_trait]
@@ -38,6 +38,9 @@ impl TableProviderFactory for ExternalTables {
             return self.declared.create(session, command).await;
         };
         let form = form(&command.file_type)?;
+        if is_unbounded(command) {
+            return self.unbounded(state, command, form).await;
+        }
         if command.options.keys().any(|key| key.ends_with("null_regex")) {
             let message = "format.null_regex has no effect when files are read: select \
                            nullif(column, 'spelling') instead";
@@ -85,7 +88,39 @@ fn form(stored_as: &str) -> Result<Form> {
     })
 }
 
+/// As DataFusion's own factory looks at it.
+fn is_unbounded(command: &CreateExternalTable) -> bool {
+    let mut options = command.options.iter();
+    let said = |(key, value): (&String, &String)| {
+        key.to_ascii_lowercase().ends_with("unbounded") && value.eq_ignore_ascii_case("true")
+    };
+    command.unbounded || options.any(said)
+}
+
 impl ExternalTables {
+    /// A file that is read as it grows, such as a named pipe, and appended to.
+    async fn unbounded(
+        &self,
+        state: &SessionState,
+        command: &CreateExternalTable,
+        form: Form,
+    ) -> Result<Arc<dyn TableProvider>> {
+        if !matches!(form, Form::Csv | Form::Json) {
+            let form = &command.file_type;
+            return Err(user(format!("UNBOUNDED goes with STORED AS CSV or JSON, found {form}")));
+        }
+        if command.schema.fields().is_empty() {
+            return Err(user(format!(
+                "an UNBOUNDED table declares its columns: CREATE UNBOUNDED EXTERNAL TABLE {} \
+                 (column TYPE, ..) ..",
+                command.name
+            )));
+        }
+        let mut command = command.clone();
+        command.unbounded = true;
+        self.declared.create(state, &command).await
+    }
+
     /// Files of text are packed as their names say. The header of CSV files has the declared
     /// columns, or none of them: then they go by their places.
     async fn declared_text(

@@ -8,6 +8,7 @@
 //! DataFusion's, which is shown of statistics only what can be trusted (`parquet`).
 
 mod blame;
+mod catalog;
 mod csv;
 mod csv_rows;
 mod exact;
@@ -21,48 +22,49 @@ mod partitions;
 mod quotes;
 mod sample;
 mod schema;
+mod shaped;
 mod stores;
 mod text;
 mod utf8;
 mod widen;
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema};
-use async_trait::async_trait;
-use datafusion::catalog::{
-    DynamicFileCatalog, TableProvider, TableProviderFactory, UrlTableFactory,
-};
+use datafusion::catalog::{TableProvider, TableProviderFactory};
 use datafusion::common::{Column, TableReference};
 use datafusion::datasource::file_format::FileFormatFactory;
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig};
-use datafusion::datasource::{ViewTable, provider_as_source};
+use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
-use parking_lot::RwLock;
 
 use crate::error::Error;
 use crate::lake::{skipping, travel};
+use crate::plan::memory::Pool;
 use find::{Files, Found};
 use partitions::Partitioned;
 
 pub use blame::{blame, blame_plan, of_store};
+pub use catalog::with_registered;
 pub use external::STORED_AS;
 pub use parquet::{INT96_UNIT, TrustedStatistics, rows_of};
 pub use partitions::NULL as NULL_PARTITION;
 pub use stores::told;
 
 /// The runtime of a session: object stores are opened when a URL names them, and directories are
-/// listed anew by each query (a cached listing would hide files that came later).
-pub fn runtime() -> Result<Arc<RuntimeEnv>> {
+/// listed anew by each query (a cached listing would hide files that came later). Queries take
+/// their memory of the pool.
+pub fn runtime(memory: Pool) -> Result<Arc<RuntimeEnv>> {
     stores::register_delta();
     RuntimeEnvBuilder::new()
         .with_object_store_registry(Arc::new(stores::Stores::default()))
         .with_object_list_cache_limit(0)
+        .with_memory_pool(Arc::new(memory))
         .build_arc()
 }
 
@@ -84,32 +86,15 @@ pub fn formats() -> Vec<Arc<dyn FileFormatFactory>> {
 
 /// The session with files as tables.
 pub fn with_files(context: SessionContext) -> SessionContext {
-    let tables = Arc::new(FileTables::default());
-    let state = context.state();
-    let catalogs = Arc::clone(state.catalog_list());
-    let catalogs = DynamicFileCatalog::new(catalogs, Arc::clone(&tables) as _);
-    let session = context.session_id();
-    let builder = context.into_state_builder().with_session_id(session);
+    let session = catalog::Session::default();
+    let below = Arc::clone(context.state().catalog_list());
+    let catalogs = catalog::Catalogs { below, session: Arc::clone(&session) };
+    let id = context.session_id();
+    let builder = context.into_state_builder().with_session_id(id);
     let context = SessionContext::from(builder.with_catalog_list(Arc::new(catalogs)).build());
     // The state is set here and nowhere else; a second setting would be ignored.
-    let _ = tables.session.set(context.state_weak_ref());
+    let _ = session.set(context.state_weak_ref());
     context
-}
-
-/// Makes tables of names that the catalog does not know.
-#[derive(Debug, Default)]
-struct FileTables {
-    /// Weak: the session owns this.
-    session: OnceLock<Weak<RwLock<SessionState>>>,
-}
-
-#[async_trait]
-impl UrlTableFactory for FileTables {
-    async fn try_new(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>> {
-        let Some(session) = self.session.get().and_then(Weak::upgrade) else { return Ok(None) };
-        let state = session.read().clone();
-        open(&state, name).await
-    }
 }
 
 /// The table that a name stands for; none where the name does not look like files and there are
@@ -200,7 +185,7 @@ fn as_meant(
     let expressions: Result<Vec<Expr>> = all.fields().iter().map(expression).collect();
     let source = provider_as_source(table);
     let plan = LogicalPlanBuilder::scan("files", source, None)?.project(expressions?)?.build()?;
-    Ok(Arc::new(ViewTable::new(plan, None)))
+    Ok(Arc::new(shaped::Shaped::new(plan, None)))
 }
 
 /// An error of the rows or files, not of the request.
