@@ -23,6 +23,8 @@ mod exact;
 mod evolve;
 /// The files of `examples/`.
 mod examples;
+/// Damaged SQL, files and requests.
+mod fuzz;
 /// What waits in continuous aggregates.
 mod groups;
 /// The laws of the repository.

@@ -190,13 +190,13 @@ fn stdout_takes_lines_of_json_and_sinks_say_what_they_promise() {
 }
 
 /// A pipeline that listens.
-struct Listening {
+pub struct Listening {
     child: Child,
     at: SocketAddr,
 }
 
 impl Listening {
-    fn start(folder: &Path, more: &str) -> Self {
+    pub fn start(folder: &Path, more: &str) -> Self {
         // Free now, and most likely still in a moment.
         let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         script(folder, &format!("connector = 'http', listen = '{at}'{more}"), "");
@@ -217,7 +217,7 @@ impl Listening {
         listening
     }
 
-    fn ask(&self, method: &str, content_type: &str, body: &[u8]) -> (u16, String) {
+    pub fn ask(&self, method: &str, content_type: &str, body: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(self.at).unwrap();
         let head = format!(
             "{method} / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: {content_type}\
@@ -257,7 +257,7 @@ fn wait_for(folder: &Path, rows: usize) -> Vec<String> {
     }
 }
 
-fn arrow_stream() -> Vec<u8> {
+pub fn arrow_stream() -> Vec<u8> {
     use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
     let n: ArrayRef = std::sync::Arc::new(Int64Array::from(vec![7, 8]));
     let ts = TimestampMillisecondArray::from(vec![1_767_225_607_000, 1_767_225_608_000]);

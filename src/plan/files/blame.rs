@@ -315,7 +315,7 @@ mod tests {
         for (text, place) in [
             ("a,b\n\n1,2\n\"3\n4\",5\n", ", line 4, column 'a': '3\\n4' is no Int64"),
             ("b,c\n1,x\r\ny,2\n", ", line 3, column 'b': 'y' is no Int64"),
-            ("a,b\n1,2\n1,2,3\n", ", line 3: 2 values expected, more than 2 values found"),
+            ("a,b\n1,2\n1,2,3\n", ", line 3: 2 values expected, 3 values found"),
             ("a,b\n1,2\n1\n", ", line 3: 2 values expected, 1 values found"),
             ("a,b\n1,2\n\"1,\n2\n", ", line 3: a quote opens a value"),
         ] {

@@ -1,7 +1,7 @@
 //! Rows of CSV text: columns by the names of the header, which each file has in its own order.
 
 use std::collections::HashSet;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
@@ -95,7 +95,11 @@ pub fn header(form: Form, text: &[u8], all: bool) -> Option<(Vec<String>, usize)
     let mut records = records(form, text);
     let mut names = ByteRecord::new();
     let found = records.read_byte_record(&mut names).unwrap_or(false);
-    let end = usize::try_from(records.position().byte()).unwrap_or(text.len()).min(text.len());
+    let mut end = usize::try_from(records.position().byte()).unwrap_or(text.len()).min(text.len());
+    // Of the two ends of such a line the reader leaves the second one to the next record.
+    if text[..end].ends_with(b"\r") && text[end..].starts_with(b"\n") {
+        end += 1;
+    }
     if !all && (!found || end == text.len()) {
         return None;
     }
@@ -106,13 +110,60 @@ pub fn header(form: Form, text: &[u8], all: bool) -> Option<(Vec<String>, usize)
 
 /// The line, from 1, on which a record begins; records count from 0, a header is one.
 pub fn line_of(form: Form, from: impl Read, record: u64) -> Option<u64> {
-    let (mut records, mut next) = (records(form, from), ByteRecord::new());
+    let (mut records, mut next) = (records(form, OneEnd::new(from)), ByteRecord::new());
     for _ in 0..=record {
         if !records.read_byte_record(&mut next).ok()? {
             return None;
         }
     }
     next.position().map(csv::Position::line)
+}
+
+/// Text without the `\r` of a line's end `\r\n`, of which the reader of records counts the second
+/// sign to the next record.
+struct OneEnd<R> {
+    from: BufReader<R>,
+    /// A `\r` that is not handed on yet.
+    held: bool,
+}
+
+impl<R: Read> OneEnd<R> {
+    fn new(from: R) -> Self {
+        Self { from: BufReader::new(from), held: false }
+    }
+}
+
+impl<R: Read> Read for OneEnd<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let mut filled = 0;
+        // One place is left for the sign that is held.
+        while filled == 0 && into.len() > 1 {
+            let text = self.from.fill_buf()?;
+            let taken = text.len().min(into.len() - 1);
+            if taken == 0 && !std::mem::take(&mut self.held) {
+                return Ok(0);
+            }
+            if taken == 0 {
+                into[0] = b'\r';
+                return Ok(1);
+            }
+            for &sign in &text[..taken] {
+                if std::mem::take(&mut self.held) && sign != b'\n' {
+                    into[filled] = b'\r';
+                    filled += 1;
+                }
+                match sign {
+                    b'\r' => self.held = true,
+                    sign => {
+                        into[filled] = sign;
+                        filled += 1;
+                    }
+                }
+            }
+            self.from.consume(taken);
+        }
+        Ok(filled)
+    }
 }
 
 /// The rows of one file, or of a part of it.
@@ -356,5 +407,6 @@ mod tests {
         assert_eq!(found("a,b", false), None);
         assert_eq!(found("a,b\n", true).map(|(names, _)| names), Some("a|b".to_string()));
         assert_eq!(line_of(form, &b"a\n\n\"1\n2\"\n3\n"[..], 2), Some(5));
+        assert_eq!(line_of(form, &b"a\r\n1\r\n2\r3\r\n"[..], 3), Some(3));
     }
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use arrow::array::timezone::Tz;
 use arrow::array::{
-    Array, ArrayRef, AsArray, LargeListArray, ListArray, MapArray, PrimitiveArray, StringArray,
-    StructArray,
+    Array, ArrayRef, AsArray, LargeListArray, ListArray, MapArray, OffsetSizeTrait, PrimitiveArray,
+    StringArray, StructArray,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::kernels::cast_utils::{Parser, string_to_datetime};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
@@ -61,6 +62,7 @@ pub fn typed(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Unfit> {
         (DataType::List(_), DataType::List(field)) => {
             let list = column.as_list::<i32>();
             let (_, offsets, values, nulls) = list.clone().into_parts();
+            let (offsets, values) = members(&offsets, &values);
             let parent = |at: usize| offsets.partition_point(|end| *end as usize <= at) - 1;
             let values =
                 typed(&values, field.data_type()).map_err(|e| within(e, field, &parent))?;
@@ -69,6 +71,7 @@ pub fn typed(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Unfit> {
         (DataType::LargeList(_), DataType::LargeList(field)) => {
             let list = column.as_list::<i64>();
             let (_, offsets, values, nulls) = list.clone().into_parts();
+            let (offsets, values) = members(&offsets, &values);
             let parent = |at: usize| offsets.partition_point(|end| *end as usize <= at) - 1;
             let values =
                 typed(&values, field.data_type()).map_err(|e| within(e, field, &parent))?;
@@ -86,7 +89,7 @@ pub fn typed(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Unfit> {
         (DataType::Map(..), DataType::Map(field, sorted)) => {
             let map = column.as_map();
             let (_, offsets, entries, nulls, _) = map.clone().into_parts();
-            let entries: ArrayRef = Arc::new(entries);
+            let (offsets, entries) = members(&offsets, &(Arc::new(entries) as ArrayRef));
             let parent = |at: usize| offsets.partition_point(|end| *end as usize <= at) - 1;
             let entries =
                 typed(&entries, field.data_type()).map_err(|e| within(e, field, &parent))?;
@@ -97,6 +100,15 @@ pub fn typed(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Unfit> {
         (DataType::Utf8, _) => text_typed(column.as_string(), to),
         _ => cast(column, to),
     }
+}
+
+/// The members that the rows of lists have, of those that stand around them in a slice too.
+fn members<O: OffsetSizeTrait>(
+    offsets: &OffsetBuffer<O>,
+    values: &ArrayRef,
+) -> (OffsetBuffer<O>, ArrayRef) {
+    let (from, to) = (offsets[0].as_usize(), offsets[offsets.len() - 1].as_usize());
+    (OffsetBuffer::from_lengths(offsets.lengths()), values.slice(from, to - from))
 }
 
 fn rebuilt<A: Array + 'static>(
