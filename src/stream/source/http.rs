@@ -13,8 +13,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
+use arrow::buffer::Buffer;
 use arrow::datatypes::Schema;
-use arrow::ipc::reader::StreamReader;
+use arrow::ipc::reader::StreamDecoder;
 use arrow::record_batch::RecordBatch;
 use encoding_rs::Encoding;
 use parking_lot::Mutex;
@@ -390,10 +391,7 @@ impl Form {
             }
             Self::Lines => text(json, opening, body),
             Self::Csv => text(&Csv { header: true, missing: Missing::Null }, opening, body),
-            Self::Arrow => {
-                let batches = StreamReader::try_new(body, None)?;
-                batches.map(|batch| of_batch(opening, &batch?)).collect()
-            }
+            Self::Arrow => arrow_stream(opening, body),
         }
     }
 }
@@ -402,6 +400,20 @@ fn text(dialect: &dyn Dialect, opening: &Opening, body: &[u8]) -> Result<Vec<Pie
     let Some((parser, used)) = dialect.begin(opening, body, true)? else { return Ok(Vec::new()) };
     let piece = parser.parse(opening, &body[used..])?;
     Ok(vec![Piece { lines_before: super::text::lines(&body[..used]), ..piece }])
+}
+
+/// Batches of an Arrow stream, which are slices of the body: no length that it claims is allocated.
+fn arrow_stream(opening: &Opening, body: &[u8]) -> Result<Vec<Piece>> {
+    let (mut decoder, mut left) = (StreamDecoder::new(), Buffer::from(body));
+    let mut pieces = Vec::new();
+    while let Some(batch) = decoder.decode(&mut left)? {
+        pieces.push(of_batch(opening, &batch)?);
+    }
+    decoder.finish()?;
+    match decoder.schema() {
+        Some(_) => Ok(pieces),
+        None => Err(Error::Data("expected an Arrow stream, found an empty body".to_string())),
+    }
 }
 
 fn of_batch(opening: &Opening, batch: &RecordBatch) -> Result<Piece> {
