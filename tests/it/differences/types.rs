@@ -91,3 +91,9 @@ async fn decimals() {
         ours(&[sql], expected).await;
     }
 }
+
+#[tokio::test]
+async fn largest_of_a_group_with_nan() {
+    let values = "(VALUES (0, 'NaN'::double), (0, 0.75)) t(g, x)";
+    ours(&[&format!("SELECT max(x) FROM {values} GROUP BY g")], "NaN").await;
+}

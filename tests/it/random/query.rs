@@ -75,17 +75,33 @@ impl fmt::Display for Expr {
         if let Some(leaf) = &self.leaf {
             return f.write_str(leaf);
         }
+        let mut text = String::new();
         let mut parts = self.parts.iter();
-        for (at, text) in self.text.split("{}").enumerate() {
+        for (at, around) in self.text.split("{}").enumerate() {
             if at > 0
                 && let Some(part) = parts.next()
             {
-                write!(f, "{part}")?;
+                text += &shown(part, f.alternate());
             }
-            f.write_str(text)?;
+            text += around;
         }
-        Ok(())
+        let computed = self.class == Class::Float && self.text.starts_with('(');
+        match computed && f.alternate() {
+            true => f.write_str(&one_nan(&text)),
+            false => f.write_str(&text),
+        }
     }
+}
+
+/// Text as ours, or with `{:#}` as stock DataFusion gets it: there the sign of a computed NaN is
+/// that of the processor, and NaN of either sign are two keys at the two ends of the order
+/// (docs/differences.md). Any NaN becomes the one of ours.
+fn shown(part: &impl fmt::Display, stock: bool) -> String {
+    if stock { format!("{part:#}") } else { format!("{part}") }
+}
+
+fn one_nan(text: &str) -> String {
+    format!("CASE WHEN isnan({text}) THEN 'NaN'::real ELSE {text} END")
 }
 
 /// What expressions are made of: the columns in scope.
@@ -267,11 +283,15 @@ pub struct Item {
 
 impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = self.of.to_string();
-        f.write_str(&self.text.replace("{}", &of))?;
-        match &self.only {
-            Some(only) => write!(f, " FILTER (WHERE {only})"),
-            None => Ok(()),
+        let stock = f.alternate();
+        let mut text = self.text.replace("{}", &shown(&self.of, stock));
+        if let Some(only) = &self.only {
+            text += &format!(" FILTER (WHERE {})", shown(only, stock));
+        }
+        let computed = self.of.class == Class::Float && self.loose;
+        match computed && stock {
+            true => f.write_str(&one_nan(&text)),
+            false => f.write_str(&text),
         }
     }
 }
@@ -342,6 +362,16 @@ impl Query {
     /// Whether the rows are fixed by the query: a LIMIT without an order leaves them open.
     pub fn is_fixed(&self) -> bool {
         self.limit.is_none() || self.ordered
+    }
+
+    /// Whether stock DataFusion is asked too. Its min and max of a group's floats pass over NaN or
+    /// not by the order of rows.
+    pub fn for_stock(&self) -> bool {
+        let of_floats = |item: &Item| {
+            item.of.class == Class::Float
+                && (item.text.starts_with("min") || item.text.starts_with("max"))
+        };
+        !self.select.iter().any(of_floats)
     }
 
     /// Columns whose floats may differ in their last digits from another engine's.
@@ -445,11 +475,12 @@ fn aggregate(random: &mut impl Rng, scope: &Scope) -> Item {
 
 impl fmt::Display for Query {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stock = f.alternate();
         let columns: Vec<String> = self
             .keys
             .iter()
-            .map(Expr::to_string)
-            .chain(self.select.iter().map(Item::to_string))
+            .map(|key| shown(key, stock))
+            .chain(self.select.iter().map(|item| shown(item, stock)))
             .enumerate()
             .map(|(at, text)| format!("{text} AS o{at}"))
             .collect();
@@ -458,22 +489,23 @@ impl fmt::Display for Query {
         if let From::Join { kind, residual, computed } = &self.from {
             match computed {
                 Some(expr) => {
+                    let expr = shown(expr, stock);
                     write!(f, " {kind} (SELECT *, {expr} AS computed FROM u) u ON t.k = u.k")?;
                 }
                 None => write!(f, " {kind} u ON t.k = u.k")?,
             }
             if let Some(residual) = residual {
-                write!(f, " AND {residual}")?;
+                write!(f, " AND {}", shown(residual, stock))?;
             }
         }
         let member = self.member.as_ref().map(|(word, of)| match *word {
             "EXISTS" | "NOT EXISTS" => {
-                format!("{word} (SELECT 1 FROM u AS w WHERE w.k = {of})")
+                format!("{word} (SELECT 1 FROM u AS w WHERE w.k = {})", shown(of, stock))
             }
-            _ => format!("{of} {word} (SELECT w.k FROM u AS w)"),
+            _ => format!("{} {word} (SELECT w.k FROM u AS w)", shown(of, stock)),
         });
-        let conditions: Vec<String> =
-            self.filter.iter().map(Expr::to_string).chain(member).collect();
+        let filter = self.filter.iter().map(|filter| shown(filter, stock));
+        let conditions: Vec<String> = filter.chain(member).collect();
         if !conditions.is_empty() {
             write!(f, " WHERE {}", conditions.join(" AND "))?;
         }
