@@ -7,68 +7,14 @@
 
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::DataType;
-use sqllogictest::{AsyncDB, ColumnType, DBOutput, Runner};
+use sqllogictest::{AsyncDB, DBOutput, Runner};
 
+use thalweg::cli::slt::values::Column;
 use thalweg::config::DeviceChoice;
 use thalweg::error::{Error, Result};
 use thalweg::sql::Engine;
 
 use super::support;
-
-/// Kinds of result columns, one letter each in the files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Column {
-    Boolean,
-    Date,
-    Integer,
-    Timestamp,
-    /// Floats and decimals.
-    Real,
-    Text,
-    Other,
-}
-
-impl ColumnType for Column {
-    fn from_char(letter: char) -> Option<Self> {
-        Some(match letter {
-            'B' => Self::Boolean,
-            'D' => Self::Date,
-            'I' => Self::Integer,
-            'P' => Self::Timestamp,
-            'R' => Self::Real,
-            'T' => Self::Text,
-            _ => Self::Other,
-        })
-    }
-
-    fn to_char(&self) -> char {
-        match self {
-            Self::Boolean => 'B',
-            Self::Date => 'D',
-            Self::Integer => 'I',
-            Self::Timestamp => 'P',
-            Self::Real => 'R',
-            Self::Text => 'T',
-            Self::Other => '?',
-        }
-    }
-}
-
-impl Column {
-    fn of(data_type: &DataType) -> Self {
-        match data_type {
-            DataType::Boolean => Self::Boolean,
-            DataType::Date32 | DataType::Date64 => Self::Date,
-            DataType::Timestamp(..) => Self::Timestamp,
-            DataType::Dictionary(_, value) => Self::of(value),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Self::Text,
-            other if other.is_integer() => Self::Integer,
-            other if other.is_numeric() => Self::Real,
-            _ => Self::Other,
-        }
-    }
-}
 
 /// An engine as the runner sees it.
 struct Database {
