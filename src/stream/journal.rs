@@ -5,7 +5,8 @@
 //! ```text
 //!  state folder/
 //!    lock              held by the run that is going on
-//!    epochs.jsonl      a header, then a record an epoch; of old epochs, one for many (see `trim`)
+//!    epochs.jsonl      a header, then a record an epoch, each line with a checksum; of old epochs,
+//!                      one for many (see `trim`)
 //!    snapshots/N/      states after epoch N (see `snapshot`)
 //!    spill/            state that memory has no room for, of the run that is going on
 //!    <stream>/         what a source that cannot be read again keeps
@@ -16,6 +17,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::log::Start;
@@ -127,17 +129,21 @@ impl Journal {
             Some((_, line)) => header(&path, line, pipeline)?,
         };
         let mut records: Vec<EpochRecord> = Vec::new();
+        let mut ends = BTreeMap::new();
         for (at, line) in lines {
             let damaged = |what: &str| {
                 let (path, line) = (path.display(), at + 1);
-                Error::Data(format!("{path}, line {line}: {what}: the state folder is damaged"))
+                Error::Data(format!(
+                    "{path}, line {line}: {what}: the state folder is damaged: put it back from a \
+                     copy, or remove it to begin with the stored history"
+                ))
             };
-            let record: EpochRecord =
-                serde_json::from_str(line).map_err(|error| damaged(&error.to_string()))?;
+            let record: EpochRecord = parse(line).map_err(|error| damaged(&error))?;
             let before = records.last().map_or(base, |record| record.epoch);
             if record.first() != before + 1 || record.epoch < record.first() {
                 return Err(damaged(&format!("epoch {} is out of order", record.epoch)));
             }
+            goes_on(&mut ends, &record).map_err(|error| damaged(&error))?;
             records.push(record);
         }
         Ok(Self { folder: folder.to_path_buf(), file, base, records, _lock: lock })
@@ -273,10 +279,49 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::User(format!("{}: {error}", path.display()))
 }
 
+/// What a line begins with that has a checksum; it is that of the line without it.
+const SUM: &str = "{\"crc\":";
+
+/// An object as a line, with its checksum.
 fn line(of: &impl Serialize) -> std::io::Result<Vec<u8>> {
-    let mut text = serde_json::to_vec(of)?;
-    text.push(b'\n');
-    Ok(text)
+    let text = serde_json::to_string(of)?;
+    let sum = crc32fast::hash(text.as_bytes());
+    let rest = text.strip_prefix('{').unwrap_or(&text);
+    Ok(format!("{SUM}{sum},{rest}\n").into_bytes())
+}
+
+/// Reads a line; those of earlier versions have no checksum.
+fn parse<T: DeserializeOwned>(line: &str) -> std::result::Result<T, String> {
+    if let Some((sum, rest)) = line.strip_prefix(SUM).and_then(|line| line.split_once(',')) {
+        let mut found = crc32fast::Hasher::new();
+        found.update(b"{");
+        found.update(rest.as_bytes());
+        let found = found.finalize();
+        if sum.parse() != Ok(found) {
+            return Err(format!("expected the checksum {sum}, found {found}"));
+        }
+    }
+    serde_json::from_str(line).map_err(|error| error.to_string())
+}
+
+/// Whether a record goes on where those before it have ended, by stream and partition.
+fn goes_on(
+    ends: &mut BTreeMap<(String, usize), i64>,
+    record: &EpochRecord,
+) -> std::result::Result<(), String> {
+    for (stream, spans) in &record.streams {
+        for span in spans {
+            let before = ends.insert((stream.clone(), span.partition), span.to);
+            let begin = before.unwrap_or(span.from);
+            if span.from != begin || span.to < span.from {
+                return Err(format!(
+                    "stream {stream}: expected records from {begin} on, found {} to {}",
+                    span.from, span.to
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A line in one write, brought to the disk.
@@ -286,7 +331,7 @@ fn append(file: &mut File, of: &impl Serialize) -> std::io::Result<()> {
 }
 
 fn header(path: &Path, line: &str, pipeline: &str) -> Result<u64> {
-    let header: Header = serde_json::from_str(line).map_err(|error| {
+    let header: Header = parse(line).map_err(|error| {
         Error::Data(format!("{}, line 1: {error}: the state folder is damaged", path.display()))
     })?;
     if header.thalweg > FORMAT {
@@ -372,9 +417,27 @@ mod tests {
         drop(journal);
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text.lines().count(), 3, "{text}");
-        std::fs::write(&path, text.replace("\"epoch\":1", "\"epoch\":4")).unwrap();
-        let error = Journal::open(folder.path(), "p").unwrap_err().to_string();
-        assert!(error.contains("line 2: epoch 4 is out of order"), "{error}");
+        let refused = |text: &str, want: &str| {
+            std::fs::write(&path, text).unwrap();
+            let error = Journal::open(folder.path(), "p").unwrap_err().to_string();
+            assert!(error.contains(want), "{error}");
+        };
+        refused(&text.replace("\"to\":12", "\"to\":11"), "line 3: expected the checksum");
+        refused(&text.replace("\"base\":0", "\"base\":1"), "line 1: expected the checksum");
+        // Lines of earlier versions have none.
+        let old = |line: &str| match line.strip_prefix(SUM).and_then(|line| line.split_once(',')) {
+            Some((_, rest)) => format!("{{{rest}\n"),
+            None => panic!("{line}"),
+        };
+        let text: String = text.lines().map(old).collect();
+        refused(&text.replace("\"epoch\":1", "\"epoch\":4"), "line 2: epoch 4 is out of order");
+        refused(
+            &text.replace("\"from\":10", "\"from\":9"),
+            "expected records from 10 on, found 9 to 12",
+        );
+        std::fs::write(&path, text).unwrap();
+        let journal = Journal::open(folder.path(), "p").unwrap();
+        assert_eq!(journal.records(), [record(1, 0, 10), record(2, 10, 12)]);
     }
 
     #[test]

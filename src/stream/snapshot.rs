@@ -4,10 +4,15 @@
 //! is written beside, brought to the disk, and then named; the two newest are kept. It may be lost:
 //! everything is in the log, which is then read again. Spilled state is not read for it: its files
 //! get a second name there, or are copied.
+//!
+//! Each file has a checksum in `snapshot.json`, and that one of its own; earlier versions wrote none.
+//! A snapshot of which anything is damaged is told and passed over: the older one is taken, or the
+//! log is read again.
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::io::BufWriter;
+use std::path::Path;
 
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
@@ -15,7 +20,7 @@ use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::definitions::is_same;
-use super::graph::spill::{Facts, Folder};
+use super::graph::spill::{Facts, Folder, Summed, sum};
 use super::graph::{Part, Saved};
 use super::query::Query;
 use crate::error::{Error, Result};
@@ -31,6 +36,39 @@ const INDEX: &str = "snapshot.json";
 struct Index {
     epoch: u64,
     queries: BTreeMap<String, Entry>,
+    /// Of all the rest, as it is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    crc32: Option<u32>,
+}
+
+impl Index {
+    /// As it is written, with its checksum.
+    fn text(mut self) -> Result<Vec<u8>> {
+        self.crc32 = Some(crc32fast::hash(&self.json()?));
+        self.json()
+    }
+
+    fn json(&self) -> Result<Vec<u8>> {
+        Ok(serde_json::to_vec(self).map_err(std::io::Error::from)?)
+    }
+
+    /// Reads that of an epoch.
+    ///
+    /// Errors: it is not there or not whole; it is another epoch's.
+    fn read(folder: &Path, epoch: u64) -> Result<Self> {
+        let damaged = |what: String| Error::Data(format!("{INDEX}: {what}"));
+        let text = std::fs::read(folder.join(INDEX)).map_err(|error| damaged(error.to_string()))?;
+        let mut index: Self =
+            serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        let sum = index.crc32.take();
+        if sum.is_some_and(|sum| index.json().is_ok_and(|json| crc32fast::hash(&json) != sum)) {
+            return Err(damaged("its checksum is not its own".to_string()));
+        }
+        if index.epoch != epoch {
+            return Err(damaged(format!("expected epoch {epoch}, found {}", index.epoch)));
+        }
+        Ok(index)
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,6 +78,9 @@ struct Entry {
     written: u64,
     /// Files by part of the state.
     parts: BTreeMap<String, String>,
+    /// Their checksums, by file.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    sums: BTreeMap<String, u32>,
     /// Those of spilled rows, in their order.
     #[serde(default)]
     spilled: BTreeMap<String, Vec<Spilled>>,
@@ -59,7 +100,8 @@ impl Entry {
             let stem = format!("{name}-{part}");
             if !rows.is_empty() {
                 let file = format!("{stem}.arrow");
-                write_rows(&folder.join(&file), &rows)?;
+                let sum = write_rows(&folder.join(&file), &rows)?;
+                self.sums.insert(file.clone(), sum);
                 self.parts.insert(part.clone(), file);
             }
             let mut files = Vec::with_capacity(spilled.len());
@@ -79,7 +121,12 @@ impl Entry {
     fn get(&self, folder: &Path, spill: &Folder) -> Result<BTreeMap<String, Part>> {
         let mut parts: BTreeMap<String, Part> = BTreeMap::new();
         for (part, file) in &self.parts {
-            parts.insert(part.clone(), read_rows(&folder.join(file))?.into());
+            let path = folder.join(file);
+            let known = self.sums.get(file);
+            if known.is_some_and(|known| sum(&path).is_ok_and(|sum| sum != *known)) {
+                return Err(Error::Data(format!("{file}: its checksum is not its own")));
+            }
+            parts.insert(part.clone(), read_rows(&path)?.into());
         }
         for (part, files) in &self.spilled {
             let adopt = |of: &Spilled| spill.adopt(&folder.join(&of.file), of.facts);
@@ -132,13 +179,14 @@ impl Snapshot {
         for (nth, (application, fingerprint, written, saved)) in
             self.queries.into_iter().enumerate()
         {
-            let (parts, spilled) = (BTreeMap::new(), BTreeMap::new());
-            let mut entry = Entry { fingerprint, written, parts, spilled };
+            let (parts, sums, spilled) =
+                <(BTreeMap<_, _>, BTreeMap<_, _>, BTreeMap<_, _>)>::default();
+            let mut entry = Entry { fingerprint, written, parts, sums, spilled };
             entry.put(&unfinished, &nth.to_string(), saved)?;
             index.queries.insert(application, entry);
         }
         let path = unfinished.join(INDEX);
-        std::fs::write(&path, serde_json::to_vec(&index).map_err(std::io::Error::from)?)?;
+        std::fs::write(&path, index.text()?)?;
         crate::lake::sync(&path)?;
         crate::lake::sync(&unfinished)?;
         if target.exists() {
@@ -188,8 +236,13 @@ pub fn restore(
     let all = folder.join(FOLDER);
     for epoch in list(&all).into_iter().rev().filter(|epoch| known(*epoch)) {
         let folder = all.join(name(epoch));
-        let Ok(index) = std::fs::read(folder.join(INDEX)) else { continue };
-        let Ok(index) = serde_json::from_slice::<Index>(&index) else { continue };
+        let index = match Index::read(&folder, epoch) {
+            Ok(index) => index,
+            Err(error) => {
+                passed_over(&folder, &error);
+                continue;
+            }
+        };
         let Some(entry) = index.queries.get(&query.application) else { continue };
         // A sink that has lost what it had is filled again from the log.
         let lost = query.exactly_once() && entry.written > query.written();
@@ -200,12 +253,18 @@ pub fn restore(
         }
         match entry.get(&folder, spill) {
             Ok(parts) => return query.restore(epoch, parts),
-            Err(error) => {
-                tracing::warn!("{}: {error}: the log is read again instead", folder.display());
-            }
+            Err(error) => passed_over(&folder, &error),
         }
     }
     Ok(())
+}
+
+fn passed_over(folder: &Path, error: &Error) {
+    tracing::warn!(
+        "the snapshot {} is damaged and is not used: {error}: the log is read again instead, from \
+         an older snapshot if there is one",
+        folder.display()
+    );
 }
 
 fn name(epoch: u64) -> String {
@@ -221,19 +280,93 @@ fn list(all: &Path) -> Vec<u64> {
     epochs
 }
 
-fn write_rows(path: &PathBuf, batches: &[RecordBatch]) -> Result<()> {
-    let Some(first) = batches.first() else { return Ok(()) };
-    let file = File::create(path)?;
-    let mut writer = FileWriter::try_new_buffered(&file, &first.schema())?;
-    for batch in batches {
-        writer.write(batch)?;
+/// Writes rows to a file and brings it to the disk; answers its checksum.
+fn write_rows(path: &Path, batches: &[RecordBatch]) -> Result<u32> {
+    let mut summed = Summed::new(File::create(path)?);
+    if let Some(first) = batches.first() {
+        let buffered = BufWriter::new(summed);
+        let mut writer = FileWriter::try_new(buffered, &first.schema())?;
+        for batch in batches {
+            writer.write(batch)?;
+        }
+        let buffered = writer.into_inner()?;
+        summed = buffered.into_inner().map_err(std::io::IntoInnerError::into_error)?;
     }
-    writer.finish()?;
-    drop(writer);
-    Ok(file.sync_all()?)
+    let (file, sum) = summed.done();
+    file.sync_all()?;
+    Ok(sum)
 }
 
 fn read_rows(path: &Path) -> Result<Vec<RecordBatch>> {
     let rows = FileReader::try_new(File::open(path)?, None)?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+
+    /// Rows of one part, as a query saves them: some in memory, some spilled.
+    fn saved(spill: &Folder) -> Saved {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..99));
+        let rows = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let facts = Facts { rows: 99, ..Facts::default() };
+        let spilled = spill.write(&rows.schema(), [Ok(rows.clone())].into_iter(), facts).unwrap();
+        ("p".to_string(), Part { rows: vec![rows], spilled: vec![spilled] })
+    }
+
+    /// A bit more or less anywhere in a snapshot is noticed before its state is used.
+    #[test]
+    fn damage_of_any_file_is_noticed() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let spill = Folder::open(folder.path()).unwrap();
+        let (parts, sums, spilled) = <(BTreeMap<_, _>, BTreeMap<_, _>, BTreeMap<_, _>)>::default();
+        let fingerprint = "scan".to_string();
+        let mut entry = Entry { fingerprint, written: 12_345, parts, sums, spilled };
+        entry.put(folder.path(), "0", vec![saved(&spill)]).unwrap();
+        let queries = BTreeMap::from([("q".to_string(), entry)]);
+        let index = Index { epoch: 7, queries, crc32: None };
+        std::fs::write(folder.path().join(INDEX), index.text().unwrap()).unwrap();
+        let get = || {
+            let index = Index::read(folder.path(), 7)?;
+            index.queries.values().map(|entry| entry.get(folder.path(), &spill)).collect()
+        };
+        let whole: Result<Vec<_>> = get();
+        assert_eq!(whole.unwrap()[0]["p"].rows[0].num_rows(), 99);
+        let other = Index::read(folder.path(), 8).unwrap_err().to_string();
+        assert!(other.contains("expected epoch 8, found 7"), "{other}");
+        for file in ["0-p.arrow", "0-p-0.arrows"] {
+            let path = folder.path().join(file);
+            let bytes = std::fs::read(&path).unwrap();
+            for at in (0..bytes.len()).step_by(37) {
+                let mut flipped = bytes.clone();
+                flipped[at] ^= 1 << (at % 8);
+                std::fs::remove_file(&path).unwrap(); // the spilled file is the same one
+                std::fs::write(&path, flipped).unwrap();
+                assert!(get().is_err(), "{file}, byte {at}");
+            }
+            std::fs::write(&path, bytes).unwrap();
+        }
+        let text = std::fs::read_to_string(folder.path().join(INDEX)).unwrap();
+        for (is, other) in [("12345", "12344"), ("\"scan\"", "\"scam\""), ("\"sums\"", "\"suns\"")]
+        {
+            assert!(text.contains(is), "{text}");
+            std::fs::write(folder.path().join(INDEX), text.replace(is, other)).unwrap();
+            assert!(get().is_err(), "{other}");
+        }
+    }
+
+    /// What earlier versions wrote has no checksums.
+    #[test]
+    fn snapshots_without_checksums_are_read() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let entry = r#"{"fingerprint": "scan", "written": 3, "parts": {}}"#;
+        let text = format!(r#"{{"epoch": 7, "queries": {{"q": {entry}}}}}"#);
+        std::fs::write(folder.path().join(INDEX), text).unwrap();
+        assert_eq!(Index::read(folder.path(), 7).unwrap().queries["q"].written, 3);
+    }
 }

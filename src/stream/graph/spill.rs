@@ -66,10 +66,41 @@ impl Drop for OwnFile {
 }
 
 /// Counts and sums what is written.
-struct Summed {
+pub struct Summed {
     file: File,
     bytes: u64,
     crc32: crc32fast::Hasher,
+}
+
+impl Summed {
+    pub fn new(file: File) -> Self {
+        Self { file, bytes: 0, crc32: crc32fast::Hasher::new() }
+    }
+
+    /// The file, and the checksum of what was written to it.
+    pub fn done(self) -> (File, u32) {
+        (self.file, self.crc32.finalize())
+    }
+}
+
+/// The checksum of a file, which is read piece by piece.
+pub fn sum(path: &Path) -> std::io::Result<u32> {
+    let mut summed = Summing(crc32fast::Hasher::new());
+    std::io::copy(&mut File::open(path)?, &mut summed)?;
+    Ok(summed.0.finalize())
+}
+
+struct Summing(crc32fast::Hasher);
+
+impl Write for Summing {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Write for Summed {
@@ -117,7 +148,13 @@ impl Folder {
         let length = std::fs::metadata(saved)?.len();
         if length != facts.bytes {
             let name = saved.display();
-            return Err(Error::Data(format!("{name}: {length} bytes, not {}", facts.bytes)));
+            return Err(Error::Data(format!(
+                "{name}: expected {} bytes, found {length}",
+                facts.bytes
+            )));
+        }
+        if sum(saved)? != facts.crc32 {
+            return Err(Error::Data(format!("{}: its checksum is not its own", saved.display())));
         }
         let file = self.new_file()?;
         let same = link(saved, &file.path)?;
@@ -179,7 +216,7 @@ fn write(
     rows: impl Iterator<Item = Result<RecordBatch>>,
     facts: Facts,
 ) -> Result<Facts> {
-    let summed = Summed { file: File::create(path)?, bytes: 0, crc32: crc32fast::Hasher::new() };
+    let summed = Summed::new(File::create(path)?);
     let mut writer = StreamWriter::try_new(BufWriter::new(summed), schema)?;
     for batch in rows {
         writer.write(&batch?)?;

@@ -182,7 +182,7 @@ impl Service {
         let service = Arc::new(Self {
             server,
             http: http.clone(),
-            received: Received::open(folder)?,
+            received: Received::open(folder, opening.from.offset)?,
             rejects: Mutex::new(Rejects::behind(&opening)),
             read: AtomicI64::new(opening.from.offset),
             over: AtomicBool::new(false),

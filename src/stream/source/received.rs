@@ -8,8 +8,10 @@
 //!  frame   bytes u32, rows u32, CRC-32 u32, an Arrow IPC stream of one batch
 //! ```
 //!
-//! What was cut off while it was written was promised to nobody, and is forgotten. Files whose rows
-//! are all in the stream's store are removed.
+//! What was cut off while it was written was promised to nobody, and is forgotten: it has no whole
+//! frame behind it. Anything else that cannot be read is damage, and is never cut off. Files whose
+//! rows are all in the stream's store are removed. Where the folder has less than the pipeline has
+//! read, new rows begin a file of their own behind that.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -56,22 +58,32 @@ fn at(path: &Path, error: impl std::fmt::Display) -> Error {
 }
 
 impl Received {
-    /// Opens the log in a folder, making it if it is not there.
-    pub fn open(folder: &Path) -> Result<Self> {
+    /// Opens the log in a folder, making it if it is not there. New rows get offsets from `from` on,
+    /// before which the pipeline reads nothing any more, or behind what the log has.
+    ///
+    /// Errors: the file that is written to is damaged before its end.
+    pub fn open(folder: &Path, from: i64) -> Result<Self> {
         let wrong = |error: std::io::Error| at(folder, error);
         std::fs::create_dir_all(folder).map_err(wrong)?;
-        let (path, first) = files(folder)?.pop().unwrap_or_else(|| (named(folder, 0), 0));
-        let options = OpenOptions::new().read(true).append(true).create(true).clone();
-        let mut file = options.open(&path).map_err(wrong)?;
-        let (mut bytes, mut offset) = (0, first);
-        while let Some(frame) = Frame::read(&mut file).map_err(wrong)? {
-            bytes += (HEADER_BYTES + frame.bytes.len()) as u64;
-            offset += i64::from(frame.rows);
+        let last = files(folder)?.pop();
+        let known = last.is_some();
+        let (path, first) = last.unwrap_or_else(|| (named(folder, from), from));
+        let (mut file, mut bytes, mut offset) = tail(&path, first)?;
+        if offset < from || !known && from > 0 {
+            let gone = match known {
+                true => format!("ends at row {offset}"),
+                false => "is empty".to_string(),
+            };
+            tracing::warn!(
+                "{}: the log of what was received {gone}, and the pipeline has read the rows before \
+                 {from}: its end was removed, cut or replaced by an older copy. Rows that were \
+                 received behind it and not read yet are missing; new ones begin at {from}",
+                folder.display()
+            );
         }
-        if file.metadata().map_err(wrong)?.len() > bytes {
-            file.set_len(bytes).map_err(wrong)?;
+        if offset < from {
+            (file, bytes, offset) = tail(&named(folder, from), from)?;
         }
-        file.sync_all().map_err(wrong)?;
         crate::lake::sync(folder)?;
         Ok(Self {
             folder: folder.to_path_buf(),
@@ -139,6 +151,47 @@ impl Received {
     pub fn synced(&self) -> i64 {
         self.synced.load(Ordering::SeqCst)
     }
+}
+
+/// A file that begins at an offset, its torn end cut off, with its length and the offset behind its
+/// last row.
+///
+/// Errors: a whole frame stands behind one that is not.
+fn tail(path: &Path, first: i64) -> Result<(File, u64, i64)> {
+    let wrong = |error: std::io::Error| at(path, error);
+    let options = OpenOptions::new().read(true).append(true).create(true).clone();
+    let mut file = options.open(path).map_err(wrong)?;
+    let (mut bytes, mut offset) = (0, first);
+    while let Some(frame) = Frame::read(&mut file).map_err(wrong)? {
+        bytes += (HEADER_BYTES + frame.bytes.len()) as u64;
+        offset += i64::from(frame.rows);
+    }
+    let mut rest = Vec::new();
+    file.seek(SeekFrom::Start(bytes)).map_err(wrong)?;
+    file.read_to_end(&mut rest).map_err(wrong)?;
+    if Frame::is_within(&rest) {
+        return Err(damaged(path, offset));
+    }
+    if !rest.is_empty() {
+        tracing::warn!(
+            "{}: the last {} bytes, behind row {offset}, were cut off while they were written, and \
+             are forgotten",
+            path.display(),
+            rest.len()
+        );
+        file.set_len(bytes).map_err(wrong)?;
+    }
+    file.sync_all().map_err(wrong)?;
+    Ok((file, bytes, offset))
+}
+
+fn damaged(path: &Path, offset: i64) -> Error {
+    Error::Data(format!(
+        "{}: damaged behind offset {offset}: rows that were received cannot be read. Put the file \
+         back from a copy; or move the folder away and go on with --start-fresh, without the rows \
+         that are in no store",
+        path.display()
+    ))
 }
 
 fn named(folder: &Path, offset: i64) -> PathBuf {
@@ -212,7 +265,7 @@ impl Frame {
     }
 
     /// The next of a file; `None` where there is no whole one.
-    fn read(file: &mut File) -> std::io::Result<Option<Self>> {
+    fn read(file: &mut impl Read) -> std::io::Result<Option<Self>> {
         let mut header = [0; HEADER_BYTES];
         let word = |header: &[u8; HEADER_BYTES], at: usize| {
             u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
@@ -231,6 +284,15 @@ impl Frame {
         Ok(whole.then_some(frame))
     }
 
+    /// Whether a whole one stands anywhere in these bytes.
+    fn is_within(bytes: &[u8]) -> bool {
+        // What an Arrow stream begins with.
+        let begun =
+            |at: &usize| bytes.get(at + HEADER_BYTES..at + HEADER_BYTES + 4) == Some(&[0xff; 4]);
+        let whole = |at: usize| matches!(Self::read(&mut &bytes[at..]), Ok(Some(_)));
+        (0..bytes.len()).filter(begun).any(whole)
+    }
+
     fn decode(&self) -> Result<RecordBatch> {
         let mut batches = StreamReader::try_new(self.bytes.as_slice(), None)?;
         let batch = batches.next().transpose()?;
@@ -243,6 +305,8 @@ pub struct Reader {
     folder: PathBuf,
     schema: SchemaRef,
     file: Option<File>,
+    /// Offset that the file begins at.
+    first: i64,
     /// Where the next frame of the file begins.
     place: u64,
     /// Of the rows that are decoded, or of the next frame.
@@ -259,6 +323,7 @@ impl Reader {
             folder: folder.to_path_buf(),
             schema: schema.clone(),
             file: None,
+            first: 0,
             place: 0,
             offset: 0,
             rest: None,
@@ -313,8 +378,7 @@ impl Reader {
                     self.folder.display()
                 )));
             };
-            self.file = Some(File::open(&path).map_err(|error| at(&path, error))?);
-            (self.place, self.offset) = (0, first);
+            self.turn_to(&path, first)?;
         }
         let Some(file) = &mut self.file else { return Ok(false) };
         let wrong = |error: std::io::Error| at(&self.folder, error);
@@ -324,16 +388,26 @@ impl Reader {
             self.rest = Some(widened(frame.decode()?, &self.schema)?);
             return Ok(true);
         }
-        let next = named(&self.folder, self.offset);
-        if self.place > 0 && next.exists() {
-            (self.file, self.place) = (Some(File::open(&next).map_err(wrong)?), 0);
+        let files = files(&self.folder)?;
+        // What is missing before `from` is not asked for.
+        let next = self.offset.max(self.from);
+        let next = files.iter().rfind(|(_, first)| *first <= next);
+        if let Some((path, first)) = next.filter(|(_, first)| *first >= self.offset)
+            && *first > self.first
+        {
+            self.turn_to(path, *first)?;
             return self.load();
         }
-        if files(&self.folder)?.last().is_some_and(|(_, first)| *first > self.offset) {
-            let (folder, offset) = (self.folder.display(), self.offset);
-            return Err(Error::Data(format!("{folder}: damaged behind offset {offset}")));
+        if files.last().is_some_and(|(_, first)| *first > self.first) {
+            return Err(damaged(&named(&self.folder, self.first), self.offset));
         }
         Ok(false)
+    }
+
+    fn turn_to(&mut self, path: &Path, first: i64) -> Result<()> {
+        self.file = Some(File::open(path).map_err(|error| at(path, error))?);
+        (self.first, self.place, self.offset) = (first, 0, first);
+        Ok(())
     }
 }
 
@@ -377,7 +451,7 @@ mod tests {
     fn what_is_synced_is_read_again_from_anywhere() {
         let folder = tempfile::TempDir::new().unwrap();
         let schema = batch(0..1).schema();
-        let log = Received::open(folder.path()).unwrap();
+        let log = Received::open(folder.path(), 0).unwrap();
         log.append(&batch(0..5)).unwrap();
         let mut live = Reader::new(folder.path(), &schema, 0);
         assert!(read(&mut live, 9, log.synced()).is_empty());
@@ -399,7 +473,7 @@ mod tests {
             assert_eq!(read(&mut reader, 3, i64::MAX), (from..10).collect::<Vec<_>>());
             assert_eq!(reader.offset(), 10);
         }
-        let log = Received::open(folder.path()).unwrap();
+        let log = Received::open(folder.path(), 0).unwrap();
         let to = log.append(&batch(10..12)).unwrap();
         log.sync(to).unwrap();
         let mut reader = Reader::new(folder.path(), &schema, 6);
@@ -417,5 +491,58 @@ mod tests {
         std::fs::write(named(folder.path(), 0), "").unwrap();
         let error = Reader::new(folder.path(), &schema, 0).next(9, 9).unwrap_err().to_string();
         assert!(error.contains("damaged behind offset 0"), "{error}");
+    }
+    /// Appends these rows, and answers the log.
+    fn written(folder: &Path, from: i64, numbers: std::ops::Range<i64>) -> Received {
+        let log = Received::open(folder, from).unwrap();
+        let to = log.append(&batch(numbers)).unwrap();
+        log.sync(to).unwrap();
+        log
+    }
+
+    /// A log that has less than the pipeline has read goes on behind that.
+    #[test]
+    fn a_log_that_is_too_short_goes_on_behind_what_was_read() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let schema = batch(0..1).schema();
+        let log = written(folder.path(), 7, 7..10);
+        assert_eq!(read(&mut Reader::new(folder.path(), &schema, 7), 9, log.synced()), [7, 8, 9]);
+        // It waits at the end of the older file while the newer begins.
+        let mut waiting = Reader::new(folder.path(), &schema, 15);
+        assert!(read(&mut waiting, 9, i64::MAX).is_empty());
+        let log = written(folder.path(), 15, 15..18);
+        assert_eq!(read(&mut waiting, 9, log.synced()), [15, 16, 17]);
+        // Again at the same place: no file more.
+        let log = written(folder.path(), 15, 18..19);
+        assert_eq!(files(folder.path()).unwrap().len(), 2);
+        let mut behind = Reader::new(folder.path(), &schema, 16);
+        assert_eq!(read(&mut behind, 9, log.synced()), [16, 17, 18]);
+        // What is asked for and missing is told.
+        let error = Reader::new(folder.path(), &schema, 12).next(9, 99).map(|_| ()).unwrap_err();
+        assert!(error.to_string().contains("damaged behind offset 10"), "{error}");
+    }
+
+    /// A bad frame at the end is forgotten; one before another is damage, and stays.
+    #[test]
+    fn only_the_torn_end_is_cut_off() {
+        let folder = tempfile::TempDir::new().unwrap();
+        drop(written(folder.path(), 0, 0..5));
+        drop(written(folder.path(), 0, 5..9));
+        let path = named(folder.path(), 0);
+        let bytes = std::fs::read(&path).unwrap();
+        let first = Frame::of(&batch(0..5)).unwrap().framed().len();
+        for at in [0, 3, 5, 9, HEADER_BYTES + 2, first - 1] {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1;
+            std::fs::write(&path, &flipped).unwrap();
+            let error = Received::open(folder.path(), 5).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("0.log: damaged behind offset 0"), "{at}: {error}");
+            assert_eq!(std::fs::read(&path).unwrap(), flipped, "{at}");
+        }
+        for end in [first, first + 7, bytes.len() - 1] {
+            std::fs::write(&path, &bytes[..end]).unwrap();
+            assert_eq!(Received::open(folder.path(), 0).unwrap().synced(), 5, "{end}");
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), first as u64, "{end}");
+        }
     }
 }

@@ -272,6 +272,10 @@ struct Kept {
 impl Kept {
     /// Writes what has come to the log; false where there is nothing, `None` at the end.
     fn receive(&mut self) -> Result<Option<bool>> {
+        let received = match &mut self.received {
+            Some(received) => received,
+            none => none.insert(Received::open(&self.folder, self.log.offset())?),
+        };
         let mut pieces = Vec::new();
         let mut ended = false;
         while pieces.len() < TOGETHER {
@@ -288,10 +292,6 @@ impl Kept {
         if pieces.is_empty() {
             return Ok((!ended).then_some(false));
         }
-        let received = match &mut self.received {
-            Some(received) => received,
-            none => none.insert(Received::open(&self.folder)?),
-        };
         let (mut batches, mut told) = (Vec::new(), Ok(()));
         for piece in pieces {
             let mut handed = Handed::new(piece);
