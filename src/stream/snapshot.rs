@@ -5,9 +5,9 @@
 //! everything is in the log, which is then read again. Spilled state is not read for it: its files
 //! get a second name there, or are copied.
 //!
-//! Each file has a checksum in `snapshot.json`, and that one of its own; earlier versions wrote none.
-//! A snapshot of which anything is damaged is told and passed over: the older one is taken, or the
-//! log is read again.
+//! Each file has a checksum in `snapshot.json`, and that one of its own; earlier versions wrote
+//! none. A snapshot of which anything is damaged is told and passed over: the older one is taken,
+//! or the log is read again.
 
 use std::collections::BTreeMap;
 use std::fs::File;

@@ -58,8 +58,8 @@ fn at(path: &Path, error: impl std::fmt::Display) -> Error {
 }
 
 impl Received {
-    /// Opens the log in a folder, making it if it is not there. New rows get offsets from `from` on,
-    /// before which the pipeline reads nothing any more, or behind what the log has.
+    /// Opens the log in a folder, making it if it is not there. New rows get offsets from `from`
+    /// on, before which the pipeline reads nothing any more, or behind what the log has.
     ///
     /// Errors: the file that is written to is damaged before its end.
     pub fn open(folder: &Path, from: i64) -> Result<Self> {
@@ -75,9 +75,9 @@ impl Received {
                 false => "is empty".to_string(),
             };
             tracing::warn!(
-                "{}: the log of what was received {gone}, and the pipeline has read the rows before \
-                 {from}: its end was removed, cut or replaced by an older copy. Rows that were \
-                 received behind it and not read yet are missing; new ones begin at {from}",
+                "{}: the log of what was received {gone}, and the pipeline has read the rows \
+                 before {from}: its end was removed, cut or replaced by an older copy. Rows that \
+                 were received behind it and not read yet are missing; new ones begin at {from}",
                 folder.display()
             );
         }
