@@ -283,7 +283,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
 const SUM: &str = "{\"crc\":";
 
 /// An object as a line, with its checksum.
-fn line(of: &impl Serialize) -> std::io::Result<Vec<u8>> {
+pub(super) fn line(of: &impl Serialize) -> std::io::Result<Vec<u8>> {
     let text = serde_json::to_string(of)?;
     let sum = crc32fast::hash(text.as_bytes());
     let rest = text.strip_prefix('{').unwrap_or(&text);
@@ -291,7 +291,7 @@ fn line(of: &impl Serialize) -> std::io::Result<Vec<u8>> {
 }
 
 /// Reads a line; those of earlier versions have no checksum.
-fn parse<T: DeserializeOwned>(line: &str) -> std::result::Result<T, String> {
+pub(super) fn parse<T: DeserializeOwned>(line: &str) -> std::result::Result<T, String> {
     if let Some((sum, rest)) = line.strip_prefix(SUM).and_then(|line| line.split_once(',')) {
         let mut found = crc32fast::Hasher::new();
         found.update(b"{");

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use super::definitions::is_same;
 use super::graph::spill::{Facts, Folder, Summed, sum};
 use super::graph::{Part, Saved};
+use super::journal;
 use super::query::Query;
 use crate::error::{Error, Result};
 
@@ -36,34 +37,17 @@ const INDEX: &str = "snapshot.json";
 struct Index {
     epoch: u64,
     queries: BTreeMap<String, Entry>,
-    /// Of all the rest, as it is written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    crc32: Option<u32>,
 }
 
 impl Index {
-    /// As it is written, with its checksum.
-    fn text(mut self) -> Result<Vec<u8>> {
-        self.crc32 = Some(crc32fast::hash(&self.json()?));
-        self.json()
-    }
-
-    fn json(&self) -> Result<Vec<u8>> {
-        Ok(serde_json::to_vec(self).map_err(std::io::Error::from)?)
-    }
-
     /// Reads that of an epoch.
     ///
     /// Errors: it is not there or not whole; it is another epoch's.
     fn read(folder: &Path, epoch: u64) -> Result<Self> {
         let damaged = |what: String| Error::Data(format!("{INDEX}: {what}"));
-        let text = std::fs::read(folder.join(INDEX)).map_err(|error| damaged(error.to_string()))?;
-        let mut index: Self =
-            serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-        let sum = index.crc32.take();
-        if sum.is_some_and(|sum| index.json().is_ok_and(|json| crc32fast::hash(&json) != sum)) {
-            return Err(damaged("its checksum is not its own".to_string()));
-        }
+        let text = std::fs::read_to_string(folder.join(INDEX));
+        let text = text.map_err(|error| damaged(error.to_string()))?;
+        let index: Self = journal::parse(text.trim_end()).map_err(damaged)?;
         if index.epoch != epoch {
             return Err(damaged(format!("expected epoch {epoch}, found {}", index.epoch)));
         }
@@ -71,7 +55,7 @@ impl Index {
     }
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Entry {
     fingerprint: String,
     /// Last epoch that had results, which the sink held then.
@@ -179,14 +163,12 @@ impl Snapshot {
         for (nth, (application, fingerprint, written, saved)) in
             self.queries.into_iter().enumerate()
         {
-            let (parts, sums, spilled) =
-                <(BTreeMap<_, _>, BTreeMap<_, _>, BTreeMap<_, _>)>::default();
-            let mut entry = Entry { fingerprint, written, parts, sums, spilled };
+            let mut entry = Entry { fingerprint, written, ..Entry::default() };
             entry.put(&unfinished, &nth.to_string(), saved)?;
             index.queries.insert(application, entry);
         }
         let path = unfinished.join(INDEX);
-        std::fs::write(&path, index.text()?)?;
+        std::fs::write(&path, journal::line(&index)?)?;
         crate::lake::sync(&path)?;
         crate::lake::sync(&unfinished)?;
         if target.exists() {
@@ -324,13 +306,12 @@ mod tests {
     fn damage_of_any_file_is_noticed() {
         let folder = tempfile::TempDir::new().unwrap();
         let spill = Folder::open(folder.path()).unwrap();
-        let (parts, sums, spilled) = <(BTreeMap<_, _>, BTreeMap<_, _>, BTreeMap<_, _>)>::default();
         let fingerprint = "scan".to_string();
-        let mut entry = Entry { fingerprint, written: 12_345, parts, sums, spilled };
+        let mut entry = Entry { fingerprint, written: 12_345, ..Entry::default() };
         entry.put(folder.path(), "0", vec![saved(&spill)]).unwrap();
         let queries = BTreeMap::from([("q".to_string(), entry)]);
-        let index = Index { epoch: 7, queries, crc32: None };
-        std::fs::write(folder.path().join(INDEX), index.text().unwrap()).unwrap();
+        let index = Index { epoch: 7, queries };
+        std::fs::write(folder.path().join(INDEX), journal::line(&index).unwrap()).unwrap();
         let get = || {
             let index = Index::read(folder.path(), 7)?;
             index.queries.values().map(|entry| entry.get(folder.path(), &spill)).collect()

@@ -66,54 +66,41 @@ impl Drop for OwnFile {
 }
 
 /// Counts and sums what is written.
-pub struct Summed {
-    file: File,
+pub struct Summed<W> {
+    to: W,
     bytes: u64,
     crc32: crc32fast::Hasher,
 }
 
-impl Summed {
-    pub fn new(file: File) -> Self {
-        Self { file, bytes: 0, crc32: crc32fast::Hasher::new() }
+impl<W> Summed<W> {
+    pub fn new(to: W) -> Self {
+        Self { to, bytes: 0, crc32: crc32fast::Hasher::new() }
     }
 
-    /// The file, and the checksum of what was written to it.
-    pub fn done(self) -> (File, u32) {
-        (self.file, self.crc32.finalize())
+    /// Where it was written, and the checksum of it.
+    pub fn done(self) -> (W, u32) {
+        (self.to, self.crc32.finalize())
     }
 }
 
-/// The checksum of a file, which is read piece by piece.
-pub fn sum(path: &Path) -> std::io::Result<u32> {
-    let mut summed = Summing(crc32fast::Hasher::new());
-    std::io::copy(&mut File::open(path)?, &mut summed)?;
-    Ok(summed.0.finalize())
-}
-
-struct Summing(crc32fast::Hasher);
-
-impl Write for Summing {
+impl<W: Write> Write for Summed<W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Write for Summed {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let written = self.file.write(bytes)?;
+        let written = self.to.write(bytes)?;
         self.crc32.update(&bytes[..written]);
         self.bytes += written as u64;
         Ok(written)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.file.flush()
+        self.to.flush()
     }
+}
+
+/// The checksum of a file, which is read piece by piece.
+pub fn sum(path: &Path) -> std::io::Result<u32> {
+    let mut summed = Summed::new(std::io::sink());
+    std::io::copy(&mut File::open(path)?, &mut summed)?;
+    Ok(summed.done().1)
 }
 
 impl Folder {

@@ -121,8 +121,7 @@ impl Received {
     fn next_file(&self, tail: &mut Tail) -> Result<()> {
         let path = named(&self.folder, tail.offset);
         tail.file.sync_all().map_err(|error| at(&self.folder, error))?;
-        let options = OpenOptions::new().read(true).append(true).create(true).clone();
-        let file = options.open(&path).map_err(|error| at(&path, error))?;
+        let file = opened(&path).map_err(|error| at(&path, error))?;
         crate::lake::sync(&self.folder)?;
         (tail.file, tail.bytes) = (Arc::new(file), 0);
         Ok(())
@@ -153,14 +152,18 @@ impl Received {
     }
 }
 
+/// A file to append to, made if it is not there.
+fn opened(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).append(true).create(true).open(path)
+}
+
 /// A file that begins at an offset, its torn end cut off, with its length and the offset behind its
 /// last row.
 ///
 /// Errors: a whole frame stands behind one that is not.
 fn tail(path: &Path, first: i64) -> Result<(File, u64, i64)> {
     let wrong = |error: std::io::Error| at(path, error);
-    let options = OpenOptions::new().read(true).append(true).create(true).clone();
-    let mut file = options.open(path).map_err(wrong)?;
+    let mut file = opened(path).map_err(wrong)?;
     let (mut bytes, mut offset) = (0, first);
     while let Some(frame) = Frame::read(&mut file).map_err(wrong)? {
         bytes += (HEADER_BYTES + frame.bytes.len()) as u64;
@@ -492,6 +495,7 @@ mod tests {
         let error = Reader::new(folder.path(), &schema, 0).next(9, 9).unwrap_err().to_string();
         assert!(error.contains("damaged behind offset 0"), "{error}");
     }
+
     /// Appends these rows, and answers the log.
     fn written(folder: &Path, from: i64, numbers: std::ops::Range<i64>) -> Received {
         let log = Received::open(folder, from).unwrap();
