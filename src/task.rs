@@ -5,8 +5,10 @@
 //! dropped is aborted. A runtime is not needed to drop any of these.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Once;
 use std::task::{Context, Poll, Waker, ready};
 
 use futures::future::poll_fn;
@@ -213,6 +215,29 @@ pub fn thread(name: &'static str, work: impl FnOnce() + Send + 'static) -> std::
     std::thread::Builder::new().name(name.to_string()).spawn(work).map(drop)
 }
 
+thread_local! {
+    /// This thread is inside `quietly`.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs work that others' data may make panic; such a panic is handed back and not told: it ends
+/// nothing.
+pub fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
+    static HOOK: Once = Once::new();
+    HOOK.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if !QUIET.get() {
+                before(panic);
+            }
+        }));
+    });
+    let outer = QUIET.replace(true);
+    let result = std::panic::catch_unwind(AssertUnwindSafe(work));
+    QUIET.set(outer);
+    result
+}
+
 /// Runs work; a panic in it is an error.
 pub async fn caught<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
@@ -300,5 +325,6 @@ mod tests {
         let thread = Thread::spawn("adds", || panic!("again")).unwrap();
         assert!(thread.join().unwrap_err().to_string().contains("adds panicked: again"));
         assert_eq!(in_place(|| 4), 4);
+        assert!(quietly(|| panic!("unseen")).is_err() && quietly(|| 4).is_ok_and(|n| n == 4));
     }
 }

@@ -1,10 +1,8 @@
 //! One opened device: handles, health, planted faults. Everything made from a context dies with
 //! it; a lost one is never mended, a new one is opened instead.
 
-use std::cell::Cell;
-use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 
@@ -12,6 +10,7 @@ use super::adapter;
 use super::fault::Faults;
 use super::{Capabilities, Tier};
 use crate::error::DeviceError;
+use crate::task;
 
 /// Numbers contexts, so that a buffer of one is never used with another.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -157,26 +156,10 @@ fn watch(device: &wgpu::Device, health: &Arc<Health>) {
     }));
 }
 
-thread_local! {
-    /// This thread is inside `caught`.
-    static CATCHING: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Runs `work`; a panic in it is returned as its message, and not printed: whoever runs a query
 /// must not read of our threads.
 pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    static HOOK: Once = Once::new();
-    HOOK.call_once(|| {
-        let before = panic::take_hook();
-        panic::set_hook(Box::new(move |panic| {
-            if !CATCHING.get() {
-                before(panic);
-            }
-        }));
-    });
-    let outer = CATCHING.replace(true);
-    let result = panic::catch_unwind(AssertUnwindSafe(work));
-    CATCHING.set(outer);
+    let result = task::quietly(work);
     result.map_err(|payload| match payload.downcast::<String>() {
         Ok(message) => *message,
         Err(payload) => payload
@@ -195,7 +178,6 @@ mod tests {
         let lost = "lost";
         assert_eq!(caught(|| panic!("device {lost}")), Err::<(), _>("device lost".into()));
         assert_eq!(caught(|| panic!("in words")), Err::<(), _>("in words".into()));
-        assert!(!CATCHING.get());
     }
 
     #[test]

@@ -27,6 +27,8 @@ mod examples;
 mod fuzz;
 /// What waits in continuous aggregates.
 mod groups;
+/// Rows that are posted, under what senders do.
+mod http;
 /// The laws of the repository.
 mod laws;
 /// A SELECT that follows a stream.

@@ -37,7 +37,7 @@ fn succeeded(output: Output) -> String {
 }
 
 /// Rows of the files in `out`, sorted.
-fn sunk(folder: &Path) -> Vec<String> {
+pub fn sunk(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder.join("out")).into_iter().flatten();
     let paths = entries.map(|entry| entry.unwrap().path());
     let files = paths.filter(|path| path.extension().is_some_and(|end| end == "csv"));
@@ -192,7 +192,7 @@ fn stdout_takes_lines_of_json_and_sinks_say_what_they_promise() {
 /// A pipeline that listens.
 pub struct Listening {
     child: Child,
-    at: SocketAddr,
+    pub at: SocketAddr,
 }
 
 impl Listening {
@@ -245,7 +245,7 @@ impl Drop for Listening {
 }
 
 /// Waits until the sink has so many rows.
-fn wait_for(folder: &Path, rows: usize) -> Vec<String> {
+pub fn wait_for(folder: &Path, rows: usize) -> Vec<String> {
     let begun = Instant::now();
     loop {
         let sunk = sunk(folder);

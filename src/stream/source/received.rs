@@ -13,6 +13,7 @@
 //! rows are all in the stream's store are removed. Where the folder has less than the pipeline has
 //! read, new rows begin a file of their own behind that.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -118,6 +119,11 @@ impl Received {
         Ok(tail.offset)
     }
 
+    /// Whether the next rows begin another file.
+    pub fn is_full(&self) -> bool {
+        self.tail.lock().bytes >= FILE_BYTES
+    }
+
     fn next_file(&self, tail: &mut Tail) -> Result<()> {
         let path = named(&self.folder, tail.offset);
         tail.file.sync_all().map_err(|error| at(&self.folder, error))?;
@@ -133,6 +139,9 @@ impl Received {
         let _turn = self.syncing.lock();
         if self.synced.load(Ordering::SeqCst) >= to {
             return Ok(());
+        }
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(at(&self.folder, "the disk has failed before"));
         }
         let (file, offset) = {
             let tail = self.tail.lock();
@@ -218,6 +227,21 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, i64)>> {
     }
     files.sort();
     Ok(files)
+}
+
+/// The metadata of the frames of the last file, with the offsets after them.
+pub fn metadata(folder: &Path) -> Result<Vec<(HashMap<String, String>, i64)>> {
+    let Some((path, mut offset)) = files(folder)?.pop() else { return Ok(Vec::new()) };
+    let mut file = File::open(&path).map_err(|error| at(&path, error))?;
+    let mut found = Vec::new();
+    while let Some(frame) = Frame::read(&mut file).map_err(|error| at(&path, error))? {
+        offset += i64::from(frame.rows);
+        let schema = StreamReader::try_new(frame.bytes.as_slice(), None)?.schema();
+        if !schema.metadata().is_empty() {
+            found.push((schema.metadata().clone(), offset));
+        }
+    }
+    Ok(found)
 }
 
 /// Removes files that hold only rows before an offset; the last stays, it is written to.
