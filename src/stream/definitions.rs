@@ -199,6 +199,8 @@ struct Described {
     before: String,
     behind: String,
     columns: Vec<String>,
+    /// What may stand before the columns as well, from an earlier run.
+    others: Vec<String>,
 }
 
 impl Described {
@@ -220,11 +222,13 @@ impl Described {
             format!("{time} - {} us{most}", rule.delay_us)
         });
         let connector = stream.connector.name();
-        let log = stream.connector.identity() + &stream.times.identity();
+        let times = stream.times.identity();
+        let begun = |log: String| format!("{connector} {log}{times} (");
+        let before = begun(stream.connector.identity());
+        let others = stream.connector.other_identities().into_iter().map(begun).collect();
         let partitions = stream.connector.partitions();
-        let before = format!("{connector} {log} (");
         let behind = format!("), watermark {watermark}, {partitions} partitions");
-        Self { before, behind, columns }
+        Self { before, behind, columns, others }
     }
 
     fn text(&self) -> String {
@@ -233,7 +237,9 @@ impl Described {
 
     /// The columns that an earlier description has not; `None` where it is of another stream.
     fn added(&self, was: &str) -> Option<Vec<usize>> {
-        let mut left = was.strip_prefix(&self.before)?.strip_suffix(&self.behind)?;
+        let mut begun = std::iter::once(&self.before).chain(&self.others);
+        let left = begun.find_map(|before| was.strip_prefix(before.as_str()))?;
+        let mut left = left.strip_suffix(&self.behind)?;
         let mut added = Vec::new();
         for (at, column) in self.columns.iter().enumerate() {
             let rest = left.strip_prefix(column.as_str());
@@ -269,6 +275,7 @@ mod tests {
             before: "file (a), x (".to_string(),
             behind: "), watermark none".to_string(),
             columns: columns.iter().map(ToString::to_string).collect(),
+            others: vec!["file (/p/a), x (".to_string()],
         };
         let was = of(&["a Decimal128(10, 2)", "b Int64"]).text();
         for (columns, want) in [
@@ -283,5 +290,7 @@ mod tests {
             assert_eq!(of(&columns).added(&was), want, "{columns:?}");
         }
         assert_eq!(of(&["a Utf8"]).added("file (b), x (a Utf8), watermark none"), None);
+        // As an earlier version told the same file.
+        assert_eq!(of(&["a Utf8"]).added("file (/p/a), x (a Utf8), watermark none"), Some(vec![]));
     }
 }

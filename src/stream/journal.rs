@@ -260,6 +260,27 @@ impl Journal {
         self.place_before(self.base + 1, stream, partition)
     }
 
+    /// Compares what a table holds of a stream up to an epoch; `next` tells the offset behind it
+    /// by partition, 0 where it is not known.
+    ///
+    /// Errors: another offset than is recorded.
+    pub fn compare(&self, stream: &str, epoch: u64, next: impl Fn(usize) -> i64) -> Result<()> {
+        let mut ends = BTreeMap::new();
+        for record in self.records.iter().take_while(|record| record.epoch <= epoch) {
+            let spans = record.streams.get(stream).into_iter().flatten();
+            ends.extend(spans.map(|span| (span.partition, span.to)));
+        }
+        let differs = |(partition, to): &(usize, i64)| ![0, *to].contains(&next(*partition));
+        let Some((partition, to)) = ends.into_iter().find(differs) else { return Ok(()) };
+        let (path, next) = (self.folder.join("epochs.jsonl"), next(partition));
+        Err(Error::Data(format!(
+            "{}: stream {stream}, partition {partition}: expected epoch {epoch} to end at {next} as \
+             in the store, found {to}: the state folder is damaged, or the store is another than \
+             it was: put back the one or the other from a copy, or go on with --start-fresh",
+            path.display()
+        )))
+    }
+
     /// Whether anything of a partition is recorded.
     pub fn knows(&self, stream: &str, partition: usize) -> bool {
         self.spans(stream, partition).next().is_some()
@@ -412,6 +433,14 @@ mod tests {
         let journal = Journal::open(folder.path(), "p").unwrap();
         assert_eq!(journal.records(), [record(1, 0, 10), record(2, 10, 12)]);
         assert_eq!(journal.place("s", 0).place.offset, 12);
+        journal.compare("s", 2, |_| 12).unwrap();
+        journal.compare("s", 1, |_| 10).unwrap();
+        journal.compare("s", 2, |_| 0).unwrap();
+        let error = journal.compare("s", 2, |_| 13).unwrap_err().to_string();
+        assert!(
+            error.contains("expected epoch 2 to end at 13 as in the store, found 12"),
+            "{error}"
+        );
         assert_eq!(journal.place_before(2, "s", 0).place.offset, 10);
         assert_eq!(journal.place_before(1, "s", 0).place.offset, 0);
         drop(journal);

@@ -50,6 +50,7 @@ pub async fn join(
     for (name, store) in &runner.stores {
         ahead(runner, "the store of stream", name, store.epoch())?;
         trim::whole(&runner.journal, name, store)?;
+        runner.journal.compare(name, store.epoch(), |partition| store.next(partition))?;
     }
     for query in &mut queries {
         ahead(runner, "sink", &query.name, query.reached())?;

@@ -15,6 +15,8 @@ mod changes;
 mod cli;
 /// As-of joins over streams.
 mod asof;
+/// State folders that are damaged or moved.
+mod damaged;
 /// Right answers where those of the foundations are wrong.
 mod differences;
 /// Streams against their batch, at any epoch, killed, resumed.

@@ -134,6 +134,39 @@ fn what_is_stored_is_not_kept_twice() {
     assert_eq!(sunk(folder).len(), want.len());
 }
 
+/// Rows that come after the log was removed, or cut, are read; a log that is damaged is refused.
+#[test]
+fn a_log_that_lacks_what_was_read_loses_no_new_rows() {
+    let folder = TempDir::new().unwrap();
+    let folder = folder.path();
+    script(folder, "connector = 'stdin', store = 'lake/s'", "");
+    let feed = |numbers: std::ops::Range<u32>| {
+        let rows = numbers.map(|n| format!("{{\"n\":{n},\"ts\":\"2026-01-01T00:00:00\"}}\n"));
+        let args = ["run", "p.sql", "--until-end", "--state", "state"];
+        fed(thalweg(folder, &args), &rows.collect::<String>())
+    };
+    succeeded(feed(0..50));
+    let log = folder.join("state/s/00000000000000000000.log");
+    let bytes = std::fs::read(&log).unwrap();
+    let mut flipped = bytes.clone();
+    std::fs::write(&log, &bytes[..bytes.len() / 2]).unwrap();
+    let output = feed(50..110);
+    assert!(text(&output.stderr).contains("new ones begin at 50"), "{}", text(&output.stderr));
+    succeeded(output);
+    assert_eq!(sunk(folder).len(), 110);
+    std::fs::remove_dir_all(folder.join("state/s")).unwrap();
+    succeeded(feed(110..115));
+    assert_eq!(sunk(folder).len(), 115);
+    // A frame before a whole one.
+    let log = folder.join("state/s/00000000000000000110.log");
+    flipped[40] ^= 1;
+    flipped.extend(&bytes);
+    std::fs::write(&log, flipped).unwrap();
+    let output = feed(115..120);
+    assert!(text(&output.stderr).contains("damaged behind offset 110"), "{}", text(&output.stderr));
+    assert!(!output.status.success());
+}
+
 /// Columns that are declared later are NULL in what was received before.
 #[test]
 fn what_was_received_goes_on_with_more_columns() {

@@ -61,6 +61,13 @@ impl File {
         Ok(Self { path, format, header, missing, unknown, encoding })
     }
 
+    fn identity_at(&self, path: &Path) -> String {
+        // A header or not, another format: other rows at the same offsets.
+        let (path, unknown) = (path.display(), self.unknown.identity());
+        let encoding = encoding::identity(self.encoding);
+        format!("{path}, format {}, header {}{unknown}{encoding}", self.format, self.header)
+    }
+
     /// The format of a file by its name; `None` for one that is not ours to read.
     fn format(&self, name: &str) -> Option<&'static str> {
         let name = name.to_ascii_lowercase();
@@ -221,12 +228,17 @@ impl Connector for File {
         Ok(())
     }
 
+    /// By the path as it is written: a project that is moved as a whole goes on.
     fn identity(&self) -> String {
-        let path = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
-        // A header or not, another format: other rows at the same offsets.
-        let (path, unknown) = (path.display(), self.unknown.identity());
-        let encoding = encoding::identity(self.encoding);
-        format!("{path}, format {}, header {}{unknown}{encoding}", self.format, self.header)
+        self.identity_at(self.path.strip_prefix(".").unwrap_or(&self.path))
+    }
+
+    /// By the absolute path, as earlier versions have it, and from the working directory.
+    fn other_identities(&self) -> Vec<String> {
+        let Ok(absolute) = std::path::absolute(&self.path) else { return Vec::new() };
+        let here = std::env::current_dir().unwrap_or_default();
+        let within = absolute.strip_prefix(here).ok().map(|path| self.identity_at(path));
+        within.into_iter().chain([self.identity_at(&absolute)]).collect()
     }
 
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {

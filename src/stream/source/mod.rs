@@ -67,6 +67,11 @@ pub trait Connector: Debug + Send + Sync {
     /// What tells this log from another: a reading goes on only where it is the same.
     fn identity(&self) -> String;
 
+    /// What else it may have been told as by an earlier run, and is the same.
+    fn other_identities(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// How many partitions the log has; each is opened, and has its watermark, by itself.
     fn partitions(&self) -> usize {
         1

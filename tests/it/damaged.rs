@@ -1,0 +1,198 @@
+//! State folders that a disk or a copy has damaged: what comes out is right, or refused, never wrong.
+//!
+//! `THALWEG_DAMAGE_SEED` and `THALWEG_DAMAGE_RUNS` choose more damages than the few of each run.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+const SCRIPT: &str = "
+    SET thalweg.epoch_rows = 500; SET thalweg.epoch_ms = 0; SET thalweg.snapshot_ms = 0;
+    CREATE STREAM s (k BIGINT, v BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+      WITH (connector = 'file', path = 'in', format = 'csv', store = 'store');
+    CREATE SINK sums WITH (connector = 'file', path = 'sums', format = 'csv');
+    CREATE SINK rows WITH (connector = 'file', path = 'rows', format = 'csv');
+    INSERT INTO sums SELECT window_start, window_end, k, sum(v) AS total
+      FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '1' HOUR))
+      GROUP BY window_start, window_end, k;
+    INSERT INTO rows SELECT k, v FROM s;";
+
+const ROWS: u64 = 4000;
+
+fn run(folder: &Path, kill: Option<&str>) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.current_dir(folder);
+    command.args(["run", "p.sql", "--until-end", "--state", "state", "--device", "cpu"]);
+    command.envs(kill.map(|at| ("THALWEG_KILL_AT", at)));
+    command.output().unwrap()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A pipeline that was killed in its midst, with open windows in two snapshots.
+fn begun(folder: &Path) {
+    std::fs::create_dir_all(folder.join("in")).unwrap();
+    let mut text = "k,v,ts\n".to_string();
+    for n in 0..ROWS {
+        let (hour, minute, second) = (n / 3000, n / 60 % 50, n % 60);
+        text += &format!("{},{n},2026-01-01T{hour:02}:{minute:02}:{second:02}\n", n % 7);
+    }
+    std::fs::write(folder.join("in/a.csv"), text).unwrap();
+    std::fs::write(folder.join("p.sql"), SCRIPT).unwrap();
+    let killed = run(folder, Some("saved:4"));
+    assert!(killed.status.code().is_none(), "{}", told(&killed));
+}
+
+/// The rows in a sink, sorted.
+fn sunk(folder: &Path, sink: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(folder.join(sink)).into_iter().flatten();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let files = paths.filter(|path| path.extension().is_some_and(|end| end == "csv"));
+    let texts: Vec<String> = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let mut rows: Vec<String> =
+        texts.iter().flat_map(|text| text.lines().skip(1)).map(str::to_string).collect();
+    rows.sort();
+    rows
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        match path.is_dir() {
+            true => copy(&path, &target),
+            false => drop(std::fs::copy(&path, &target).unwrap()),
+        }
+    }
+}
+
+/// The files of a state folder, in order.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(files(&path)),
+            false if path.ends_with("lock") => {}
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Numbers that look random, the same of each seed.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) as usize % bound.max(1)
+    }
+}
+
+/// Damages one file of a state folder; answers how.
+fn damage(state: &Path, dice: &mut Dice) -> String {
+    let all = files(state);
+    let path = &all[dice.below(all.len())];
+    let name = path.strip_prefix(state).unwrap().display().to_string();
+    let mut bytes = std::fs::read(path).unwrap();
+    let at = dice.below(bytes.len());
+    match dice.below(5) {
+        0 | 1 if !bytes.is_empty() => {
+            bytes[at] ^= 1 << dice.below(8);
+            std::fs::write(path, bytes).unwrap();
+            format!("a bit of byte {at} of {name}")
+        }
+        2 => {
+            std::fs::write(path, &bytes[..at]).unwrap();
+            format!("{name} is cut at byte {at}")
+        }
+        3 => {
+            std::fs::remove_file(path).unwrap();
+            format!("{name} is removed")
+        }
+        _ => {
+            let end = path.extension();
+            let alike: Vec<_> = all.iter().filter(|other| other.extension() == end).collect();
+            let other = alike[dice.below(alike.len())];
+            let theirs = std::fs::read(other).unwrap();
+            std::fs::write(path, theirs).unwrap();
+            std::fs::write(other, bytes).unwrap();
+            format!("{name} and {} are swapped", other.display())
+        }
+    }
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn damaged_state_gives_what_is_right_or_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let (begun_in, whole) = (folder.path().join("begun"), folder.path().join("whole"));
+    begun(&begun_in);
+    copy(&begun_in, &whole);
+    let output = run(&whole, None);
+    assert!(output.status.success(), "{}", told(&output));
+    let want = ["sums", "rows"].map(|sink| sunk(&whole, sink));
+    assert_eq!(want[1].len() as u64, ROWS);
+    let (first, runs) = (number("THALWEG_DAMAGE_SEED", 1), number("THALWEG_DAMAGE_RUNS", 12));
+    let mut right = 0;
+    for seed in first..first + runs {
+        let here = folder.path().join("here");
+        copy(&begun_in, &here);
+        let how = damage(&here.join("state"), &mut Dice(seed));
+        let output = run(&here, None);
+        let told = told(&output);
+        match output.status.code() {
+            Some(0) => {
+                let got = ["sums", "rows"].map(|sink| sunk(&here, sink));
+                assert!(got == want, "seed {seed}: {how}: wrong results\n{told}");
+                right += 1;
+            }
+            Some(1 | 2) => assert!(!told.contains("internal error"), "seed {seed}: {how}: {told}"),
+            other => panic!("seed {seed}: {how}: {other:?}\n{told}"),
+        }
+        std::fs::remove_dir_all(&here).unwrap();
+    }
+    assert!(runs < 12 || right > 0, "all of {runs} were refused");
+}
+
+/// A sum in the newest snapshot that is another is noticed, and the older one is taken.
+#[test]
+fn a_flipped_bit_of_a_snapshot_is_told() {
+    let folder = TempDir::new().unwrap();
+    begun(folder.path());
+    let snapshots = files(&folder.path().join("state/snapshots"));
+    let path = snapshots.iter().rfind(|path| path.extension().is_some_and(|end| end == "arrow"));
+    let path = path.unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+    let output = run(folder.path(), None);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(told(&output).contains("its checksum is not its own"), "{}", told(&output));
+    assert_eq!(sunk(folder.path(), "rows").len() as u64, ROWS);
+}
+
+/// A project that is moved as a whole goes on.
+#[test]
+fn a_moved_project_goes_on() {
+    let folder = TempDir::new().unwrap();
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    begun(&one);
+    std::fs::rename(&one, &two).unwrap();
+    let output = run(&two, None);
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(sunk(&two, "rows").len() as u64, ROWS);
+}
