@@ -341,8 +341,8 @@ impl Runner {
             () = stop::long_ago(stop) => {}
         }
         tracing::warn!(
-            "stopped while rows were being processed: they are not recorded, and the next run reads \
-             them again"
+            "stopped while rows were being processed: they are not recorded, and the next run \
+             reads them again"
         );
         Ok(false)
     }
