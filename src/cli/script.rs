@@ -4,6 +4,11 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::time::Instant;
 
+use datafusion::error::DataFusionError;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::{StreamExt, TryStreamExt};
+
 use super::args::Sql;
 use super::failure::{Failure, Outcome, describe};
 use super::interrupt::Interrupt;
@@ -12,6 +17,7 @@ use super::waiting::Waiting;
 use crate::error::Error;
 use crate::sql::variables::substitute;
 use crate::sql::{self, Engine, Statement};
+use crate::task::Feed;
 
 /// True where `sql` is going to read statements from a person.
 pub fn is_prompt(arguments: &Sql) -> bool {
@@ -85,8 +91,24 @@ pub async fn run_statement(
     match engine.execute(statement).await.map_err(Stopped::By)? {
         sql::Outcome::Rows(_) if is_count => Ok(0),
         sql::Outcome::Done => Ok(0),
-        sql::Outcome::Rows(stream) => output.write(waiting.until_first(stream)).await,
+        sql::Outcome::Rows(stream) => output.write(apart(waiting.until_first(stream))).await,
     }
+}
+
+/// The same rows from a task of their own: an interrupt is seen while they are computed, which may
+/// be for long without a pause.
+fn apart(mut rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    let schema = rows.schema();
+    let feed = Feed::spawn("a query", 1, |feeder| async move {
+        while let Some(batch) = rows.next().await {
+            let failed = batch.is_err();
+            if feeder.send(batch.map_err(Error::from)).await.is_err() || failed {
+                break;
+            }
+        }
+        Ok(())
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, feed.map_err(DataFusionError::from)))
 }
 
 /// A text of statements and where it came from.

@@ -31,7 +31,7 @@ use super::query::{Done, Query};
 use super::snapshot::{self, Snapshot};
 use super::store::Store;
 use super::watermark::BEFORE_ALL;
-use super::{definitions, now_us, reader, recovery, trim};
+use super::{definitions, now_us, reader, recovery, stop, trim};
 use crate::error::{Error, Result};
 use crate::task;
 
@@ -69,6 +69,8 @@ pub struct Runner {
     pub(super) fresh: bool,
     /// Only looks at the streams: no store is written, and where all of them end, windows close.
     pub reader: bool,
+    /// A signal has ended it within an epoch: what the queries hold is of no use.
+    left_off: bool,
     /// Epochs up to this one are not merged.
     pub(super) apart: u64,
     feeds: Vec<Feed>,
@@ -134,6 +136,7 @@ impl Runner {
             memory: Memory::open(&folder)?,
             fresh: false,
             reader: false,
+            left_off: false,
             apart: 0,
             feeds: Vec::new(),
             ready: Arc::new(Notify::new()),
@@ -190,7 +193,7 @@ impl Runner {
             }
         }
         settled?;
-        if !self.reader {
+        if !self.reader && !self.left_off {
             self.save().await?;
             self.tell_streams();
         }
@@ -245,8 +248,9 @@ impl Runner {
             let asked = Instant::now();
             let batch = self.gather(left, epoch.begun, stop).await?;
             epoch.steps.read += asked.elapsed();
-            if batch.count > 0 {
-                self.process(&mut epoch, batch).await?;
+            if batch.count > 0 && !self.process_until_told(&mut epoch, batch, stop).await? {
+                self.left_off = true;
+                return Ok(false);
             }
             let ended = self.feeds.iter().all(|feed| feed.ended);
             let over = ended || *stop.borrow();
@@ -307,7 +311,7 @@ impl Runner {
                         return Ok(batch); // nothing came: look at idle partitions
                     }
                 }
-                () = told(stop) => {}
+                () = stop::told(stop) => {}
             }
         }
     }
@@ -322,6 +326,25 @@ impl Runner {
             }
         }
         Ok(None)
+    }
+
+    /// Gives a batch to every query; false where that does not end soon after a signal: nothing of
+    /// the epoch is recorded then.
+    async fn process_until_told(
+        &mut self,
+        epoch: &mut Epoch,
+        batch: Batch,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<bool> {
+        tokio::select! {
+            done = self.process(epoch, batch) => return done.map(|()| true),
+            () = stop::long_ago(stop) => {}
+        }
+        tracing::warn!(
+            "stopped while rows were being processed: they are not recorded, and the next run \
+             reads them again"
+        );
+        Ok(false)
     }
 
     /// Gives a batch to every query.
@@ -660,13 +683,6 @@ fn times(feeds: &[Feed], query: &Query, processing_us: i64) -> Times {
     let of = |feed: &&Feed| feed.stream.watermark.is_some() && reads(query, feed);
     let event_us = feeds.iter().filter(of).map(Feed::watermark).min().unwrap_or(BEFORE_ALL);
     Times { event_us, processing_us }
-}
-
-/// Returns when told to stop, never where nobody can tell it any more.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    if stop.wait_for(|stop| *stop).await.is_err() {
-        std::future::pending().await
-    }
 }
 
 /// The number in the only row and column of a count.

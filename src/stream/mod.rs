@@ -38,6 +38,7 @@ pub mod sink;
 pub mod slot;
 mod snapshot;
 pub mod source;
+mod stop;
 pub mod store;
 pub mod subquery;
 pub mod table;

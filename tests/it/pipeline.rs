@@ -108,6 +108,48 @@ fn files_that_arrive_are_followed_and_a_signal_ends_in_order() {
     }
 }
 
+/// One signal ends a join of one key with very many pairs, and nothing of it is recorded.
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_a_long_join() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("in")).unwrap();
+    let rows = (0..30_000).map(|n| format!("1,2026-01-01T00:00:{:02}.{:03}\n", n / 1000, n % 1000));
+    let rows: String = rows.collect();
+    std::fs::write(folder.path().join("in/a.csv"), format!("n,ts\n{rows}")).unwrap();
+    let stream = |name: &str| {
+        format!(
+            "CREATE STREAM {name} (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts) WITH
+             (connector = 'file', path = 'in', format = 'csv');"
+        )
+    };
+    let script = format!(
+        "{} {} CREATE SINK out WITH (connector = 'file', format = 'csv', path = 'out');
+         INSERT INTO out SELECT s.n FROM s JOIN r ON s.n = r.n
+         AND s.ts BETWEEN r.ts - INTERVAL '1' HOUR AND r.ts + INTERVAL '1' HOUR
+         WHERE s.ts > r.ts + INTERVAL '30' MINUTE;",
+        stream("s"),
+        stream("r")
+    );
+    std::fs::write(folder.path().join("pipe.sql"), script).unwrap();
+    let args = ["run", "pipe.sql", "--device", "cpu", "--state", "state", "--until-end"];
+    let mut child = thalweg(folder.path()).args(args).spawn().unwrap();
+    let begun = Instant::now();
+    while !folder.path().join("state").is_dir() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "it has begun");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    std::thread::sleep(Duration::from_millis(2500));
+    assert_eq!(child.try_wait().unwrap(), None, "it is joining");
+    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    let told = Instant::now();
+    let output = child.wait_with_output().unwrap();
+    let (took, said) = (told.elapsed(), text(&output.stderr));
+    assert!(took < Duration::from_secs(4), "{took:?}: {said}");
+    assert!(output.status.success(), "{said}");
+}
+
 /// A run is gone between making its store and writing to it: queries find what the source holds.
 /// A table of somebody else's is refused.
 #[test]

@@ -143,6 +143,42 @@ async fn files_that_grow_come_and_go_keep_their_offsets() {
     }
 }
 
+/// A file that was read and has another name now: followed, by the next run, and when it grows.
+#[tokio::test]
+async fn a_renamed_file_is_not_read_again() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let stream = stream(&numbers(folder.path(), "csv", "")).await;
+    let wait = || std::thread::sleep(std::time::Duration::from_millis(30));
+    append(folder.path(), "a.csv", "n\n1\n2\n");
+    let mut live = Reading::open(&stream, true, Place::default());
+    assert_eq!(live.rest(9).unwrap(), [(0, 1), (1, 2)]);
+    let before = Place { offset: 2, segments: live.segments.clone() };
+    wait();
+    std::fs::rename(path("a.csv"), path("b.csv")).unwrap();
+    append(folder.path(), "a.csv", "n\n5\n6\n7\n");
+    let new = [(2, 5), (3, 6), (4, 7)];
+    assert_eq!(live.rest(9).unwrap(), new, "while it is followed");
+    let mut next = Reading::open(&stream, false, before.clone());
+    assert_eq!(next.rest(9).unwrap(), new, "by the next run");
+    // And by the one after that, which knows both.
+    let segments = [before.segments, next.segments].concat();
+    let after = Place { offset: 5, segments };
+    assert!(Reading::open(&stream, false, after.clone()).rest(9).unwrap().is_empty());
+    append(folder.path(), "b.csv", "3\n");
+    assert_eq!(
+        Reading::open(&stream, false, after).rest(9).unwrap(),
+        [(5, 3)],
+        "what is new of it"
+    );
+    wait();
+    assert_eq!(live.rest(9).unwrap(), [(5, 3)]);
+    // The same content in a file that was written by itself is new.
+    std::fs::copy(path("a.csv"), path("c.csv")).unwrap();
+    wait();
+    assert_eq!(live.rest(9).unwrap(), [(6, 5), (7, 6), (8, 7)]);
+}
+
 #[tokio::test]
 async fn blocks_are_read_in_order_with_their_lines() {
     let folder = TempDir::new().unwrap();

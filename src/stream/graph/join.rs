@@ -20,8 +20,9 @@ use datafusion::execution::TaskContext;
 use super::held::{Held, Key};
 use super::interval::keeps_unmatched;
 use super::{Size, Times};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::stream::slot::{Slot, SlotPlan};
+use crate::task::Task;
 
 /// Names of the columns that number the rows of each side.
 pub const ROWS: [&str; 2] = ["__left_row", "__right_row"];
@@ -168,10 +169,14 @@ impl IntervalJoin {
         }
         self.left.slot.put(left);
         self.right.slot.put(right);
-        let pairs = self.plan.run(&self.pairs, task).await;
+        // In a task: a join of many pairs computes for long without a pause, and whoever waits for
+        // it may be told to stop meanwhile.
+        let (plan, schema, task) = (self.plan.clone(), self.pairs.clone(), task.clone());
+        let run = async move { plan.run(&schema, &task).await.map_err(Error::from) };
+        let pairs = Task::spawn("a join", run).join().await;
         self.left.slot.put(Vec::new());
         self.right.slot.put(Vec::new());
-        Ok(pairs?)
+        pairs
     }
 
     /// What pairs give at once; notes who has met another.

@@ -272,6 +272,9 @@ impl Directory {
                 }
             }
         })?;
+        for path in &paths {
+            self.recognise(path);
+        }
         for path in paths {
             if self.is_new(&path)? {
                 self.queue.push_back(path);
@@ -279,6 +282,40 @@ impl Directory {
         }
         self.look = Some(Instant::now() + begun.elapsed().min(Duration::from_secs(1)) * LOOK_SHARE);
         Ok(())
+    }
+
+    /// A file that was read under another name is not read again: it has the length, the time and
+    /// the content of one whose name is gone, or is another file's now.
+    fn recognise(&mut self, path: &Path) {
+        if self.seen.contains_key(path) {
+            return;
+        }
+        let Ok(metadata) = std::fs::metadata(path) else { return };
+        let is_it = |segment: &&Segment| {
+            let Some(print) = segment.print.filter(|print| print.to > 0) else { return false };
+            let was = |now: &std::fs::Metadata| {
+                now.len() == segment.size && print.time.is_some() && print.time == time(now)
+            };
+            segment.end.is_some()
+                && was(&metadata)
+                && !std::fs::metadata(&segment.path).is_ok_and(|now| was(&now))
+                && print.compare(path).is_ok_and(|content| content == Content::Same)
+        };
+        let Some(known) = self.seen.values().find(is_it).cloned() else { return };
+        tracing::warn!("{}: it was read as {}, and is not read again", path.display(), known.path);
+        if let Some(last) = self.last.take() {
+            self.left(&last, path);
+        }
+        // As of a file that has come again, and has nothing new.
+        let segment = Segment {
+            path: path.display().to_string(),
+            first: self.offset,
+            skip: known.records(),
+            end: Some(self.offset),
+            ..known
+        };
+        self.tell(segment.clone());
+        self.last = Some(segment);
     }
 
     /// Whether a file has rows that were not read. One that was written anew since it was read to
