@@ -10,6 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Once;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use futures::future::poll_fn;
 use futures::{FutureExt, Stream, StreamExt};
@@ -155,6 +156,14 @@ impl<T: Send + 'static> Feed<T> {
                 self.poll_item(&mut Context::from_waker(Waker::noop()))
             }
         }
+    }
+
+    /// Takes nothing any more, and waits so long for the work to see that and end.
+    pub async fn close(mut self, patience: Duration) {
+        self.items.close();
+        let Some(mut task) = self.task.take() else { return };
+        let ended = poll_fn(|context| task.poll_join(context));
+        let _ = tokio::time::timeout(patience, ended).await; // nobody asks how it has ended
     }
 
     fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<T>>> {

@@ -7,6 +7,7 @@
 //! before the commit that names it.
 
 mod factory;
+mod others;
 mod pinned;
 pub mod skipping;
 pub mod travel;
@@ -19,14 +20,14 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::catalog::{Session, TableProvider};
+use datafusion::dataframe::DataFrame;
 use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::Expr;
 use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::WriterProperties;
 use deltalake::checkpoints::{cleanup_metadata, create_checkpoint};
 use deltalake::kernel::engine::arrow_conversion::TryIntoKernel;
-use deltalake::kernel::transaction::{
-    CommitBuilder, CommitConflictError, CommitProperties, TransactionError,
-};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake::kernel::{Action, Add, MetadataExt, StructType, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use deltalake::writer::{DeltaWriter, RecordBatchWriter, WriteMode};
@@ -138,30 +139,13 @@ impl Table {
         Ok(skipping::trusted(provider))
     }
 
-    /// How far the commits of `application` reach; `None` before the first.
-    pub async fn reached(&self, application: &str) -> Result<Option<i64>> {
-        let snapshot = self.table.snapshot().map_err(|error| failed(&self.name, error))?;
-        let store = self.table.log_store();
-        let version = snapshot.transaction_version(store.as_ref(), application).await;
-        version.map_err(|error| failed(&self.name, error))
-    }
-
     /// Appends rows in one commit that reaches this far for each application. Without rows the
     /// commit says only that.
     ///
     /// Errors: disk full, another writer of the same application; nothing is visible then.
     pub async fn append(&mut self, rows: &[RecordBatch], reached: &[(String, i64)]) -> Result<()> {
         let rows: Vec<RecordBatch> = rows.iter().map(|b| self.cast(b)).collect::<Result<_>>()?;
-        self.commit(rows, reached).await.map_err(|error| match error {
-            DeltaTableError::Transaction {
-                source:
-                    TransactionError::CommitConflict(CommitConflictError::ConcurrentTransaction),
-            } => Error::User(format!(
-                "the Delta table '{}': another run of this pipeline writes to it: only one may",
-                self.name
-            )),
-            other => failed(&self.name, other),
-        })?;
+        self.commit(rows, reached).await?;
         self.refresh().await?;
         let Some(folder) = &self.folder else { return Ok(()) };
         let log = folder.join("_delta_log");
@@ -206,6 +190,8 @@ impl Table {
         let reached = reached.iter().map(|(application, to)| Transaction::new(application, *to));
         CommitProperties::default()
             .with_application_transactions(reached.collect())
+            // What others have written meanwhile is looked at: `pass_others`.
+            .with_max_retries(0)
             .with_create_checkpoint(false)
             .with_cleanup_expired_logs(Some(false))
     }
@@ -215,9 +201,7 @@ impl Table {
         self.checkpoint();
         let version = self.table.version().unwrap_or_default();
         if version.is_multiple_of(FRESH_COMMITS) {
-            let failed = |error| failed(&self.name, error);
-            let (url, _) = location(&self.name, false)?;
-            self.table = DeltaTable::try_from_url(url).await.map_err(failed)?;
+            self.reopen().await?;
         }
         Ok(())
     }
@@ -252,24 +236,60 @@ impl Table {
         });
     }
 
-    async fn commit(
+    async fn commit(&mut self, rows: Vec<RecordBatch>, reached: &[(String, i64)]) -> Result<()> {
+        let adds = self.write(rows).await.map_err(|error| failed(&self.name, error))?;
+        if let Some(folder) = &self.folder {
+            task::in_place(|| sync_data(folder, &adds)).map_err(|error| {
+                Error::User(format!("the Delta table '{}': {error}", self.name))
+            })?;
+        }
+        self.make(&Change::Add(adds), reached).await
+    }
+
+    /// Commits a change, behind what others have committed meanwhile.
+    async fn make(&mut self, change: &Change, reached: &[(String, i64)]) -> Result<()> {
+        for _ in 1..ATTEMPTS {
+            let Err(error) = self.make_once(change, reached).await else { return Ok(()) };
+            self.pass_others(error, reached).await?;
+        }
+        let last = self.make_once(change, reached).await;
+        last.map_err(|error| failed(&self.name, error))
+    }
+
+    async fn make_once(
         &mut self,
-        rows: Vec<RecordBatch>,
+        change: &Change,
         reached: &[(String, i64)],
     ) -> Result<(), DeltaTableError> {
-        let mut adds = Vec::new();
-        if !rows.is_empty() {
-            let mut writer =
-                RecordBatchWriter::for_table(&self.table)?.with_writer_properties(properties());
-            let mode = match self.extended {
-                true => WriteMode::MergeSchema,
-                false => WriteMode::Default,
-            };
-            for batch in rows {
-                writer.write_with_mode(batch, mode).await?;
-            }
-            adds = writer.flush().await?;
+        match change {
+            Change::Add(files) => self.add(files, reached).await,
+            Change::Upsert { source, same } => self.merge(source, same, reached).await,
+            Change::Replace { source, same } => self.put(source, same, reached).await,
         }
+    }
+
+    /// Writes files of rows that no commit names yet.
+    async fn write(&mut self, rows: Vec<RecordBatch>) -> Result<Vec<Add>, DeltaTableError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut writer =
+            RecordBatchWriter::for_table(&self.table)?.with_writer_properties(properties());
+        let mode = match self.extended {
+            true => WriteMode::MergeSchema,
+            false => WriteMode::Default,
+        };
+        for batch in rows {
+            writer.write_with_mode(batch, mode).await?;
+        }
+        writer.flush().await
+    }
+
+    async fn add(
+        &mut self,
+        adds: &[Add],
+        reached: &[(String, i64)],
+    ) -> Result<(), DeltaTableError> {
         let mut actions: Vec<Action> = Vec::with_capacity(adds.len() + 1);
         let extends = self.extended && !adds.is_empty();
         if extends {
@@ -277,11 +297,7 @@ impl Table {
             let present = self.table.snapshot()?.metadata().clone();
             actions.push(Action::Metadata(present.with_schema(&columns)?));
         }
-        if let Some(folder) = &self.folder {
-            task::in_place(|| sync_data(folder, &adds))
-                .map_err(|error| DeltaTableError::generic(error.to_string()))?;
-        }
-        actions.extend(adds.into_iter().map(Action::Add));
+        actions.extend(adds.iter().cloned().map(Action::Add));
         let properties = self.properties(reached);
         let operation =
             DeltaOperation::Write { mode: SaveMode::Append, partition_by: None, predicate: None };
@@ -305,6 +321,19 @@ impl Table {
         Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &counted)?)
     }
 }
+
+/// What a commit does.
+enum Change {
+    /// Names files that are there.
+    Add(Vec<Add>),
+    /// Puts rows in the place of those that are the same.
+    Upsert { source: DataFrame, same: Expr },
+    /// Takes out rows that are the same as marked ones, and puts the others in.
+    Replace { source: DataFrame, same: Expr },
+}
+
+/// How often a commit is tried where others write between.
+const ATTEMPTS: usize = 16;
 
 /// Commits between two checkpoints of a table's log.
 const CHECKPOINT_COMMITS: u64 = 100;

@@ -8,12 +8,12 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::{Column, TableReference};
+use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::{Expr, Operator, binary_expr, lit};
 use datafusion::prelude::SessionContext;
 use deltalake::DeltaTableError;
-use deltalake::kernel::transaction::CommitProperties;
 
-use super::{Table, failed, sync};
+use super::{Change, Table, sync};
 use crate::error::{Error, Result};
 
 /// Names of the two sides in a MERGE.
@@ -25,6 +25,11 @@ const GONE: &str = "__gone";
 
 fn of(side: &str, name: &str) -> Expr {
     Expr::Column(Column::new(Some(TableReference::bare(side)), name))
+}
+
+/// Whether a new row only tells the keys of what goes, or does not.
+fn marked(mark: bool) -> Expr {
+    of(NEW, GONE).eq(lit(mark))
 }
 
 /// Whether an old and a new row have the same keys.
@@ -49,10 +54,7 @@ impl Table {
         let rows = last_of_each(&concat_batches(&self.schema, &rows)?, keys)?;
         let source = SessionContext::new().read_batch(rows)?;
         let same = same(keys)?;
-        let names: Vec<String> = self.schema.fields().iter().map(|f| f.name().clone()).collect();
-        let properties = self.properties(reached);
-        let merged = merge(self, source, same, &names, properties).await;
-        merged.map_err(|error| failed(&self.name, error))?;
+        self.make(&Change::Upsert { source, same }, reached).await?;
         self.settle().await
     }
 
@@ -76,25 +78,51 @@ impl Table {
         columns.extend(fields.map(|(field, column)| (field.name().clone(), column.clone(), true)));
         let rows = RecordBatch::try_from_iter_with_nullable(columns)?;
         let source = SessionContext::new().read_batch(rows)?;
-        let marked = |mark: bool| of(NEW, GONE).eq(lit(mark));
         // What is put in matches nothing: so it comes once, whatever was there.
         let same = same(keys)?.and(marked(true));
-        let properties = self.properties(reached);
-        let replaced = async {
-            let builder = self.table.clone().merge(source, same);
-            let builder = builder.with_source_alias(NEW).with_target_alias(OLD);
-            let builder = builder.when_matched_delete(|delete| delete)?;
-            let builder = builder.when_not_matched_insert(|insert| {
-                let names = self.schema.fields().iter().map(|field| field.name());
-                names.fold(insert.predicate(marked(false)), |insert, name| {
-                    insert.set(Column::from_name(name), of(NEW, name))
-                })
-            })?;
-            let (table, _) = builder.with_commit_properties(properties).await?;
-            Ok::<_, DeltaTableError>(table)
-        };
-        self.table = replaced.await.map_err(|error| failed(&self.name, error))?;
+        self.make(&Change::Replace { source, same }, reached).await?;
         self.settle().await
+    }
+
+    pub(super) async fn merge(
+        &mut self,
+        source: &DataFrame,
+        same: &Expr,
+        reached: &[(String, i64)],
+    ) -> Result<(), DeltaTableError> {
+        let builder = self.table.clone().merge(source.clone(), same.clone());
+        let builder = builder.with_source_alias(NEW).with_target_alias(OLD);
+        let builder = builder.when_matched_update(|update| {
+            let names = self.schema.fields().iter().map(|field| field.name());
+            names.fold(update, |update, name| update.update(Column::from_name(name), of(NEW, name)))
+        })?;
+        let builder = builder.when_not_matched_insert(|insert| {
+            let names = self.schema.fields().iter().map(|field| field.name());
+            names.fold(insert, |insert, name| insert.set(Column::from_name(name), of(NEW, name)))
+        })?;
+        let (merged, _) = builder.with_commit_properties(self.properties(reached)).await?;
+        self.table = merged;
+        Ok(())
+    }
+
+    pub(super) async fn put(
+        &mut self,
+        source: &DataFrame,
+        same: &Expr,
+        reached: &[(String, i64)],
+    ) -> Result<(), DeltaTableError> {
+        let builder = self.table.clone().merge(source.clone(), same.clone());
+        let builder = builder.with_source_alias(NEW).with_target_alias(OLD);
+        let builder = builder.when_matched_delete(|delete| delete)?;
+        let builder = builder.when_not_matched_insert(|insert| {
+            let names = self.schema.fields().iter().map(|field| field.name());
+            names.fold(insert.predicate(marked(false)), |insert, name| {
+                insert.set(Column::from_name(name), of(NEW, name))
+            })
+        })?;
+        let (replaced, _) = builder.with_commit_properties(self.properties(reached)).await?;
+        self.table = replaced;
+        Ok(())
     }
 
     /// Brings the newest commit and the files it names to the disk.
@@ -114,28 +142,6 @@ impl Table {
         sync(&commit)?;
         sync(&log)
     }
-}
-
-async fn merge(
-    table: &mut Table,
-    source: datafusion::dataframe::DataFrame,
-    same: Expr,
-    names: &[String],
-    properties: CommitProperties,
-) -> Result<(), DeltaTableError> {
-    let builder = table.table.clone().merge(source, same);
-    let builder = builder.with_source_alias(NEW).with_target_alias(OLD);
-    let builder = builder.when_matched_update(|update| {
-        names
-            .iter()
-            .fold(update, |update, name| update.update(Column::from_name(name), of(NEW, name)))
-    })?;
-    let builder = builder.when_not_matched_insert(|insert| {
-        names.iter().fold(insert, |insert, name| insert.set(Column::from_name(name), of(NEW, name)))
-    })?;
-    let (merged, _) = builder.with_commit_properties(properties).await?;
-    table.table = merged;
-    Ok(())
 }
 
 /// Of the rows with the same keys the last.

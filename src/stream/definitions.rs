@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::Field;
 use serde::{Deserialize, Serialize};
 
+use super::checked;
 use super::definition::Stream;
 use super::graph::Graph;
 use super::query::Query;
@@ -45,15 +46,19 @@ impl Definitions {
             }
             Err(error) => return Err(Error::User(format!("{}: {error}", path.display()))),
         };
-        serde_json::from_slice(&text).map_err(|error| {
-            Error::Data(format!("{}: {error}: the state folder is damaged", path.display()))
+        checked::parse(&text).map_err(|error| {
+            Error::Data(format!(
+                "{}: {error}: the state folder is damaged: put the file back from a copy, or go on \
+                 with --start-fresh",
+                path.display()
+            ))
         })
     }
 
     /// Brings it to the disk.
     pub fn write(&self, folder: &Path) -> Result<()> {
         let (path, new) = (folder.join(FILE), folder.join(format!(".{FILE}.new")));
-        let json = serde_json::to_vec_pretty(self).map_err(std::io::Error::from)?;
+        let json = checked::line(self)?;
         let written = std::fs::write(&new, json)
             .and_then(|()| std::fs::File::open(&new)?.sync_all())
             .and_then(|()| std::fs::rename(&new, &path));

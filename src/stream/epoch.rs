@@ -20,7 +20,7 @@ use tokio::sync::{Notify, watch};
 
 use super::definition::{Begin, Stream};
 use super::effects::{self, Effects, Pending};
-use super::feed::{Feed, Reading, Taken};
+use super::feed::{self, Feed, Reading, Taken};
 use super::graph::apart::Apart;
 use super::graph::{Input, Times};
 use super::journal::{EpochRecord, Journal, Span};
@@ -198,7 +198,7 @@ impl Runner {
             self.tell_streams();
         }
         self.report();
-        self.feeds.clear();
+        feed::close(std::mem::take(&mut self.feeds)).await;
         Ok(())
     }
 

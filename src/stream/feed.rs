@@ -28,6 +28,9 @@ const AHEAD: usize = 8;
 const IDLE: Duration = Duration::from_millis(10);
 const FIRST_IDLE: Duration = Duration::from_millis(1);
 
+/// How long readers of what is received may take to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What a reader hands on.
 enum Chunk {
     Rows {
@@ -74,6 +77,15 @@ pub struct Feed {
     pub rejected: u64,
     /// When rows came last.
     pub active: Instant,
+}
+
+/// Ends feeds. Senders whose rows are being received are answered before; what they have sent is
+/// in the log, and is read by the next run.
+pub async fn close(feeds: Vec<Feed>) {
+    let (received, others): (Vec<_>, Vec<_>) =
+        feeds.into_iter().partition(|feed| feed.stream.connector.received());
+    drop(others);
+    futures::future::join_all(received.into_iter().map(|feed| feed.chunks.close(PATIENCE))).await;
 }
 
 impl Feed {

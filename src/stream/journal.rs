@@ -17,9 +17,9 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::checked;
 use super::log::Start;
 use super::source::{Place, Segment};
 use super::watermark::{Clock, Forced};
@@ -138,7 +138,8 @@ impl Journal {
                      copy, or remove it to begin with the stored history"
                 ))
             };
-            let record: EpochRecord = parse(line).map_err(|error| damaged(&error))?;
+            let record = checked::parse::<EpochRecord>(line.as_bytes());
+            let record = record.map_err(|error| damaged(&error.to_string()))?;
             let before = records.last().map_or(base, |record| record.epoch);
             if record.first() != before + 1 || record.epoch < record.first() {
                 return Err(damaged(&format!("epoch {} is out of order", record.epoch)));
@@ -215,9 +216,9 @@ impl Journal {
         let wrong = |error: std::io::Error| failed(&path, &error);
         let new = self.folder.join(".epochs.jsonl.new");
         let header = Header { thalweg: FORMAT, pipeline: pipeline.to_string(), base: self.base };
-        let mut text = line(&header).map_err(wrong)?;
+        let mut text = checked::line(&header).map_err(wrong)?;
         for record in &records {
-            text.extend(line(record).map_err(wrong)?);
+            text.extend(checked::line(record).map_err(wrong)?);
         }
         let mut file = File::create(&new).map_err(wrong)?;
         file.write_all(&text).and_then(|()| file.sync_all()).map_err(wrong)?;
@@ -300,31 +301,6 @@ fn failed(path: &Path, error: &std::io::Error) -> Error {
     Error::User(format!("{}: {error}", path.display()))
 }
 
-/// What a line begins with that has a checksum; it is that of the line without it.
-const SUM: &str = "{\"crc\":";
-
-/// An object as a line, with its checksum.
-pub(super) fn line(of: &impl Serialize) -> std::io::Result<Vec<u8>> {
-    let text = serde_json::to_string(of)?;
-    let sum = crc32fast::hash(text.as_bytes());
-    let rest = text.strip_prefix('{').unwrap_or(&text);
-    Ok(format!("{SUM}{sum},{rest}\n").into_bytes())
-}
-
-/// Reads a line; those of earlier versions have no checksum.
-pub(super) fn parse<T: DeserializeOwned>(line: &str) -> std::result::Result<T, String> {
-    if let Some((sum, rest)) = line.strip_prefix(SUM).and_then(|line| line.split_once(',')) {
-        let mut found = crc32fast::Hasher::new();
-        found.update(b"{");
-        found.update(rest.as_bytes());
-        let found = found.finalize();
-        if sum.parse() != Ok(found) {
-            return Err(format!("expected the checksum {sum}, found {found}"));
-        }
-    }
-    serde_json::from_str(line).map_err(|error| error.to_string())
-}
-
 /// Whether a record goes on where those before it have ended, by stream and partition.
 fn goes_on(
     ends: &mut BTreeMap<(String, usize), i64>,
@@ -347,12 +323,12 @@ fn goes_on(
 
 /// A line in one write, brought to the disk.
 fn append(file: &mut File, of: &impl Serialize) -> std::io::Result<()> {
-    let line = line(of)?;
+    let line = checked::line(of)?;
     task::in_place(|| file.write_all(&line).and_then(|()| file.sync_data()))
 }
 
 fn header(path: &Path, line: &str, pipeline: &str) -> Result<u64> {
-    let header: Header = parse(line).map_err(|error| {
+    let header: Header = checked::parse(line.as_bytes()).map_err(|error| {
         Error::Data(format!("{}, line 1: {error}: the state folder is damaged", path.display()))
     })?;
     if header.thalweg > FORMAT {
@@ -454,10 +430,12 @@ mod tests {
         refused(&text.replace("\"to\":12", "\"to\":11"), "line 3: expected the checksum");
         refused(&text.replace("\"base\":0", "\"base\":1"), "line 1: expected the checksum");
         // Lines of earlier versions have none.
-        let old = |line: &str| match line.strip_prefix(SUM).and_then(|line| line.split_once(',')) {
-            Some((_, rest)) => format!("{{{rest}\n"),
-            None => panic!("{line}"),
-        };
+        let old =
+            |line: &str| match line.strip_prefix("{\"crc\":").and_then(|line| line.split_once(','))
+            {
+                Some((_, rest)) => format!("{{{rest}\n"),
+                None => panic!("{line}"),
+            };
         let text: String = text.lines().map(old).collect();
         refused(&text.replace("\"epoch\":1", "\"epoch\":4"), "line 2: epoch 4 is out of order");
         refused(

@@ -10,6 +10,7 @@
 //! same rows give the same result. Never looks at a clock to decide what a result is.
 
 pub mod asof;
+mod checked;
 pub mod definition;
 mod definitions;
 pub mod delay;

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchemaRef, Result};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
@@ -21,10 +22,14 @@ use datafusion::physical_plan::execution_plan::{
     Boundedness, EmissionType, SchedulingType, reset_plan_states,
 };
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, execute_stream,
+};
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+use futures::StreamExt;
 use parking_lot::Mutex;
 
+use crate::plan::memory::EPOCH_OUTPUT;
 use crate::plan::{Decision, Measured, Side, decisions};
 
 /// Where rows are put. Clones are the same slot.
@@ -180,7 +185,7 @@ impl SlotPlan {
     }
 }
 
-/// All rows of a plan that may have run before.
+/// All rows of a plan that may have run before, as far as the memory that queries have reaches.
 async fn collect(
     plan: &Arc<dyn ExecutionPlan>,
     schema: &SchemaRef,
@@ -188,9 +193,24 @@ async fn collect(
 ) -> Result<Vec<RecordBatch>> {
     // What a plan has computed stays in its nodes: a second run starts from a reset plan.
     let plan = reset_plan_states(plan.clone())?;
-    let rows = datafusion::physical_plan::collect(plan, task.clone()).await?;
-    let rows = rows.into_iter().filter(|batch| batch.num_rows() > 0);
-    rows.map(|batch| named(batch, schema)).collect()
+    let memory = MemoryConsumer::new(EPOCH_OUTPUT).register(task.memory_pool());
+    let mut rows = execute_stream(plan, task.clone())?;
+    let mut all = Vec::new();
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        if batch.num_rows() > 0 {
+            memory.try_grow(bytes(&batch)?)?;
+            all.push(named(batch, schema)?);
+        }
+    }
+    Ok(all)
+}
+
+/// Bytes of a batch's own rows; what it is a slice of is not its own.
+fn bytes(batch: &RecordBatch) -> Result<usize> {
+    batch.columns().iter().try_fold(0, |sum: usize, column| {
+        Ok(sum.saturating_add(column.to_data().get_slice_memory_size()?))
+    })
 }
 
 /// All rows of a plan over these; of none there are none.

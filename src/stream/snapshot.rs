@@ -19,10 +19,10 @@ use arrow::ipc::writer::FileWriter;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
+use super::checked;
 use super::definitions::is_same;
 use super::graph::spill::{Facts, Folder, Summed, sum};
 use super::graph::{Part, Saved};
-use super::journal;
 use super::query::Query;
 use crate::error::{Error, Result};
 
@@ -45,9 +45,8 @@ impl Index {
     /// Errors: it is not there or not whole; it is another epoch's.
     fn read(folder: &Path, epoch: u64) -> Result<Self> {
         let damaged = |what: String| Error::Data(format!("{INDEX}: {what}"));
-        let text = std::fs::read_to_string(folder.join(INDEX));
-        let text = text.map_err(|error| damaged(error.to_string()))?;
-        let index: Self = journal::parse(text.trim_end()).map_err(damaged)?;
+        let read = std::fs::read(folder.join(INDEX)).and_then(|text| checked::parse::<Self>(&text));
+        let index = read.map_err(|error| damaged(error.to_string()))?;
         if index.epoch != epoch {
             return Err(damaged(format!("expected epoch {epoch}, found {}", index.epoch)));
         }
@@ -168,7 +167,7 @@ impl Snapshot {
             index.queries.insert(application, entry);
         }
         let path = unfinished.join(INDEX);
-        std::fs::write(&path, journal::line(&index)?)?;
+        std::fs::write(&path, checked::line(&index)?)?;
         crate::lake::sync(&path)?;
         crate::lake::sync(&unfinished)?;
         if target.exists() {
@@ -311,7 +310,7 @@ mod tests {
         entry.put(folder.path(), "0", vec![saved(&spill)]).unwrap();
         let queries = BTreeMap::from([("q".to_string(), entry)]);
         let index = Index { epoch: 7, queries };
-        std::fs::write(folder.path().join(INDEX), journal::line(&index).unwrap()).unwrap();
+        std::fs::write(folder.path().join(INDEX), checked::line(&index).unwrap()).unwrap();
         let get = || {
             let index = Index::read(folder.path(), 7)?;
             index.queries.values().map(|entry| entry.get(folder.path(), &spill)).collect()

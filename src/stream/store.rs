@@ -17,6 +17,7 @@ use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
 
+use super::checked;
 use super::definition::Stream;
 use super::journal::Span;
 use super::log::{self, OFFSET, PARTITION, Start, WATERMARK};
@@ -81,8 +82,7 @@ impl Store {
         match known_owner(&table).await? {
             None => {
                 crate::fault::point("created");
-                let json = serde_json::to_vec(&owner).map_err(std::io::Error::from)?;
-                table.put_aside(OWNER, json).await?;
+                table.put_aside(OWNER, checked::line(&owner)?).await?;
             }
             Some(present) if present == owner => {}
             Some(Owner { pipeline, stream: name, partitions }) => {
@@ -94,6 +94,7 @@ impl Store {
                 )));
             }
         }
+        table.tell_others(&application(&owner)).await?;
         let (epoch, next) = places(&table, &owner).await?;
         let news = table.reached(&news_application(&owner)).await?;
         Ok(Some(Self { table, owner, schema, epoch, next, news }))
@@ -135,10 +136,9 @@ impl Store {
         }
         let mut newest = self.news;
         if !(news.segments.is_empty() && news.forced.is_empty()) {
-            let json = serde_json::to_vec(&news).map_err(std::io::Error::from)?;
             // Of no other run, and later than those before.
             let number = super::now_us() * 1000 + i64::from(std::process::id() % 1000);
-            self.table.put_aside(&news_name(number), json).await?;
+            self.table.put_aside(&news_name(number), checked::line(&news)?).await?;
             newest = Some(number);
         }
         let rows: Vec<RecordBatch> = rows
@@ -241,7 +241,7 @@ async fn known_news(table: &Table, owner: &Owner, path: &str) -> Result<Vec<News
         let json = files.remove(&name).ok_or_else(|| {
             wrong(&format!("the file _thalweg/{name} is gone, and with it the order of its log"))
         })?;
-        let news: News = serde_json::from_slice(&json)
+        let news: News = checked::parse(&json)
             .map_err(|error| wrong(&format!("the file _thalweg/{name}: {error}")))?;
         at = news.previous;
         known.push(news);
@@ -254,7 +254,7 @@ async fn known_owner(table: &Table) -> Result<Option<Owner>> {
     // By name it comes after every epoch's file.
     let last = table.aside("9").await?.into_iter().find(|(name, _)| name == OWNER);
     let Some((_, json)) = last else { return Ok(None) };
-    let owner = serde_json::from_slice(&json);
+    let owner = checked::parse(&json);
     owner.map(Some).map_err(|error| Error::Data(format!("{OWNER} of a store: {error}")))
 }
 

@@ -196,3 +196,49 @@ fn a_moved_project_goes_on() {
     assert!(output.status.success(), "{}", told(&output));
     assert_eq!(sunk(&two, "rows").len() as u64, ROWS);
 }
+
+/// The rows of a table.
+fn stored(folder: &Path, table: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
+    command.current_dir(folder).args(["sql", "--device", "cpu", "--format", "csv", "-c"]);
+    let create = format!("CREATE EXTERNAL TABLE t STORED AS DELTA LOCATION '{table}'");
+    let count = "SELECT count(*), count(DISTINCT v), min(v), max(v) FROM t";
+    let output = command.arg(format!("{create}; {count}")).output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_string()
+}
+
+/// A store and a sink that somebody has restored to an older version are filled again.
+#[tokio::test]
+async fn a_restored_table_is_filled_again() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir_all(folder.path().join("in")).unwrap();
+    let rows = |from: u64, to: u64| -> String {
+        let row = |n| format!("{},{n},2026-01-01T00:00:{:02}\n", n % 7, n % 60);
+        std::iter::once("k,v,ts\n".to_string()).chain((from..to).map(row)).collect()
+    };
+    std::fs::write(folder.path().join("in/a.csv"), rows(0, 2000)).unwrap();
+    let script = SCRIPT.replace("SET thalweg.epoch_rows = 500", "SET thalweg.epoch_rows = 250");
+    let delta = "rows WITH (connector = 'delta', path = 'rows'";
+    let script =
+        script.replace("rows WITH (connector = 'file', path = 'rows', format = 'csv'", delta);
+    let script =
+        script.replace("WATERMARK FOR ts AS ts", "WATERMARK FOR ts AS ts - INTERVAL '1' DAY");
+    std::fs::write(folder.path().join("p.sql"), script).unwrap();
+    let output = run(folder.path(), None);
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(stored(folder.path(), "rows"), "2000,2000,0,1999");
+    for table in ["store", "rows"] {
+        let url = url::Url::from_directory_path(folder.path().join(table)).unwrap();
+        let table = deltalake::open_table(url).await.unwrap();
+        table.restore().with_version_to_restore(3).await.unwrap();
+    }
+    assert!(!stored(folder.path(), "store").starts_with("2000,"));
+    std::fs::write(folder.path().join("in/b.csv"), rows(2000, 3000)).unwrap();
+    let output = run(folder.path(), None);
+    assert!(output.status.success(), "{}", told(&output));
+    assert!(told(&output).contains("has restored version 3"), "{}", told(&output));
+    for table in ["store", "rows"] {
+        assert_eq!(stored(folder.path(), table), "3000,3000,0,2999", "{table}");
+    }
+}

@@ -250,6 +250,17 @@ impl Listening {
         listening
     }
 
+    /// Tells it to stop.
+    pub fn signal(&self) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    }
+
+    /// Whether it ends without an error.
+    pub fn ended(&mut self) -> bool {
+        self.child.wait().unwrap().success()
+    }
+
     pub fn ask(&self, method: &str, content_type: &str, body: &[u8]) -> (u16, String) {
         let mut stream = TcpStream::connect(self.at).unwrap();
         let head = format!(

@@ -120,6 +120,18 @@ pub fn shared_data(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// Whether a program is there that a test has as its peer.
+///
+/// Missing, it fails the test where `CI` is set, and elsewhere says what did not run.
+pub fn has_program(name: &str) -> bool {
+    let found = std::process::Command::new(name).arg("--help").output().is_ok();
+    assert!(found || std::env::var_os("CI").is_none(), "{name} is missing: this test cannot run");
+    if !found {
+        eprintln!("NOT RUN: {name} is missing");
+    }
+    found
+}
+
 /// The rows of a query that must answer, as text.
 pub async fn rows(engine: &Engine, sql: &str) -> Answer {
     match run(engine, sql).await {

@@ -105,6 +105,9 @@ impl State {
     }
 }
 
+/// Who holds what an operator of a pipeline gives for an epoch.
+pub const EPOCH_OUTPUT: &str = "the output of an epoch";
+
 /// What helps where memory cannot be had, by the consumer's name in DataFusion.
 fn advice(consumer: &str) -> &'static str {
     let is = |part: &str| consumer.contains(part);
@@ -113,6 +116,9 @@ fn advice(consumer: &str) -> &'static str {
          datafusion.optimizer.prefer_hash_join = false joins by sorting, which spills to the disk"
     } else if is("NestedLoopJoin") || is("CrossJoin") {
         "; a join without an equality keeps one side in memory: join on a column, or filter before"
+    } else if is(EPOCH_OUTPUT) {
+        "; or have less at once: a smaller thalweg.batch_rows, a narrower interval to join by, or \
+         another column to join on"
     } else if is("TopK") {
         "; ORDER BY with LIMIT keeps that many rows in memory: a smaller LIMIT or OFFSET"
     } else if is("ExternalSorter") || is("GroupedHashAggregate") || is("SortMergeJoin") {

@@ -53,6 +53,7 @@ impl SinkConnector for Delta {
             )));
         }
         let table = Table::open_or_create(&self.path, schema).await?;
+        table.tell_others(&writer.application()).await?;
         Ok(Box::new(Open { table, application: writer.application(), keys: writer.keys }))
     }
 }

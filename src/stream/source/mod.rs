@@ -17,6 +17,7 @@ mod parquet;
 mod print;
 mod random;
 mod received;
+mod received_frame;
 mod received_keys;
 mod rejects;
 mod stdin;

@@ -5,7 +5,6 @@
 //!  folder/
 //!    00000000000000000000.log    frames of rows, from this offset on
 //!    00000000000000081920.log
-//!  frame   bytes u32, rows u32, CRC-32 u32, an Arrow IPC stream of one batch
 //! ```
 //!
 //! What was cut off while it was written was promised to nobody, and is forgotten: it has no whole
@@ -23,17 +22,15 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use arrow::array::{Int64Array, new_null_array};
 use arrow::datatypes::SchemaRef;
 use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parking_lot::Mutex;
 
 use super::Rows;
+use super::received_frame::{Frame, HEADER_BYTES};
 use crate::error::{Error, Result};
 
 /// A file that is longer is followed by another.
 const FILE_BYTES: u64 = 64 << 20;
-
-const HEADER_BYTES: usize = 12;
 
 /// The log, for those who write to it.
 pub struct Received {
@@ -169,7 +166,7 @@ fn opened(path: &Path) -> std::io::Result<File> {
 /// A file that begins at an offset, its torn end cut off, with its length and the offset behind its
 /// last row.
 ///
-/// Errors: a whole frame stands behind one that is not.
+/// Errors: a frame that is not whole stands before another, or was whole.
 fn tail(path: &Path, first: i64) -> Result<(File, u64, i64)> {
     let wrong = |error: std::io::Error| at(path, error);
     let mut file = opened(path).map_err(wrong)?;
@@ -181,7 +178,7 @@ fn tail(path: &Path, first: i64) -> Result<(File, u64, i64)> {
     let mut rest = Vec::new();
     file.seek(SeekFrom::Start(bytes)).map_err(wrong)?;
     file.read_to_end(&mut rest).map_err(wrong)?;
-    if Frame::is_within(&rest) {
+    if Frame::is_within(&rest) || Frame::is_damaged(&rest) {
         return Err(damaged(path, offset));
     }
     if !rest.is_empty() {
@@ -256,75 +253,6 @@ pub fn forget(folder: &Path, before: i64) -> Result<()> {
         crate::fault::point("forgotten");
     }
     Ok(())
-}
-
-/// Rows that were received together.
-struct Frame {
-    rows: u32,
-    bytes: Vec<u8>,
-}
-
-impl Frame {
-    fn of(rows: &RecordBatch) -> Result<Self> {
-        let mut writer = StreamWriter::try_new(Vec::new(), &rows.schema())?;
-        writer.write(rows)?;
-        let (bytes, rows) = (writer.into_inner()?, rows.num_rows());
-        match (u32::try_from(rows), u32::try_from(bytes.len())) {
-            (Ok(rows), Ok(_)) => Ok(Self { rows, bytes }),
-            _ => Err(Error::Data(format!("{rows} rows at once are too many"))),
-        }
-    }
-
-    fn framed(&self) -> Vec<u8> {
-        let mut framed = Vec::with_capacity(HEADER_BYTES + self.bytes.len());
-        framed.extend((self.bytes.len() as u32).to_le_bytes());
-        framed.extend(self.rows.to_le_bytes());
-        framed.extend(self.sum().to_le_bytes());
-        framed.extend(&self.bytes);
-        framed
-    }
-
-    fn sum(&self) -> u32 {
-        let mut sum = crc32fast::Hasher::new();
-        sum.update(&self.rows.to_le_bytes());
-        sum.update(&self.bytes);
-        sum.finalize()
-    }
-
-    /// The next of a file; `None` where there is no whole one.
-    fn read(file: &mut impl Read) -> std::io::Result<Option<Self>> {
-        let mut header = [0; HEADER_BYTES];
-        let word = |header: &[u8; HEADER_BYTES], at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        let mut bytes = Vec::new();
-        if let Err(error) = file.read_exact(&mut header) {
-            return match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => Ok(None),
-                _ => Err(error),
-            };
-        }
-        let length = word(&header, 0);
-        file.take(u64::from(length)).read_to_end(&mut bytes)?;
-        let frame = Self { rows: word(&header, 4), bytes };
-        let whole = frame.bytes.len() == length as usize && frame.sum() == word(&header, 8);
-        Ok(whole.then_some(frame))
-    }
-
-    /// Whether a whole one stands anywhere in these bytes.
-    fn is_within(bytes: &[u8]) -> bool {
-        // What an Arrow stream begins with.
-        let begun =
-            |at: &usize| bytes.get(at + HEADER_BYTES..at + HEADER_BYTES + 4) == Some(&[0xff; 4]);
-        let whole = |at: usize| matches!(Self::read(&mut &bytes[at..]), Ok(Some(_)));
-        (0..bytes.len()).filter(begun).any(whole)
-    }
-
-    fn decode(&self) -> Result<RecordBatch> {
-        let mut batches = StreamReader::try_new(self.bytes.as_slice(), None)?;
-        let batch = batches.next().transpose()?;
-        batch.ok_or_else(|| Error::Data("a frame without rows".to_string()))
-    }
 }
 
 /// Reads the log from an offset on.
@@ -550,7 +478,8 @@ mod tests {
         assert!(error.to_string().contains("damaged behind offset 10"), "{error}");
     }
 
-    /// A bad frame at the end is forgotten; one before another is damage, and stays.
+    /// A frame that was cut off at the end is forgotten; any other that is not whole is damage, and
+    /// stays.
     #[test]
     fn only_the_torn_end_is_cut_off() {
         let folder = tempfile::TempDir::new().unwrap();
@@ -559,16 +488,21 @@ mod tests {
         let path = named(folder.path(), 0);
         let bytes = std::fs::read(&path).unwrap();
         let first = Frame::of(&batch(0..5)).unwrap().framed().len();
-        for at in [0, 3, 5, 9, HEADER_BYTES + 2, first - 1] {
+        let places = [0, 3, 5, 9, HEADER_BYTES + 2, first - 1];
+        let of = |frame: usize, offset: i64| places.map(|at| (frame + at, offset));
+        for (at, offset) in of(0, 0).into_iter().chain(of(first, 5)) {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1;
             std::fs::write(&path, &flipped).unwrap();
             let error = Received::open(folder.path(), 5).map(|_| ()).unwrap_err().to_string();
-            assert!(error.contains("0.log: damaged behind offset 0"), "{at}: {error}");
+            let want = format!("0.log: damaged behind offset {offset}");
+            assert!(error.contains(&want), "{at}: {error}");
             assert_eq!(std::fs::read(&path).unwrap(), flipped, "{at}");
         }
-        for end in [first, first + 7, bytes.len() - 1] {
-            std::fs::write(&path, &bytes[..end]).unwrap();
+        for end in [first, first + 7, first + 100, bytes.len() - 1] {
+            // What is missing may be zeros.
+            let zeros = if end == first + 100 { bytes.len() - end } else { 0 };
+            std::fs::write(&path, [&bytes[..end], &vec![0; zeros]].concat()).unwrap();
             assert_eq!(Received::open(folder.path(), 0).unwrap().synced(), 5, "{end}");
             assert_eq!(std::fs::metadata(&path).unwrap().len(), first as u64, "{end}");
         }

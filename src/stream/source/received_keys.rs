@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::received::{self, Received};
 use crate::error::{Error, Result};
+use crate::stream::checked;
 
 /// Keys that are remembered, the newest.
 const KEYS: usize = 10_000;
@@ -31,6 +32,12 @@ pub struct Entry {
     /// Offset after its rows.
     #[serde(default)]
     pub to: i64,
+}
+
+/// The keys as they are kept beside the log.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    keys: Vec<Entry>,
 }
 
 /// The keys of a log.
@@ -108,36 +115,31 @@ impl Keys {
         self.folder.join("keys.json")
     }
 
-    /// Those beside the log: the CRC-32 of a line of JSON, and the line.
+    /// Those beside the log.
     fn saved(&self) -> Result<Vec<Entry>> {
         let path = self.path();
-        let text = match std::fs::read_to_string(&path) {
+        let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(Error::Data(format!("{}: {error}", path.display()))),
         };
-        let read = text.split_once('\n').and_then(|(told, text)| {
-            let sum = u32::from_str_radix(told, 16).ok()?;
-            let same = sum == crc32fast::hash(text.as_bytes());
-            same.then(|| serde_json::from_str(text).ok()).flatten()
-        });
-        read.ok_or_else(|| {
+        let saved = checked::parse(&text).map(|Saved { keys }| keys);
+        saved.map_err(|error| {
             let path = path.display();
             Error::Data(format!(
-                "{path}: expected the Idempotency-Keys of earlier requests, found a damaged file; \
-                 without it, what is sent again may be taken twice"
+                "{path}: {error}: the Idempotency-Keys of earlier requests are damaged. Put the \
+                 file back from a copy; or remove it, and what is sent again may be taken twice"
             ))
         })
     }
 
     /// Writes all of them beside the log, whole or not at all.
     fn save(&self) -> Result<()> {
-        let entries: Vec<_> = self.order.iter().filter_map(|key| self.get(key)).collect();
-        if entries.is_empty() && !self.path().exists() {
+        let keys: Vec<_> = self.order.iter().filter_map(|key| self.get(key)).cloned().collect();
+        if keys.is_empty() && !self.path().exists() {
             return Ok(());
         }
-        let text = serde_json::to_string(&entries).map_err(|e| Error::Bug(e.to_string()))?;
-        let text = format!("{:08x}\n{text}", crc32fast::hash(text.as_bytes()));
+        let text = checked::line(&Saved { keys })?;
         let (path, fresh) = (self.path(), self.folder.join("keys.json.new"));
         let written = std::fs::write(&fresh, text);
         let written = written.and_then(|()| std::fs::File::open(&fresh)?.sync_all());
@@ -193,7 +195,7 @@ mod tests {
         let log = Received::open(folder.path(), 0).unwrap();
         let keys = Keys::open(folder.path(), &log).unwrap();
         assert!(keys.order.is_empty() && keys.saved().unwrap().is_empty());
-        std::fs::write(keys.path(), "00000000\n[]").unwrap();
+        std::fs::write(keys.path(), "{\"crc\":0,\"keys\":[]}").unwrap();
         assert!(Keys::open(folder.path(), &log).is_err());
     }
 }

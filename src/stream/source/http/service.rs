@@ -15,7 +15,7 @@ use axum::http::{Method, StatusCode, Version};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use encoding_rs::Encoding;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use parking_lot::Mutex;
 use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -240,6 +240,9 @@ impl Service {
         let mut coming = request.into_body();
         while let Some(frame) = coming.frame().await {
             let frame = frame.map_err(|error| {
+                if is_limit(&error) {
+                    return self.too_long();
+                }
                 let text =
                     format!("expected the whole body, found an early or damaged end: {error}");
                 Refusal::new(400, text)
@@ -349,6 +352,21 @@ impl Service {
         let Entry { rows, rejected, to, .. } = entry;
         Ok(answer(StatusCode::OK, json!({ "rows": rows, "rejected": rejected, "offset": to })))
     }
+}
+
+/// Whether a body was longer than it may be before it was unpacked.
+fn is_limit(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let within = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<LengthLimitError>()
+            || within.is_some_and(|error| error.is::<LengthLimitError>())
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Errors: another body came under the key.
