@@ -287,9 +287,17 @@ pub enum Dataset {
     Tpch(Tpch),
     /// Persons, auctions and bids of an auction site
     Nexmark(Nexmark),
+    /// The small sets that stand in the project's folder datasets/
+    Samples {
+        /// The folder the files go to; made if it is not there
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+    },
     /// The star schema benchmark (not available yet)
+    #[command(hide = true)]
     Ssb(Target),
     /// The group-by and join tables of the H2O.ai benchmark (not available yet)
+    #[command(hide = true)]
     H2o(Target),
 }
 

@@ -21,6 +21,7 @@ use super::args::{Arguments, DataFormat, Dataset, Format, Nexmark, Target, Tpch}
 use super::encode;
 use super::failure::{Failure, Outcome, describe};
 use super::output::PendingFile;
+use super::samples;
 use crate::generate::{Table, nexmark, tpch};
 
 /// Rows of a part. A Parquet part is a row group; a part of text is held in memory as text, which
@@ -36,13 +37,14 @@ pub async fn run(dataset: Dataset) -> Outcome {
     match dataset {
         Dataset::Tpch(arguments) => tpch_tables(arguments).await,
         Dataset::Nexmark(arguments) => nexmark_tables(arguments).await,
+        Dataset::Samples { output } => samples::write(&output).await,
         Dataset::Ssb(_) => not_available("ssb"),
         Dataset::H2o(_) => not_available("h2o"),
     }
 }
 
 fn not_available(name: &str) -> ! {
-    let message = format!("gen {name} is not available yet; there are tpch and nexmark");
+    let message = format!("gen {name} is not available yet; there are tpch, nexmark and samples");
     Arguments::command().error(clap::error::ErrorKind::InvalidSubcommand, message).exit()
 }
 
@@ -95,7 +97,7 @@ async fn write_tables(tables: Vec<Table>, target: &Target) -> Outcome {
 }
 
 /// A bar over parts; drawn on a terminal only.
-fn progress(parts: u64) -> ProgressBar {
+pub(super) fn progress(parts: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
@@ -119,7 +121,12 @@ fn in_order<T: Send + 'static>(
     answers.map(|answer| answer.unwrap_or_else(|_| Err(Failure::internal())))
 }
 
-async fn write_text(table: &Table, format: Format, path: &Path, bar: &ProgressBar) -> Outcome {
+pub(super) async fn write_text(
+    table: &Table,
+    format: Format,
+    path: &Path,
+    bar: &ProgressBar,
+) -> Outcome {
     let mut file = PendingFile::create(path)?;
     let mut parts = std::pin::pin!(in_order(table, move |table, part| {
         let mut encoder = encode::encoder(format, Arc::clone(&table.schema), true)?;
@@ -141,7 +148,7 @@ async fn write_text(table: &Table, format: Format, path: &Path, bar: &ProgressBa
     file.persist()
 }
 
-async fn write_parquet(table: &Table, path: &Path, bar: &ProgressBar) -> Outcome {
+pub(super) async fn write_parquet(table: &Table, path: &Path, bar: &ProgressBar) -> Outcome {
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let mut file = PendingFile::create(path)?;
     let refused = |error| parquet_failure(path, error);

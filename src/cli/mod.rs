@@ -16,6 +16,7 @@ mod lexer;
 mod output;
 mod pipeline;
 mod prompt;
+mod samples;
 mod script;
 pub mod slt;
 mod waiting;

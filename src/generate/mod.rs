@@ -5,6 +5,7 @@
 
 pub mod draw;
 pub mod nexmark;
+pub mod samples;
 pub mod tpch;
 mod words;
 

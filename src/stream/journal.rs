@@ -275,9 +275,9 @@ impl Journal {
         let Some((partition, to)) = ends.into_iter().find(differs) else { return Ok(()) };
         let (path, next) = (self.folder.join("epochs.jsonl"), next(partition));
         Err(Error::Data(format!(
-            "{}: stream {stream}, partition {partition}: expected epoch {epoch} to end at {next} as \
-             in the store, found {to}: the state folder is damaged, or the store is another than \
-             it was: put back the one or the other from a copy, or go on with --start-fresh",
+            "{}: stream {stream}, partition {partition}: expected epoch {epoch} to end at {next} \
+             as in the store, found {to}: the state folder is damaged, or the store is another \
+             than it was: put back the one or the other from a copy, or go on with --start-fresh",
             path.display()
         )))
     }
