@@ -60,6 +60,7 @@ mod readings;
 /// What comes only once, across restarts.
 mod received;
 /// Sources by themselves.
+mod samples;
 mod sources;
 /// State that waits on the disk.
 mod spill;
