@@ -14,10 +14,12 @@ mod generate;
 mod interrupt;
 mod lexer;
 mod output;
+mod pager;
 mod pipeline;
 mod prompt;
 mod script;
 pub mod slt;
+mod view;
 mod waiting;
 
 use std::io::IsTerminal;

@@ -29,13 +29,13 @@ pub async fn run(arguments: Sql, interrupt: &Interrupt) -> Outcome {
     let options = arguments.device.options();
     let script = Script::read(&arguments)?;
     let engine = Engine::new(options)?;
-    let text = match arguments.file {
-        Some(_) => substitute(&script.text, &arguments.set.into_iter().collect()),
+    let text = match &arguments.file {
+        Some(_) => substitute(&script.text, &arguments.set.iter().cloned().collect()),
         None => Ok(script.text.clone()),
     };
     let statements = text.and_then(|text| engine.parse(&text));
     let statements = statements.map_err(|error| script.blame(error, None))?;
-    let mut output = Output::open(arguments.format, arguments.output.as_deref())?;
+    let mut output = Output::of(&arguments)?;
     for (index, statement) in statements.into_iter().enumerate() {
         let line = statement.line;
         let started = Instant::now();
@@ -79,7 +79,13 @@ pub async fn run_statement(
     output: &mut Output,
     interrupt: &Interrupt,
 ) -> Result<u64, Stopped> {
-    let waiting = Waiting::begin();
+    let (waiting, started) = (Waiting::begin(), Instant::now());
+    if output.draws()
+        && let Some(mut explained) = engine.explain(&statement).await.map_err(Stopped::By)?
+    {
+        explained.rows = explained.rows.map(|rows| waiting.until_first(apart(rows)));
+        return output.explain(explained, started).await;
+    }
     if statement.emit.is_some() {
         let live = crate::job::follow(engine, &statement, interrupt.follower()).await;
         if let Some(rows) = live.map_err(Stopped::By)? {

@@ -7,6 +7,8 @@ mod support;
 
 /// What host and shader must agree on.
 mod abi;
+/// What is drawn for a person to read.
+mod answers;
 /// Accumulators, and our aggregate functions, against DataFusion's.
 mod aggregates;
 /// Results that change and tables beside streams, killed and resumed.
