@@ -14,7 +14,7 @@ pub struct Following {
     schema: SchemaRef,
     widths: Vec<usize>,
     begun: bool,
-    /// Columns of the screen, where lines are cut.
+    /// Columns of the screen, where there is one: lines are cut, numbers stand at the right.
     room: Option<usize>,
 }
 
@@ -41,7 +41,7 @@ impl Following {
         let fields = self.schema.fields().iter();
         let cells = cells.zip(&self.widths).zip(fields).map(|((cell, width), field)| {
             let filling = blanks(cell, *width);
-            match is_number(field.data_type()) {
+            match self.room.is_some() && is_number(field.data_type()) {
                 true => format!(" {filling}{cell} |"),
                 false => format!(" {cell}{filling} |"),
             }

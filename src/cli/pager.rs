@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Which program is a pager, with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,8 +50,18 @@ impl Pager {
         if let Err(error) = &child {
             tracing::warn!("pager {program}: {error}");
         }
-        Some(Paging(child.ok()?))
+        let child = child.ok()?;
+        OPEN.fetch_add(1, Ordering::Relaxed);
+        Some(Paging(child))
     }
+}
+
+/// Pagers that are shown now.
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the terminal is a pager's, and Ctrl-C with it.
+pub fn is_open() -> bool {
+    OPEN.load(Ordering::Relaxed) > 0
 }
 
 /// A pager that reads. Who drops it waits until its user has seen enough.
@@ -78,6 +89,7 @@ impl Drop for Paging {
         if let Err(error) = self.0.wait() {
             tracing::debug!("waiting for the pager: {error}");
         }
+        OPEN.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
