@@ -19,6 +19,7 @@ use super::following::Following;
 use super::pager::{Pager, Paging};
 use super::script::Stopped;
 use super::view::{self, Expanded, Look, Sample, Screen};
+use crate::error::cause;
 use crate::sql::explain::{Explained, Ran};
 
 /// The results of one script.
@@ -96,7 +97,10 @@ impl Output {
                 && let Some(pager) = self.pager.as_ref()
                 && let Some(paging) = pager.start()
             {
-                let columns = (!pager.moves_sideways()).then_some(screen.columns);
+                let columns = match pager.moves_sideways() {
+                    true => usize::MAX,
+                    false => screen.columns,
+                };
                 return page(sample.take(), rows, self.look, paging, columns).await;
             }
             if sample.is_cut() {
@@ -217,11 +221,11 @@ async fn page(
     mut rows: SendableRecordBatchStream,
     look: Look,
     mut paging: Paging,
-    columns: Option<usize>,
+    columns: usize,
 ) -> Result<u64, Stopped> {
     let mut encoder: Box<dyn Encoder> = match look.expanded {
         true => Box::new(Expanded::default()),
-        false => Box::new(Following::new(rows.schema(), columns)),
+        false => Box::new(Following::new(rows.schema(), Some(columns))),
     };
     let mut count = 0;
     let mut first = first.into_iter();
@@ -287,7 +291,7 @@ impl PendingFile {
     }
 
     fn refused(&self, error: io::Error) -> Failure {
-        Failure::failed(format!("{}: {error}", self.target.display()))
+        Failure::failed(format!("{}: {}", self.target.display(), cause(&error)))
     }
 }
 

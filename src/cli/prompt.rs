@@ -103,7 +103,8 @@ impl Session {
     /// Runs statements until one fails or Ctrl-C is pressed.
     async fn statements(&mut self, text: &str) -> Outcome {
         let script = Script { text: text.to_string(), file: None };
-        let statements = self.engine.parse(text).map_err(|error| script.blame(error, None))?;
+        let statements = self.engine.parse(text);
+        let statements = statements.map_err(|error| script.blame(error, None, &self.engine))?;
         for statement in statements {
             let started = Instant::now();
             let line = statement.line;
@@ -112,7 +113,9 @@ impl Session {
             let Some(done) = interrupt.run(run).await? else { return Err(Failure::Interrupted) };
             let rows = match done {
                 Ok(rows) => rows,
-                Err(Stopped::By(error)) => return Err(script.blame(error, Some(line))),
+                Err(Stopped::By(error)) => {
+                    return Err(script.blame(error, Some(line), &self.engine));
+                }
                 Err(Stopped::Output(failure)) => return Err(failure),
             };
             let seconds = started.elapsed().as_secs_f64();

@@ -37,6 +37,8 @@ mod http;
 mod laws;
 /// A SELECT that follows a stream.
 mod live;
+/// What is said of statements that fail.
+mod messages;
 /// Every kernel against its twin, and its planted faults.
 mod parity;
 /// Planted panics are errors, in the library without any hook.
