@@ -11,6 +11,7 @@ pub mod files;
 mod floats;
 mod functions;
 pub mod guard;
+mod in_order;
 mod large_limits;
 mod lower;
 mod measured;

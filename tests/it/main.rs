@@ -27,6 +27,8 @@ mod exact;
 mod evolve;
 /// The files of `examples/`.
 mod examples;
+/// The first rows of files.
+mod first_rows;
 /// Damaged SQL, files and requests.
 mod fuzz;
 /// What waits in continuous aggregates.
