@@ -67,7 +67,7 @@ impl Declined {
 
 /// What the system itself said, below the layers an error came through: a full disk, no right to
 /// write.
-pub fn of_system<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
+fn of_system<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut found = None;
     let mut next = Some(error);
     while let Some(error) = next {
@@ -82,13 +82,17 @@ pub fn of_system<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a
     found
 }
 
-/// The cause of an error in words, without the layers it came through where the system tells it.
+/// That the disk is full, where this is what an error came from.
+pub fn full_disk(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let full = of_system(error).filter(|io| {
+        matches!(io.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+    });
+    full.map(|io| format!("the disk is full: {io}"))
+}
+
+/// The cause of an error in words; that the disk is full without the layers this came through.
 pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
-    match of_system(error) {
-        Some(io) if io.kind() == io::ErrorKind::StorageFull => format!("the disk is full: {io}"),
-        Some(io) => io.to_string(),
-        None => error.to_string(),
-    }
+    full_disk(error).unwrap_or_else(|| error.to_string())
 }
 
 /// Names that are told where one was not found, at most.

@@ -11,7 +11,7 @@ use datafusion::error::DataFusionError;
 use datafusion::prelude::SessionContext;
 
 use super::complete::tables;
-use crate::error::{Error, cause, did_you_mean, nearest, of_system};
+use crate::error::{Error, cause, did_you_mean, full_disk, nearest};
 use crate::plan::files::{self, STORED_AS};
 
 /// How a command ends when it does not succeed.
@@ -156,8 +156,8 @@ pub fn describe(error: &Error) -> Told {
 }
 
 fn describe_datafusion(error: &DataFusionError) -> Told {
-    if let Some(full) = of_system(error).filter(|io| io.kind() == io::ErrorKind::StorageFull) {
-        return Told::plain(format!("the disk is full: {full}"));
+    if let Some(full) = full_disk(error) {
+        return Told::plain(full);
     }
     if let Some(of_store) = files::of_store(error) {
         return Told::plain(files::told(of_store));

@@ -87,9 +87,22 @@ impl Encoder for Following {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, StringArray};
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
 
     use super::*;
+
+    #[test]
+    fn on_a_screen_lines_are_cut_and_numbers_stand_at_the_right() {
+        let numbers = Arc::new(Int64Array::from(vec![7, 1_000])) as ArrayRef;
+        let texts = Arc::new(StringArray::from(vec!["a\nb", "a longer text"])) as ArrayRef;
+        let batch = RecordBatch::try_from_iter([("n", numbers), ("text", texts)]).unwrap();
+        let mut table = Following::new(batch.schema(), Some(16));
+        let text = String::from_utf8(table.write(&batch).unwrap()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let wanted = ["+------+-------…", "|    n | text  …", "+------+-------…"];
+        assert_eq!(lines[..3], wanted);
+        assert_eq!(lines[3..], ["|    7 | a\\nb  …", "| 1000 | a long…"]);
+    }
 
     #[test]
     fn the_header_comes_once_and_columns_widen() {
