@@ -204,6 +204,12 @@ pub struct Sql {
     /// Tells rows and seconds of each statement
     #[arg(long)]
     pub timing: bool,
+    /// In a table: a line for each value instead of one for each row
+    #[arg(short = 'x', long)]
+    pub expanded: bool,
+    /// In a table on a terminal: the type of each column below its name
+    #[arg(long)]
+    pub types: bool,
 }
 
 /// Forms of a result.

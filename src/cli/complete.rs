@@ -110,6 +110,19 @@ pub const KEYWORDS: [&str; 93] = [
 /// Tables and columns of the session, as of the last statement.
 pub type Names = Arc<Mutex<BTreeSet<String>>>;
 
+/// The session's tables by name.
+pub fn tables(context: &SessionContext) -> Vec<String> {
+    let mut tables = Vec::new();
+    for catalog in context.catalog_names().iter().filter_map(|name| context.catalog(name)) {
+        let schemas =
+            catalog.schema_names().into_iter().filter(|name| name != "information_schema");
+        for schema in schemas.filter_map(|name| catalog.schema(&name)) {
+            tables.extend(schema.table_names());
+        }
+    }
+    tables
+}
+
 /// Looks the session's tables and columns up.
 pub async fn names(context: &SessionContext) -> BTreeSet<String> {
     let mut names = BTreeSet::new();

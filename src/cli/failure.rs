@@ -5,10 +5,13 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::error::ArrowError;
-use datafusion::common::Diagnostic;
+use datafusion::common::utils::quote_identifier;
+use datafusion::common::{Column, Diagnostic, SchemaError};
 use datafusion::error::DataFusionError;
+use datafusion::prelude::SessionContext;
 
-use crate::error::Error;
+use super::complete::tables;
+use crate::error::{Error, cause, did_you_mean, full_disk, nearest};
 use crate::plan::files::{self, STORED_AS};
 
 /// How a command ends when it does not succeed.
@@ -38,7 +41,7 @@ impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::Closed,
-            _ => Self::failed(error.to_string()),
+            _ => Self::failed(cause(&error)),
         }
     }
 }
@@ -96,6 +99,7 @@ pub fn install_panic_hook() {
         if is_caught(panic) || CAUGHT.load(Ordering::Relaxed) {
             return;
         }
+        crate::device::let_speak();
         let at = panic.location().map(|l| format!(" ({}:{})", l.file(), l.line()));
         eprintln!("error: internal error, please report{}", at.unwrap_or_default());
         if std::env::var_os("THALWEG_BACKTRACE").is_some() {
@@ -146,15 +150,25 @@ pub fn describe(error: &Error) -> Told {
         Error::DataFusion(error) => describe_datafusion(error),
         Error::Arrow(error) => describe_arrow(error),
         Error::User(text) => leading_place(text),
+        Error::Io(error) => Told::plain(cause(error)),
         other => Told::plain(other.to_string()),
     }
 }
 
 fn describe_datafusion(error: &DataFusionError) -> Told {
+    if let Some(full) = full_disk(error) {
+        return Told::plain(full);
+    }
     if let Some(of_store) = files::of_store(error) {
         return Told::plain(files::told(of_store));
     }
     match error {
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, valid_fields } => {
+                Told::plain(unknown_column(field, valid_fields))
+            }
+            other => Told::plain(other.to_string()),
+        },
         DataFusionError::Diagnostic(diagnostic, inner) => with_diagnostic(diagnostic, inner),
         DataFusionError::Context(_, inner) => describe_datafusion(inner),
         DataFusionError::Shared(inner) => describe_datafusion(inner),
@@ -182,6 +196,63 @@ fn describe_datafusion(error: &DataFusionError) -> Told {
         DataFusionError::ResourcesExhausted(text) => Told::plain(format!("out of memory: {text}")),
         other => take_place(&strip_prefixes(&first_part(&other.to_string()))),
     }
+}
+
+/// A column that is not there: the nearest ones, by their own names and not by the paths of the
+/// files they are in.
+fn unknown_column(field: &Column, known: &[Column]) -> String {
+    let name = &field.name;
+    // Columns of ours stand behind those of a stream.
+    let known = known.iter().filter(|column| !column.name.starts_with("__"));
+    let Some(table) = &field.relation else {
+        let names: Vec<_> = known.map(|column| quote_identifier(&column.name)).collect();
+        let hint = did_you_mean(name, names.iter().map(AsRef::as_ref));
+        return format!("column '{name}' not found{hint}");
+    };
+    let of_table = known.clone().filter(|column| column.relation.as_ref() == Some(table));
+    let names: Vec<_> = of_table.map(|column| quote_identifier(&column.name)).collect();
+    if names.is_empty() {
+        let mut tables: Vec<_> = known.filter_map(|c| c.relation.as_ref()).collect();
+        tables.dedup();
+        let tables: Vec<_> = tables.into_iter().map(|table| table.table()).collect();
+        let hint = did_you_mean(table.table(), tables);
+        return format!("column '{name}': '{table}' is no table of this query{hint}");
+    }
+    let hint = did_you_mean(name, names.iter().map(AsRef::as_ref));
+    format!("column '{name}' not found in '{table}'{hint}")
+}
+
+/// A message with the names that what is not there may have been: of the session's tables, or of
+/// functions.
+pub fn with_near(message: String, session: &SessionContext) -> String {
+    let Some((kind, name)) = missing(&message) else { return message };
+    let known = match kind {
+        "table" => tables(session),
+        _ => functions(session),
+    };
+    let known: Vec<&str> = known.iter().map(String::as_str).collect();
+    // Of functions there are hundreds: none is told for want of a near one.
+    let hint = match kind == "function" && nearest(name, &known).is_empty() {
+        true => String::new(),
+        false => did_you_mean(name, known),
+    };
+    format!("{message}{hint}")
+}
+
+/// What kind of thing a message calls missing, and its name.
+fn missing(message: &str) -> Option<(&str, &str)> {
+    let (kind, name) = message.strip_suffix("' not found")?.split_once(" '")?;
+    matches!(kind, "table" | "function").then_some((kind, name))
+}
+
+/// Functions of all kinds.
+fn functions(session: &SessionContext) -> Vec<String> {
+    let state = session.state();
+    let all = state.scalar_functions().keys().chain(state.aggregate_functions().keys());
+    let mut all: Vec<String> = all.chain(state.window_functions().keys()).cloned().collect();
+    all.sort();
+    all.dedup();
+    all
 }
 
 fn describe_arrow(error: &ArrowError) -> Told {
@@ -249,7 +320,8 @@ fn strip_prefixes(text: &str) -> String {
     if let Some(form) = rest.strip_prefix("Unable to find factory for ") {
         return format!("STORED AS {form}: there are {}, DELTA", STORED_AS.join(", "));
     }
-    if let Some(told) = no_signature(rest).or_else(|| unquoted_file(rest)) {
+    let told = no_signature(rest).or_else(|| unquoted_file(rest)).or_else(|| no_function(rest));
+    if let Some(told) = told {
         return told;
     }
     // The catalog and schema that names have when nobody says otherwise.
@@ -271,6 +343,12 @@ fn no_signature(text: &str) -> Option<String> {
     Some(format!("{function} takes no {received}; it takes {}", taken.join(", ")))
 }
 
+/// `Invalid function 'f'.\nDid you mean 'g'?`: the nearest by letters, however far.
+fn no_function(text: &str) -> Option<String> {
+    let (name, _) = text.strip_prefix("Invalid function '")?.split_once("'.\nDid you mean ")?;
+    Some(format!("function '{name}' not found"))
+}
+
 /// `table 'datafusion.a.csv' not found`: a file's name without its quotes.
 fn unquoted_file(text: &str) -> Option<String> {
     const ENDINGS: [&str; 6] = [".parquet", ".csv", ".tsv", ".json", ".ndjson", ".arrow"];
@@ -280,7 +358,7 @@ fn unquoted_file(text: &str) -> Option<String> {
 }
 
 /// Takes a leading `line 1, column 8: ` out of a message.
-fn leading_place(text: &str) -> Told {
+pub fn leading_place(text: &str) -> Told {
     let found = text.strip_prefix("line ").and_then(|rest| {
         let (line, rest) = rest.split_once(", column ")?;
         let (column, message) = rest.split_once(": ")?;
@@ -337,6 +415,39 @@ mod tests {
         assert_eq!(told, "table 'a.csv' not found\n  hint: a file goes in quotes: 'a.csv'");
         let told = strip_prefixes("table 'datafusion.public.a' not found");
         assert_eq!(told, "table 'a' not found");
+    }
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_is_near() {
+        let columns = |table: &'static str| {
+            ["carrier", "delay", "Origin"].map(|name| Column::new(Some(table), name)).to_vec()
+        };
+        let told = unknown_column(&Column::new_unqualified("dely"), &columns("x.csv"));
+        assert_eq!(told, "column 'dely' not found; did you mean 'delay'?");
+        let told = unknown_column(&Column::new_unqualified("origin"), &columns("x.csv"));
+        assert_eq!(told, "column 'origin' not found; did you mean \"Origin\"?");
+        let told = unknown_column(&Column::new(Some("t"), "nope"), &columns("t"));
+        let all = "column 'nope' not found in 't'; available: carrier, delay, \"Origin\"";
+        assert_eq!(told, all);
+        let told = unknown_column(&Column::new(Some("flight"), "delay"), &columns("flights"));
+        assert!(told.ends_with("'flight' is no table of this query; did you mean 'flights'?"));
+        let text = "Invalid function 'cout'.\nDid you mean 'cot'?";
+        assert_eq!(strip_prefixes(text), "function 'cout' not found");
+        let session = SessionContext::new();
+        let told = with_near("function 'cout' not found".into(), &session);
+        assert_eq!(told, "function 'cout' not found; did you mean 'cot' or 'count'?");
+        let told = with_near("function 'zzzzzz' not found".into(), &session);
+        assert_eq!(told, "function 'zzzzzz' not found");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_as_one() {
+        let full = || io::Error::from_raw_os_error(28);
+        let error = DataFusionError::ParquetError(Box::new(full().into()));
+        let told = describe(&Error::DataFusion(error.context("Failed to parse parquet")));
+        assert!(told.message.starts_with("the disk is full: "), "{}", told.message);
+        let told = describe(&Error::Io(full()));
+        assert!(told.message.starts_with("the disk is full: "), "{}", told.message);
     }
 
     #[test]

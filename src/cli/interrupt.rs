@@ -1,11 +1,13 @@
 //! Ctrl-C: a query that follows a stream is asked to come to its end; everything else is dropped
-//! where it stands, and so is what does not end when asked again.
+//! where it stands, and so is what does not end when asked again. While a pager is shown, Ctrl-C is
+//! its own.
 
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 
 use super::failure::Outcome;
+use super::pager;
 
 /// Sees to it that signals are seen while all threads of the runtime compute, which is where they
 /// are waited for, and ends the process at the second one: state on the disk is whole at any time.
@@ -37,6 +39,15 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The next signal that asks for an end.
 async fn signal(terminates: bool) -> std::io::Result<()> {
+    loop {
+        any_signal(terminates).await?;
+        if !pager::is_open() {
+            return Ok(());
+        }
+    }
+}
+
+async fn any_signal(terminates: bool) -> std::io::Result<()> {
     #[cfg(unix)]
     if terminates {
         use tokio::signal::unix::{SignalKind, signal};
@@ -88,7 +99,7 @@ impl Interrupt {
         loop {
             tokio::select! {
                 done = &mut work => return Ok(Some(done)),
-                signal = tokio::signal::ctrl_c() => {
+                signal = signal(false) => {
                     signal?;
                     if self.0.receiver_count() == 0 || self.0.send_replace(true) {
                         return Ok(None);

@@ -5,6 +5,7 @@
 
 mod args;
 mod bench;
+mod caret;
 mod complete;
 mod devices;
 mod encode;
@@ -14,11 +15,13 @@ mod generate;
 mod interrupt;
 mod lexer;
 mod output;
+mod pager;
 mod pipeline;
 mod prompt;
 mod samples;
 mod script;
 pub mod slt;
+mod view;
 mod waiting;
 
 use std::io::IsTerminal;
@@ -118,8 +121,13 @@ async fn dispatch(command: Command, interrupt: Interrupt) -> Outcome {
     }
 }
 
-/// Logs go to stderr; `THALWEG_LOG` holds the filter, such as `thalweg=debug`.
+/// Logs go to stderr; `THALWEG_LOG` holds the filter, such as `thalweg=debug`. What drivers write
+/// there is left out without it.
 fn install_log() {
+    // Who asks for logs wants to hear drivers too.
+    if std::env::var_os("THALWEG_LOG").is_none() {
+        crate::device::keep_drivers_quiet();
+    }
     let filter = tracing_subscriber::EnvFilter::try_from_env("THALWEG_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("thalweg=warn"));
     tracing_subscriber::fmt()

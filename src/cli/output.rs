@@ -1,25 +1,36 @@
 //! Where results go and in which form. Rows are written as they arrive; a file gets its name when
-//! all went well, so nobody ever reads half a result.
+//! all went well, so nobody ever reads half a result. On a terminal a table is what there is room
+//! for; anywhere else all of it.
 
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
-use super::args::Format;
+use super::args::{Format, Sql};
 use super::encode::{self, Encoder};
 use super::failure::{Failure, Outcome};
 use super::following::Following;
+use super::pager::{Pager, Paging};
 use super::script::Stopped;
+use super::view::{self, Expanded, Look, Sample, Screen};
+use crate::error::cause;
+use crate::sql::explain::{Explained, Ran};
 
 /// The results of one script.
 pub struct Output {
     format: Format,
     sink: Sink,
     results: usize,
+    /// How tables are drawn.
+    pub look: Look,
+    /// What shows tables that are longer than the screen.
+    pub pager: Option<Pager>,
 }
 
 enum Sink {
@@ -39,20 +50,100 @@ impl Output {
             let message = "this format is binary: name a file with -o, or pipe it on";
             return Err(Failure::failed(message));
         }
-        Ok(Self { format, sink, results: 0 })
+        Ok(Self { format, sink, results: 0, look: Look::default(), pager: None })
+    }
+
+    /// As `thalweg sql` is asked to write results.
+    pub fn of(arguments: &Sql) -> Outcome<Self> {
+        let mut output = Self::open(arguments.format, arguments.output.as_deref())?;
+        output.look = Look { types: arguments.types, expanded: arguments.expanded };
+        output.pager = Pager::of_environment();
+        Ok(output)
     }
 
     /// Writes all rows of one result; answers how many there were.
     pub async fn write(&mut self, rows: SendableRecordBatchStream) -> Result<u64, Stopped> {
         let encoder = self.start(rows.schema()).map_err(Stopped::Output)?;
-        self.encode(rows, encoder).await
+        match self.screen().filter(|_| !view::is_plan(&rows.schema())) {
+            Some(screen) => self.show(rows, screen).await,
+            None => self.encode(rows, encoder).await,
+        }
+    }
+
+    /// What the terminal has room for, where results go to one as tables.
+    fn screen(&self) -> Option<Screen> {
+        if self.format != Format::Table || !matches!(self.sink, Sink::Stdout(_)) {
+            return None;
+        }
+        let (columns, lines) = terminal_size::terminal_size_of(io::stdout())?;
+        let (columns, lines) = (columns.0.into(), lines.0.into());
+        // A terminal that does not know its size says 0.
+        (columns > 0 && lines > 0).then_some(Screen { columns, lines })
+    }
+
+    /// Shows the rows that a screen has room for, or all of them by the pager.
+    async fn show(
+        &mut self,
+        mut rows: SendableRecordBatchStream,
+        screen: Screen,
+    ) -> Result<u64, Stopped> {
+        let mut sample = Sample::new(rows.schema(), self.look, screen);
+        let mut count = 0;
+        while let Some(batch) = rows.next().await {
+            let batch = batch.map_err(|error| Stopped::By(error.into()))?;
+            count += batch.num_rows() as u64;
+            sample.push(&batch);
+            if sample.is_cut()
+                && let Some(pager) = self.pager.as_ref()
+                && let Some(paging) = pager.start()
+            {
+                let columns = match pager.moves_sideways() {
+                    true => usize::MAX,
+                    false => screen.columns,
+                };
+                return page(sample.take(), rows, self.look, paging, columns).await;
+            }
+            if sample.is_cut() {
+                self.pager = None; // there is no such program
+            }
+        }
+        let text = sample.draw().map_err(Failure::from).map_err(Stopped::Output)?;
+        self.put(text.as_bytes()).map_err(Stopped::Output)?;
+        Ok(count)
+    }
+
+    /// Draws the plan of an EXPLAIN; answers how many rows it gave.
+    pub async fn explain(
+        &mut self,
+        mut explained: Explained,
+        started: Instant,
+    ) -> Result<u64, Stopped> {
+        self.part().map_err(Stopped::Output)?;
+        let mut ran = None;
+        if let Some(mut rows) = explained.rows.take() {
+            let mut count = 0;
+            while let Some(batch) = rows.next().await {
+                count += batch.map_err(|error| Stopped::By(error.into()))?.num_rows() as u64;
+            }
+            ran = Some(Ran { rows: count, time: started.elapsed() });
+        }
+        let columns = self.screen().map(|screen| screen.columns);
+        let text = view::explained(&explained, ran, columns);
+        self.put(text.as_bytes()).map_err(Stopped::Output)?;
+        Ok(ran.map_or(0, |ran| ran.rows))
+    }
+
+    /// Whether results are drawn for a person to read, and plans with them.
+    pub fn draws(&self) -> bool {
+        self.format == Format::Table
     }
 
     /// The same for rows that come over time: each is written when it is there.
     pub async fn follow(&mut self, rows: SendableRecordBatchStream) -> Result<u64, Stopped> {
         let mut encoder = self.start(rows.schema()).map_err(Stopped::Output)?;
         if self.format == Format::Table {
-            encoder = Box::new(Following::new(rows.schema()));
+            let columns = self.screen().map(|screen| screen.columns);
+            encoder = Box::new(Following::new(rows.schema(), columns));
         }
         self.encode(rows, encoder).await
     }
@@ -88,18 +179,27 @@ impl Output {
     }
 
     fn start(&mut self, schema: SchemaRef) -> Outcome<Box<dyn Encoder>> {
-        self.results += 1;
-        if self.results > 1 && self.is_binary() {
+        if self.results > 0 && self.is_binary() {
             return Err(Failure::failed(
                 "a parquet or arrow output holds one result and the script has several: \
                  use one query, or COPY (..) TO 'file' for each",
             ));
         }
-        if self.results > 1 {
-            self.put(b"\n")?;
-        }
+        self.part()?;
         let seekable = matches!(self.sink, Sink::File(_));
+        if self.draws() && self.look.expanded {
+            return Ok(Box::new(Expanded::default()));
+        }
         Ok(encode::encoder(self.format, schema, seekable)?)
+    }
+
+    /// An empty line between two results.
+    fn part(&mut self) -> Outcome {
+        self.results += 1;
+        match self.results > 1 && !self.is_binary() {
+            true => self.put(b"\n"),
+            false => Ok(()),
+        }
     }
 
     fn put(&mut self, bytes: &[u8]) -> Outcome {
@@ -113,6 +213,39 @@ impl Output {
             Sink::File(file) => file.put(bytes),
         }
     }
+}
+
+/// Shows these rows and those that follow by a pager.
+async fn page(
+    first: Vec<RecordBatch>,
+    mut rows: SendableRecordBatchStream,
+    look: Look,
+    mut paging: Paging,
+    columns: usize,
+) -> Result<u64, Stopped> {
+    let mut encoder: Box<dyn Encoder> = match look.expanded {
+        true => Box::new(Expanded::default()),
+        false => Box::new(Following::new(rows.schema(), Some(columns))),
+    };
+    let mut count = 0;
+    let mut first = first.into_iter();
+    let mut enough = false;
+    while !enough {
+        let batch = match first.next() {
+            Some(batch) => batch,
+            None => match rows.next().await {
+                Some(batch) => batch.map_err(|error| Stopped::By(error.into()))?,
+                None => break,
+            },
+        };
+        count += batch.num_rows() as u64;
+        let bytes = encoder.write(&batch).map_err(Failure::from).map_err(Stopped::Output)?;
+        // Who leaves the pager has seen enough, of this result.
+        enough = paging.write_all(&bytes).is_err();
+    }
+    let rest = encoder.finish().map_err(Failure::from).map_err(Stopped::Output)?;
+    let _ = paging.write_all(&rest);
+    Ok(count)
 }
 
 /// A file that is written beside its name and renamed when complete.
@@ -158,7 +291,7 @@ impl PendingFile {
     }
 
     fn refused(&self, error: io::Error) -> Failure {
-        Failure::failed(format!("{}: {error}", self.target.display()))
+        Failure::failed(format!("{}: {}", self.target.display(), cause(&error)))
     }
 }
 

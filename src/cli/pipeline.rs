@@ -12,10 +12,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use parking_lot::Mutex;
 
 use super::args::{Arguments, Run};
-use super::failure::Outcome;
+use super::caret::pointed;
+use super::failure::{Failure, Outcome, describe, leading_place};
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::job::{Results, RunOptions};
+use crate::sql::variables::{Values, substitute};
 use crate::stream::progress::{Observer, Progress};
 
 /// Runs until the pipeline's end or a signal; either way it drains and commits first.
@@ -35,8 +37,25 @@ pub async fn run(arguments: Run) -> Outcome {
         observer: shown.map(|shown| Observer(Arc::new(move |progress| shown.show(progress)))),
     };
     let mut results = Printed(Output::open(arguments.format, None)?);
-    crate::job::run(options, &mut results).await?;
+    let (path, values) = (options.pipeline.clone(), options.values.clone());
+    let done = crate::job::run(options, &mut results).await;
+    done.map_err(|error| with_line(error, &path, &values))?;
     results.0.finish()
+}
+
+/// An error with the line of the pipeline that it speaks of.
+fn with_line(error: Error, path: &Path, values: &Values) -> Failure {
+    let told = describe(&error);
+    let head = format!("{}: ", path.display());
+    let in_message = told.message.strip_prefix(&head).and_then(|rest| leading_place(rest).place);
+    let text = std::fs::read_to_string(path).map_err(Error::from);
+    let text = text.and_then(|text| substitute(&text, values));
+    match (Failure::from(error), told.place.or(in_message), text) {
+        (Failure::Failed(message), Some(place), Ok(text)) => {
+            Failure::Failed(pointed(&message, &text, place))
+        }
+        (failure, ..) => failure,
+    }
 }
 
 /// Asks before state is forgotten.

@@ -20,14 +20,18 @@ use super::failure::{Failure, Outcome};
 use super::interrupt::Interrupt;
 use super::lexer::{Kind, is_complete, pieces};
 use super::output::Output;
+use super::pager::Pager;
 use super::script::{Script, Stopped, run_statement};
 use crate::sql::Engine;
 
 const HELP: &str = "\
 Statements end with ';' and may span lines. Tab completes, Ctrl-R searches the history,
 Ctrl-C stops a query, Ctrl-D leaves. SELECT .. FROM stream EMIT CHANGES follows a stream.
-  \\d           tables          \\d NAME      a table's columns
-  \\timing      seconds on/off  \\q           leaves";
+  \\d           tables             \\d NAME      a table's columns
+  \\x           rows as lists      \\types       types of columns
+  \\timing      rows and seconds   \\pager       long results in $PAGER, or less
+  \\q           leaves
+\\x, \\types, \\timing and \\pager are on or off; each use is the other.";
 
 /// Lines of the history file.
 const HISTORY_LINES: usize = 10_000;
@@ -39,7 +43,7 @@ pub fn run(runtime: &Runtime, arguments: Sql) -> Outcome {
     let engine = Engine::new(arguments.device.options())?;
     let known = Names::default();
     let mut editor = editor(&known)?;
-    let output = Output::open(arguments.format, arguments.output.as_deref())?;
+    let output = Output::of(&arguments)?;
     let mut session = Session { engine, output, timing: arguments.timing };
     eprintln!("thalweg {}; \\? tells what there is", env!("CARGO_PKG_VERSION"));
     loop {
@@ -77,9 +81,13 @@ impl Session {
         let (word, rest) = command.split_once(char::is_whitespace).unwrap_or((command, ""));
         match (word, rest.trim()) {
             ("?" | "h" | "help", _) => eprintln!("{HELP}"),
-            ("timing", _) => {
-                self.timing = !self.timing;
-                eprintln!("timing is {}", if self.timing { "on" } else { "off" });
+            ("timing", _) => toggle("timing", &mut self.timing),
+            ("types", _) => toggle("types", &mut self.output.look.types),
+            ("x", _) => toggle("expanded", &mut self.output.look.expanded),
+            ("pager", _) => {
+                let mut pages = self.output.pager.is_some();
+                toggle("pager", &mut pages);
+                self.output.pager = pages.then(Pager::usual);
             }
             ("d" | "dt", "") => {
                 let sql = "SELECT table_name, table_type FROM information_schema.tables \
@@ -95,7 +103,8 @@ impl Session {
     /// Runs statements until one fails or Ctrl-C is pressed.
     async fn statements(&mut self, text: &str) -> Outcome {
         let script = Script { text: text.to_string(), file: None };
-        let statements = self.engine.parse(text).map_err(|error| script.blame(error, None))?;
+        let statements = self.engine.parse(text);
+        let statements = statements.map_err(|error| script.blame(error, None, &self.engine))?;
         for statement in statements {
             let started = Instant::now();
             let line = statement.line;
@@ -104,7 +113,9 @@ impl Session {
             let Some(done) = interrupt.run(run).await? else { return Err(Failure::Interrupted) };
             let rows = match done {
                 Ok(rows) => rows,
-                Err(Stopped::By(error)) => return Err(script.blame(error, Some(line))),
+                Err(Stopped::By(error)) => {
+                    return Err(script.blame(error, Some(line), &self.engine));
+                }
                 Err(Stopped::Output(failure)) => return Err(failure),
             };
             let seconds = started.elapsed().as_secs_f64();
@@ -118,6 +129,12 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Turns a setting on or off, and says which.
+fn toggle(name: &str, setting: &mut bool) {
+    *setting = !*setting;
+    eprintln!("{name} is {}", if *setting { "on" } else { "off" });
 }
 
 fn editor(known: &Names) -> Outcome<Reedline> {

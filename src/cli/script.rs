@@ -4,20 +4,18 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::time::Instant;
 
-use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use futures::{StreamExt, TryStreamExt};
 
 use super::args::Sql;
-use super::failure::{Failure, Outcome, describe};
+use super::caret::pointed;
+use super::failure::{Failure, Outcome, describe, with_near};
 use super::interrupt::Interrupt;
 use super::output::Output;
 use super::waiting::Waiting;
 use crate::error::Error;
+use crate::plan::beside;
 use crate::sql::variables::substitute;
 use crate::sql::{self, Engine, Statement};
-use crate::task::Feed;
 
 /// True where `sql` is going to read statements from a person.
 pub fn is_prompt(arguments: &Sql) -> bool {
@@ -27,21 +25,21 @@ pub fn is_prompt(arguments: &Sql) -> bool {
 /// Runs what the arguments ask for.
 pub async fn run(arguments: Sql, interrupt: &Interrupt) -> Outcome {
     let options = arguments.device.options();
-    let script = Script::read(&arguments)?;
+    let mut script = Script::read(&arguments)?;
     let engine = Engine::new(options)?;
-    let text = match arguments.file {
-        Some(_) => substitute(&script.text, &arguments.set.into_iter().collect()),
-        None => Ok(script.text.clone()),
-    };
-    let statements = text.and_then(|text| engine.parse(&text));
-    let statements = statements.map_err(|error| script.blame(error, None))?;
-    let mut output = Output::open(arguments.format, arguments.output.as_deref())?;
+    if arguments.file.is_some() {
+        let text = substitute(&script.text, &arguments.set.iter().cloned().collect());
+        script.text = text.map_err(|error| script.blame(error, None, &engine))?;
+    }
+    let statements = engine.parse(&script.text);
+    let statements = statements.map_err(|error| script.blame(error, None, &engine))?;
+    let mut output = Output::of(&arguments)?;
     for (index, statement) in statements.into_iter().enumerate() {
         let line = statement.line;
         let started = Instant::now();
         let rows = run_statement(&engine, statement, &mut output, interrupt)
             .await
-            .map_err(|failure| script.blame_failure(failure, line))?;
+            .map_err(|failure| script.blame_failure(failure, line, &engine))?;
         if arguments.timing {
             let seconds = started.elapsed().as_secs_f64();
             eprintln!("statement {} (line {line}): {rows} rows in {seconds:.3} s", index + 1);
@@ -79,7 +77,13 @@ pub async fn run_statement(
     output: &mut Output,
     interrupt: &Interrupt,
 ) -> Result<u64, Stopped> {
-    let waiting = Waiting::begin();
+    let (waiting, started) = (Waiting::begin(), Instant::now());
+    if output.draws()
+        && let Some(mut explained) = engine.explain(&statement).await.map_err(Stopped::By)?
+    {
+        explained.rows = explained.rows.map(|rows| waiting.until_first(apart(rows)));
+        return output.explain(explained, started).await;
+    }
     if statement.emit.is_some() {
         let live = crate::job::follow(engine, &statement, interrupt.follower()).await;
         if let Some(rows) = live.map_err(Stopped::By)? {
@@ -97,18 +101,8 @@ pub async fn run_statement(
 
 /// The same rows from a task of their own: an interrupt is seen while they are computed, which may
 /// be for long without a pause.
-fn apart(mut rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
-    let schema = rows.schema();
-    let feed = Feed::spawn("a query", 1, |feeder| async move {
-        while let Some(batch) = rows.next().await {
-            let failed = batch.is_err();
-            if feeder.send(batch.map_err(Error::from)).await.is_err() || failed {
-                break;
-            }
-        }
-        Ok(())
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, feed.map_err(DataFusionError::from)))
+fn apart(rows: SendableRecordBatchStream) -> SendableRecordBatchStream {
+    beside("a query", 1, rows)
 }
 
 /// A text of statements and where it came from.
@@ -133,9 +127,10 @@ impl Script {
     }
 
     /// An error with its place: the file, the line and column where known, else the statement's
-    /// first line.
-    pub fn blame(&self, error: Error, statement_line: Option<u64>) -> Failure {
+    /// first line. Below it stands the line, and where a table is not there what it may have been.
+    pub fn blame(&self, error: Error, statement_line: Option<u64>, engine: &Engine) -> Failure {
         let told = describe(&error);
+        let message = with_near(told.message, &engine.context);
         let place = match (told.place, statement_line) {
             (Some((line, column)), _) => Some(format!("line {line}, column {column}")),
             (None, Some(line)) if line > 1 => Some(format!("statement at line {line}")),
@@ -148,14 +143,20 @@ impl Script {
             (None, None) => String::new(),
         };
         match Failure::from(error) {
-            Failure::Failed(_) => Failure::Failed(format!("{place}{}", told.message)),
+            Failure::Failed(_) => {
+                let message = format!("{place}{message}");
+                Failure::Failed(match told.place {
+                    Some(place) => pointed(&message, &self.text, place),
+                    None => message,
+                })
+            }
             other => other,
         }
     }
 
-    fn blame_failure(&self, stopped: Stopped, line: u64) -> Failure {
+    fn blame_failure(&self, stopped: Stopped, line: u64, engine: &Engine) -> Failure {
         match stopped {
-            Stopped::By(error) => self.blame(error, Some(line)),
+            Stopped::By(error) => self.blame(error, Some(line), engine),
             Stopped::Output(failure) => failure,
         }
     }

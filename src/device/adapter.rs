@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 
+use super::quiet::quietly;
 use super::{AdapterKind, Capabilities, FloatExactness, Tier};
 use crate::error::DeviceError;
 
@@ -88,8 +89,8 @@ pub(super) fn all() -> Result<Vec<wgpu::Adapter>, DeviceError> {
         return Ok(adapters.clone());
     }
     let backends = backends()?;
-    let instance = new_instance(backends);
-    let mut adapters = pollster::block_on(instance.enumerate_adapters(backends));
+    let mut adapters =
+        quietly(|| pollster::block_on(new_instance(backends).enumerate_adapters(backends)));
     adapters.sort_by_key(|adapter| match kind(adapter.get_info().device_type) {
         AdapterKind::Discrete => 0,
         AdapterKind::Integrated => 1,

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use super::adapter;
 use super::fault::Faults;
+use super::quiet::quietly;
 use super::{Capabilities, Tier};
 use crate::error::DeviceError;
 use crate::task;
@@ -37,15 +38,16 @@ impl Context {
         let info = adapter.get_info();
         let features = adapter.features() & (adapter::features_of(tier) | adapter::EVERY_TIER);
         let limits = adapter.limits();
-        let (device, queue) = pollster::block_on(adapter.request_device(&wgpu::DeviceDescriptor {
+        let wanted = wgpu::DeviceDescriptor {
             label: Some("thalweg"),
             required_features: features,
             required_limits: limits.clone(),
             experimental_features: wgpu::ExperimentalFeatures::disabled(),
             memory_hints: wgpu::MemoryHints::Performance,
             trace: wgpu::Trace::Off,
-        }))
-        .map_err(|error| {
+        };
+        let opened = quietly(|| pollster::block_on(adapter.request_device(&wanted)));
+        let (device, queue) = opened.map_err(|error| {
             DeviceError::Lost(format!("adapter '{}' cannot be opened: {error}", info.name))
         })?;
         let health = Arc::new(Health::default());

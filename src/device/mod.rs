@@ -9,6 +9,7 @@ pub mod gpu;
 mod pipeline;
 mod pool;
 mod probe;
+mod quiet;
 pub mod rates;
 pub mod report;
 mod ring;
@@ -23,6 +24,7 @@ mod tests;
 
 pub use gpu::{open, open_with_tier};
 pub use pool::MemoryUse;
+pub use quiet::{keep_drivers_quiet, let_speak};
 pub use twin::twin;
 
 use async_trait::async_trait;

@@ -65,7 +65,8 @@ pub async fn follow(
     let task = Task::spawn("following a stream", async move {
         runner.run(streams, vec![query], tuning, &mut stop).await // and lets go of the folder
     });
-    Ok(Some(rows(schema, receiver, Running { task: Some(task), folder })))
+    let rows = rows(schema, receiver, Running { task: Some(task), folder });
+    Ok(Some(statement.headings.over(rows)))
 }
 
 /// What comes through the channel, then how the run ended. Who drops it ends the run.

@@ -36,7 +36,7 @@ use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use url::Url;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, cause};
 use crate::task;
 
 pub use factory::register;
@@ -361,7 +361,7 @@ fn aside(name: Option<&str>) -> object_store::path::Path {
 }
 
 fn failed(path: &str, error: DeltaTableError) -> Error {
-    Error::User(format!("the Delta table '{path}': {error}"))
+    Error::User(format!("the Delta table '{path}': {}", cause(&error)))
 }
 
 /// A table's URL, and its folder on a local disk, which is made if asked for.

@@ -181,8 +181,9 @@ impl DisplayAs for DeviceExec {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let adapter = self.player.capabilities();
         let Decision { side, reason, .. } = &self.decision;
-        write!(f, "DeviceExec: side={side}, adapter={}, tier={:?}, ", adapter.name, adapter.tier)?;
-        write!(f, "reason={reason}, {}", describe::summary(&self.fragment))?;
+        write!(f, "DeviceExec: side={side}, reason={reason}, ")?;
+        write!(f, "adapter={}, tier={:?}, ", adapter.name, adapter.tier)?;
+        write!(f, "{}", describe::summary(&self.fragment))?;
         if matches!(format, DisplayFormatType::Verbose) {
             write!(f, "\n{}", describe::wgsl(&self.fragment, adapter))?;
         }

@@ -2,6 +2,7 @@
 
 mod aggregate;
 mod analyze;
+mod beside;
 mod by_name;
 mod date_bin;
 mod describe;
@@ -10,6 +11,7 @@ pub mod files;
 mod floats;
 mod functions;
 pub mod guard;
+mod in_order;
 mod large_limits;
 mod lower;
 mod measured;
@@ -20,6 +22,7 @@ mod rule;
 mod session;
 mod zoned_types;
 
+pub use beside::beside;
 pub use date_bin::date_bin;
 pub use exec::{CpuExec, DeviceExec};
 pub use measured::Measured;

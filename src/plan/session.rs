@@ -18,6 +18,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::by_name::ByName;
+use super::in_order::FirstRows;
 use super::large_limits::LargeLimits;
 use super::memory::Pool;
 use super::options::SqlOptions;
@@ -127,5 +128,6 @@ fn rules() -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
     rules.insert(last, Arc::new(Offload));
     // Behind the rules that push limits down, before dynamic filters hang in the plan.
     rules.insert(last, Arc::new(LargeLimits));
+    rules.insert(last, Arc::new(FirstRows));
     Ok(rules)
 }

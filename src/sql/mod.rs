@@ -6,8 +6,10 @@ mod columns;
 mod define;
 mod emit;
 mod escape;
+pub mod explain;
 mod grammar;
 mod group_window;
+mod headings;
 mod names;
 mod parse;
 mod precedence;
@@ -54,6 +56,7 @@ use crate::stream::table::{LATE, StreamTable, View};
 use crate::stream::{subquery, window};
 use crate::task;
 
+pub use headings::Headings;
 pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
 
 /// One statement of a script, with where it stands in the text.
@@ -64,6 +67,8 @@ pub struct Statement {
     pub emit: Option<Emit>,
     /// Line of its first token, from 1.
     pub line: u64,
+    /// What the columns of its result are called.
+    pub headings: Headings,
 }
 
 #[derive(Debug, Clone)]
@@ -174,7 +179,13 @@ impl Engine {
         }
         let emit = statement.emit;
         match statement.kind {
-            Kind::Sql(statement) => self.execute_sql(self.explained(*statement), emit).await,
+            Kind::Sql(sql) => {
+                let outcome = self.execute_sql(self.explained(*sql), emit).await?;
+                Ok(match outcome {
+                    Outcome::Rows(rows) => Outcome::Rows(statement.headings.over(rows)),
+                    Outcome::Done => Outcome::Done,
+                })
+            }
             Kind::CreateStream(create) => self.create_stream(*create).await,
             Kind::CreateSink(create) => self.create_sink(create),
             Kind::Drop { object, name, if_exists } => self.drop_object(object, &name, if_exists),
@@ -292,15 +303,26 @@ impl Engine {
         }
     }
 
+    /// What is to be run of a statement; `None` where all is done.
+    async fn logical(
+        &self,
+        statement: DfStatement,
+        emit: Option<Emit>,
+    ) -> Result<Option<LogicalPlan>> {
+        let plan = self.plan(statement).await?;
+        let plan = self.planned(plan)?.map(|plan| delayed(plan, emit)).transpose();
+        Ok(plan?)
+    }
+
     async fn execute_sql(&self, statement: DfStatement, emit: Option<Emit>) -> Result<Outcome> {
         let made = names::made_or_dropped(&statement, &self.grammar());
         files::with_registered(made, self.execute_named(statement, emit)).await
     }
 
     async fn execute_named(&self, statement: DfStatement, emit: Option<Emit>) -> Result<Outcome> {
-        let plan = self.plan(statement).await?;
-        let Some(plan) = self.planned(plan)? else { return Ok(Outcome::Done) };
-        let mut plan = delayed(plan, emit)?;
+        let Some(mut plan) = self.logical(statement, emit).await? else {
+            return Ok(Outcome::Done);
+        };
         if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = &mut plan {
             create.input = Arc::new(rows_in_order(&create.input)?);
         }

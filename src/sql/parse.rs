@@ -15,6 +15,7 @@ use super::asof::AsOfJoins;
 use super::escape::Escapes;
 use super::grammar::Grammar;
 use super::group_window::GroupWindows;
+use super::headings::Headings;
 use super::precedence::Precedence;
 use super::token::{Chunk, Script, is_word, place};
 use super::unions::Chains;
@@ -94,7 +95,7 @@ pub fn parse(text: &str, mut grammar: Grammar) -> Result<Vec<Statement>> {
 }
 
 fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
-    let Chunk { emit, start, end, .. } = chunk;
+    let Chunk { emit, start, end, items, .. } = chunk;
     let dialect = grammar.dialect();
     let builder = DFParserBuilder::new(chunk.tokens).with_dialect(dialect.as_ref());
     let mut parser = builder.with_recursion_limit(grammar.recursion_limit()).build()?;
@@ -104,7 +105,9 @@ fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
         let message = format!("Expected: end of statement or ';', found: {next}");
         return Err(place(&message, next.span.start));
     }
+    let mut headings = Headings::default();
     if let Kind::Sql(statement) = &mut kind {
+        headings = Headings::of(statement, items);
         if let ControlFlow::Break(error) = visit(statement, &mut Chains) {
             return Err(place(&error.to_string(), start));
         }
@@ -123,7 +126,7 @@ fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
             let _ = visit(statement, &mut using::UsingJoins);
         }
     }
-    Ok(Statement { kind, emit, line: start.line })
+    Ok(Statement { kind, emit, line: start.line, headings })
 }
 
 fn kind(parser: &mut DFParser<'_>, grammar: &Grammar) -> Result<Kind, DataFusionError> {

@@ -12,6 +12,7 @@ use super::asof::clauses;
 use super::columns::quoted;
 use super::emit;
 use super::grammar::Grammar;
+use super::headings::selected;
 use super::travel::versions;
 use crate::error::{Error, Result};
 use crate::stream::emit::Emit;
@@ -23,6 +24,8 @@ pub struct Chunk {
     pub tokens: Vec<TokenWithSpan>,
     /// What stood behind the query.
     pub emit: Option<Emit>,
+    /// The items of its outermost SELECT, as written.
+    pub items: Vec<String>,
     /// Where its first token stands; lines count from 1.
     pub start: Location,
     /// Where the text of the statement ends.
@@ -99,8 +102,10 @@ impl<'a> Script<'a> {
                 self.at = end;
             }
             let (tokens, emit) = emit::cut(tokens)?;
+            let items = selected(&tokens);
             let tokens = versions(clauses(quoted(tokens, grammar)), grammar)?;
-            return Ok(Some(Chunk { tokens: tables(partitions(tokens)), emit, start, end }));
+            let tokens = tables(partitions(tokens));
+            return Ok(Some(Chunk { tokens, emit, items, start, end }));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 
 /// Runs the binary in a folder.
-fn thalweg(folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn thalweg(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
     command.current_dir(folder).args(arguments).stdin(Stdio::null());
     command.output().expect("the binary runs")
@@ -20,14 +20,14 @@ fn sql(folder: &Path, sql: &str) -> (i32, String, String) {
     told(&output)
 }
 
-fn told(output: &Output) -> (i32, String, String) {
+pub(crate) fn told(output: &Output) -> (i32, String, String) {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
 }
 
 /// The rows of a query that must succeed and say nothing on stderr.
 #[track_caller]
-fn rows(folder: &Path, text: &str) -> String {
+pub(crate) fn rows(folder: &Path, text: &str) -> String {
     let (code, out, err) = sql(folder, text);
     assert_eq!((code, err.as_str()), (0, ""), "{text}\n{out}");
     out
@@ -35,7 +35,7 @@ fn rows(folder: &Path, text: &str) -> String {
 
 /// The message of a statement that must fail: exit 1, nothing printed, one clear error.
 #[track_caller]
-fn error(folder: &Path, text: &str) -> String {
+pub(crate) fn error(folder: &Path, text: &str) -> String {
     let (code, out, err) = sql(folder, text);
     assert_eq!((code, out.as_str()), (1, ""), "{text}\n{err}");
     assert!(err.starts_with("error: "), "{err}");
@@ -45,11 +45,11 @@ fn error(folder: &Path, text: &str) -> String {
     err
 }
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().expect("a folder")
 }
 
-fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) {
+pub(crate) fn write(folder: &Path, name: &str, content: impl AsRef<[u8]>) {
     let path = folder.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, content).unwrap();

@@ -7,6 +7,8 @@ mod support;
 
 /// What host and shader must agree on.
 mod abi;
+/// What is drawn for a person to read.
+mod answers;
 /// Accumulators, and our aggregate functions, against DataFusion's.
 mod aggregates;
 /// Results that change and tables beside streams, killed and resumed.
@@ -25,6 +27,8 @@ mod exact;
 mod evolve;
 /// The files of `examples/`.
 mod examples;
+/// The first rows of files.
+mod first_rows;
 /// Damaged SQL, files and requests.
 mod fuzz;
 /// What waits in continuous aggregates.
@@ -35,6 +39,8 @@ mod http;
 mod laws;
 /// A SELECT that follows a stream.
 mod live;
+/// What is said of statements that fail.
+mod messages;
 /// Every kernel against its twin, and its planted faults.
 mod parity;
 /// Planted panics are errors, in the library without any hook.

@@ -26,6 +26,7 @@ use super::sample::Sample;
 use super::text::HEAD_BYTES;
 use super::utf8::Utf8;
 use super::{data, user};
+use crate::error::{did_you_mean, nearest};
 
 /// Requests for files' sizes and headers under way at once.
 pub const CONCURRENT_REQUESTS: usize = 32;
@@ -157,7 +158,7 @@ fn local(name: &str) -> Result<Local> {
     let meant = name.contains('/') || form_of(name).is_some();
     if !path.exists() {
         return match meant {
-            true => Err(user(format!("file '{name}' does not exist"))),
+            true => Err(user(format!("file '{name}' does not exist{}", near_files(path)))),
             false => Ok(Local::Nothing),
         };
     }
@@ -179,6 +180,26 @@ fn local(name: &str) -> Result<Local> {
     }
     let files: Result<Vec<Path>> = files.iter().map(|file| object_path(file)).collect();
     Ok(Local::Files(directory_url(&absolute)?, true, files?))
+}
+
+/// Files beside one that is not there, if any is called much like it.
+fn near_files(path: &LocalPath) -> String {
+    let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else {
+        return String::new();
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Ok(entries) = std::fs::read_dir(folder.unwrap_or(LocalPath::new("."))) else {
+        return String::new();
+    };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let names: Vec<String> = names.filter(|name| !is_hidden(name)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let near = nearest(&name, &names).into_iter().map(|near| path.with_file_name(near));
+    let near: Vec<String> = near.map(|path| path.display().to_string()).collect();
+    match near.is_empty() {
+        true => String::new(),
+        false => did_you_mean(&path.to_string_lossy(), near.iter().map(String::as_str)),
+    }
 }
 
 fn local_pattern(name: &str) -> Result<Local> {

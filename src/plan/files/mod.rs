@@ -17,6 +17,7 @@ mod find;
 mod formats;
 mod json;
 mod json_rows;
+mod listed;
 mod parquet;
 mod partitions;
 mod quotes;
@@ -47,6 +48,7 @@ use crate::error::Error;
 use crate::lake::{skipping, travel};
 use crate::plan::memory::Pool;
 use find::{Files, Found};
+use listed::Listed;
 use partitions::Partitioned;
 
 pub use blame::{blame, blame_plan, of_store};
@@ -151,7 +153,7 @@ async fn table(state: &SessionState, files: Files) -> Result<Arc<dyn TableProvid
     let config = ListingTableConfig::new_with_multi_paths(paths)
         .with_listing_options(options)
         .with_schema(Arc::clone(&columns.stored));
-    let mut table: Arc<dyn TableProvider> = Arc::new(ListingTable::try_new(config)?);
+    let mut table: Arc<dyn TableProvider> = Arc::new(Listed(ListingTable::try_new(config)?));
     if files.null_partitions {
         table = Arc::new(Partitioned::new(table, &files.partitions)?);
     }
