@@ -201,6 +201,43 @@ async fn json() {
     read(&bytes_of(&JSON), "json").await;
 }
 
+/// Files of columns with damaged bytes: an error names the file and is none of ours.
+async fn read_columns(format: &str) {
+    let folder = TempDir::new().unwrap();
+    let engine = engine();
+    let sample = folder.path().join(format!("sample.{format}"));
+    let rows = "SELECT v AS n, CAST(v AS VARCHAR) || 'é' AS s, nullif(v % 3, 0) AS d, [v, 2] AS l
+                FROM generate_series(1, 50) AS t(v)";
+    let copy = format!("COPY ({rows}) TO '{}'", sample.display());
+    support::run(&engine, &copy).await.unwrap();
+    let bytes = std::fs::read(&sample).unwrap();
+    for seed in seeds() {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut input = bytes.clone();
+        for _ in 0..random.random_range(1..=3) {
+            let at = random.random_range(0..input.len());
+            input[at] = random.random_range(0..=255);
+        }
+        let path = folder.path().join(format!("{seed}.{format}"));
+        std::fs::write(&path, &input).unwrap();
+        let sql = format!("SELECT * FROM '{}'", path.display());
+        if let Err(error) = within(&input, seed, support::run(&engine, &sql)).await {
+            check(&input, seed, &error);
+            assert!(error.to_string().contains(&format!("{seed}.{format}")), "{seed}: {error}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parquet() {
+    read_columns("parquet").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn arrow() {
+    read_columns("arrow").await;
+}
+
 /// Bodies of requests, in one pipeline that is there to the end.
 #[test]
 fn http() {

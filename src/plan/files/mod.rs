@@ -5,8 +5,10 @@
 //! it names is checked before a query runs over it: all files are of one form and have columns in
 //! common, each file has its place in the partition layout. DataFusion's own table over files would
 //! leave out or mix up what does not fit. Text is read by a source of ours (`text`), Parquet by
-//! DataFusion's, which is shown of statistics only what can be trusted (`parquet`).
+//! DataFusion's, which is shown of statistics only what can be trusted (`parquet`). Whatever reads a
+//! file, its errors and panics name it (`named`).
 
+mod arrow_file;
 mod blame;
 mod catalog;
 mod csv;
@@ -17,6 +19,7 @@ mod find;
 mod formats;
 mod json;
 mod json_rows;
+mod named;
 mod parquet;
 mod partitions;
 mod quotes;
@@ -52,6 +55,7 @@ use partitions::Partitioned;
 pub use blame::{blame, blame_plan, of_store};
 pub use catalog::with_registered;
 pub use external::STORED_AS;
+pub use named::NamedFiles;
 pub use parquet::{INT96_UNIT, TrustedStatistics, rows_of};
 pub use partitions::NULL as NULL_PARTITION;
 pub use stores::told;
