@@ -297,7 +297,8 @@ pub fn caught_items<T, E: From<Error>>(
         .map(move |item| item.unwrap_or_else(|panic| Err(panicked(what, panic.as_ref()).into())))
 }
 
-fn ended(what: &str, error: JoinError) -> Error {
+/// The error of a task that has ended otherwise than by itself.
+pub fn ended(what: &str, error: JoinError) -> Error {
     match error.try_into_panic() {
         Ok(panic) => panicked(what, panic.as_ref()),
         Err(_) => Error::Bug(format!("{what} was aborted before its end")),
@@ -316,7 +317,8 @@ pub fn note(panic: &PanicHookInfo<'_>) {
 /// What a panic said.
 pub fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("without a message")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
 }
 
 /// The error that a panic becomes.

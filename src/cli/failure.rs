@@ -2,7 +2,6 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::Diagnostic;
@@ -10,6 +9,7 @@ use datafusion::error::DataFusionError;
 
 use crate::error::Error;
 use crate::plan::files::{self, STORED_AS};
+use crate::task;
 
 /// How a command ends when it does not succeed.
 #[derive(Debug)]
@@ -29,8 +29,9 @@ impl Failure {
         Self::Failed(message.into())
     }
 
-    pub fn internal() -> Self {
-        Self::failed("internal error, please report")
+    /// Of a task that has panicked.
+    pub fn ended(what: &str, error: tokio::task::JoinError) -> Self {
+        task::ended(what, error).into()
     }
 }
 
@@ -82,38 +83,14 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
     }
 }
 
-/// Whether every panic is answered for where it is caught.
-static CAUGHT: AtomicBool = AtomicBool::new(false);
-
-/// Lets the process go on behind panics: who calls this catches them and tells of each.
-pub fn caught_from_now_on() {
-    CAUGHT.store(true, Ordering::Relaxed);
-}
-
-/// A panic is our fault and says so, in one line, wherever it happens.
+/// A panic ends what it is in, and is told by whom that is joined: here is only kept where it was.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
-        if is_caught(panic) || CAUGHT.load(Ordering::Relaxed) {
-            return;
-        }
-        let at = panic.location().map(|l| format!(" ({}:{})", l.file(), l.line()));
-        eprintln!("error: internal error, please report{}", at.unwrap_or_default());
+        task::note(panic);
         if std::env::var_os("THALWEG_BACKTRACE").is_some() {
             eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "after a panic nothing can be trusted to end"
-        )]
-        std::process::exit(1);
     }));
-}
-
-/// The panic of object_store where an upload that failed at its end, as on a full disk, is aborted.
-/// deltalake expects and catches it, and hands on why the upload failed.
-fn is_caught(panic: &std::panic::PanicHookInfo<'_>) -> bool {
-    let in_store = panic.location().is_some_and(|l| l.file().contains("object_store"));
-    in_store && panic.payload_as_str() == Some("Already shut down")
 }
 
 fn is_broken_pipe(error: &Error) -> bool {
@@ -168,7 +145,7 @@ fn describe_datafusion(error: &DataFusionError) -> Told {
             Some(ours) => describe(ours),
             None => match inner.downcast_ref::<DataFusionError>() {
                 Some(inner) => describe_datafusion(inner),
-                None => Told::plain(strip_prefixes(&inner.to_string())),
+                None => Told::plain(describe_other(inner.as_ref())),
             },
         },
         // The writer keeps the cause to itself.
@@ -176,11 +153,24 @@ fn describe_datafusion(error: &DataFusionError) -> Told {
             let causes = "a full disk, no right to write there or, in S3, no such bucket";
             Told::plain(format!("the output could not be written in full: {causes}"))
         }
-        DataFusionError::Internal(text) => {
-            Told::plain(format!("internal error, please report: {}", first_part(text)))
+        // Rules of the planner that look at types do not tell their errors from its own.
+        DataFusionError::Internal(text) if text.starts_with("Failed to coerce types ") => {
+            Told::plain(first_part(text))
         }
+        DataFusionError::Internal(text) => Told::plain(Error::Bug(first_part(text)).to_string()),
         DataFusionError::ResourcesExhausted(text) => Told::plain(format!("out of memory: {text}")),
         other => take_place(&strip_prefixes(&first_part(&other.to_string()))),
+    }
+}
+
+/// An error of a library; that of a task that has panicked is told as the panic.
+fn describe_other(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
+    match error.downcast_ref::<tokio::task::JoinError>() {
+        Some(joined) if joined.is_panic() => {
+            task::too_long(&text).unwrap_or_else(|| Error::Bug(text)).to_string()
+        }
+        _ => strip_prefixes(&text),
     }
 }
 
@@ -337,6 +327,15 @@ mod tests {
         assert_eq!(told, "table 'a.csv' not found\n  hint: a file goes in quotes: 'a.csv'");
         let told = strip_prefixes("table 'datafusion.public.a' not found");
         assert_eq!(told, "table 'a' not found");
+    }
+
+    #[test]
+    fn mistakes_of_ours_are_told_as_such() {
+        let told = |text: &str| describe(&DataFusionError::Internal(text.into()).into()).message;
+        let ours = "no such thing (this is a bug in thalweg: please report it)";
+        assert_eq!(told("no such thing"), ours);
+        let types = "Failed to coerce types Boolean and Int64 in BETWEEN expression";
+        assert_eq!(told(types), types);
     }
 
     #[test]

@@ -90,7 +90,9 @@ impl File<'_> {
         let head = u64::try_from(block.metaDataLength()).ok();
         let body = u64::try_from(block.bodyLength()).ok();
         let (Some(at), Some(head), Some(body)) = (at, head, body) else {
-            return Err(data("expected offsets in the footer of an Arrow file, found other numbers"));
+            return Err(data(
+                "expected offsets in the footer of an Arrow file, found other numbers",
+            ));
         };
         let end = at.checked_add(head).and_then(|end| end.checked_add(body));
         if end.is_none_or(|end| end > footer) {
@@ -170,7 +172,8 @@ fn packed(message: &Message<'_>) -> Vec<(i64, i64)> {
         _ => message.header_as_record_batch(),
     };
     let known = [CompressionType::LZ4_FRAME, CompressionType::ZSTD];
-    let batch = batch.filter(|batch| batch.compression().is_some_and(|by| known.contains(&by.codec())));
+    let batch =
+        batch.filter(|batch| batch.compression().is_some_and(|by| known.contains(&by.codec())));
     let buffers = batch.and_then(|batch| batch.buffers());
     buffers.into_iter().flatten().map(|buffer| (buffer.offset(), buffer.length())).collect()
 }

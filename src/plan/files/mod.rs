@@ -47,7 +47,7 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 
 use crate::error::Error;
-use crate::lake::{skipping, travel};
+use crate::lake::{self, skipping, travel};
 use crate::plan::memory::Pool;
 use find::{Files, Found};
 use partitions::Partitioned;
@@ -139,7 +139,7 @@ async fn delta(state: &SessionState, name: &str, url: url::Url) -> Result<Arc<dy
         let provider = table.table_provider().with_session(Arc::new(state.clone()));
         provider.await.map(skipping::trusted).map_err(|error| error.to_string())
     };
-    opened.await.map_err(|error| data(format!("Delta table '{name}': {error}")))
+    opened.await.map_err(|error: String| data(lake::told(name, &error)))
 }
 
 async fn table(state: &SessionState, files: Files) -> Result<Arc<dyn TableProvider>> {

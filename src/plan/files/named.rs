@@ -25,8 +25,8 @@ use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
-use futures::stream::BoxStream;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use object_store::{ObjectMeta, ObjectStore};
 use url::Url;
 
@@ -277,7 +277,8 @@ struct Files {
 
 impl Morselizer for Files {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
-        let name = Name { shown: shown(&self.url, &file.object_meta.location).into(), form: self.form };
+        let name =
+            Name { shown: shown(&self.url, &file.object_meta.location).into(), form: self.form };
         let (object, range) = (file.object_meta.clone(), file.range.clone());
         let planner = name.of(|| self.inner.plan_file(file))?;
         let planner = Planner { inner: planner, name };
