@@ -87,6 +87,7 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
         task::note(panic);
+        tracing::info!("{panic}");
         if std::env::var_os("THALWEG_BACKTRACE").is_some() {
             eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
         }

@@ -221,12 +221,14 @@ impl Name {
     fn named<T>(&self, done: std::thread::Result<Result<T>>) -> Result<T> {
         match done {
             Ok(Ok(done)) => Ok(done),
-            Ok(Err(error)) if self.is_damage(&error) => {
-                Err(data(format!("file '{}': {}", self.shown, super::blame::cause(&error))))
-            }
+            Ok(Err(error)) if self.is_damage(&error) => Err(self.error(&error)),
             Ok(Err(error)) => Err(error),
             Err(panic) => Err(damaged(&self.shown, task::said(panic.as_ref()))),
         }
+    }
+
+    fn error(&self, error: &DataFusionError) -> DataFusionError {
+        data(format!("file '{}': {}", self.shown, super::blame::cause(error)))
     }
 
     /// Whether an error is about the bytes of the file, and not about what is computed of its rows.
@@ -306,7 +308,7 @@ impl MorselPlanner for Checked {
         let Self { planner, store, object, part } = *self;
         Ok(Some(MorselPlan::new().with_pending_planner(async move {
             let checked = task::quiet(arrow_file::check(&store, &object, part)).await;
-            planner.name.named(checked)?;
+            planner.name.named(checked.map(|found| found.map_err(|e| planner.name.error(&e))))?;
             Ok(Box::new(planner) as Box<dyn MorselPlanner>)
         })))
     }
