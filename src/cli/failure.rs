@@ -120,6 +120,14 @@ impl Told {
 
 /// What a user needs of an error: the cause and its place, without the layers it came through.
 pub fn describe(error: &Error) -> Told {
+    let told = by_cause(error);
+    match task::too_long(&told.message) {
+        Some(too_long) => Told { message: too_long.to_string(), ..told },
+        None => told,
+    }
+}
+
+fn by_cause(error: &Error) -> Told {
     match error {
         Error::DataFusion(error) => describe_datafusion(error),
         Error::Arrow(error) => describe_arrow(error),
@@ -143,7 +151,7 @@ fn describe_datafusion(error: &DataFusionError) -> Told {
         DataFusionError::SQL(parser, _) => take_place(&strip_prefixes(&parser.to_string())),
         DataFusionError::ArrowError(inner, _) => describe_arrow(inner),
         DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
-            Some(ours) => describe(ours),
+            Some(ours) => by_cause(ours),
             None => match inner.downcast_ref::<DataFusionError>() {
                 Some(inner) => describe_datafusion(inner),
                 None => Told::plain(describe_other(inner.as_ref())),
@@ -166,12 +174,11 @@ fn describe_datafusion(error: &DataFusionError) -> Told {
 
 /// An error of a library; that of a task that has panicked is told as the panic.
 fn describe_other(error: &(dyn std::error::Error + 'static)) -> String {
+    // Shared, and so not of the type of a task's error any more.
     let text = error.to_string();
-    match error.downcast_ref::<tokio::task::JoinError>() {
-        Some(joined) if joined.is_panic() => {
-            task::too_long(&text).unwrap_or_else(|| Error::Bug(text)).to_string()
-        }
-        _ => strip_prefixes(&text),
+    match text.starts_with("task ") && text.contains(" panicked") {
+        true => Error::Bug(text).to_string(),
+        false => strip_prefixes(&text),
     }
 }
 
@@ -180,8 +187,8 @@ fn describe_arrow(error: &ArrowError) -> Told {
         ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
             Some(inner) => describe_datafusion(inner),
             None => match inner.downcast_ref::<Error>() {
-                Some(ours) => describe(ours),
-                None => Told::plain(strip_prefixes(&inner.to_string())),
+                Some(ours) => by_cause(ours),
+                None => Told::plain(describe_other(inner.as_ref())),
             },
         },
         ArrowError::DivideByZero => Told::plain("division by zero"),
@@ -335,6 +342,13 @@ mod tests {
         let told = |text: &str| describe(&DataFusionError::Internal(text.into()).into()).message;
         let ours = "no such thing (this is a bug in thalweg: please report it)";
         assert_eq!(told("no such thing"), ours);
+        let task = DataFusionError::External("task 7 panicked with message \"x\"".into());
+        let ours =
+            "task 7 panicked with message \"x\" (this is a bug in thalweg: please report it)";
+        assert_eq!(describe(&task.into()).message, ours);
+        let task =
+            DataFusionError::External("task 7 panicked with message \"offset overflow\"".into());
+        assert!(describe(&task.into()).message.contains("longer than 2 GiB"));
         let types = "Failed to coerce types Boolean and Int64 in BETWEEN expression";
         assert_eq!(told(types), types);
     }

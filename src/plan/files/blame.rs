@@ -107,8 +107,8 @@ fn arrow_cause(error: &ArrowError) -> String {
         ArrowError::CsvError(text)
         | ArrowError::JsonError(text)
         | ArrowError::ParseError(text)
-        | ArrowError::ParquetError(text)
         | ArrowError::IpcError(text) => text.clone(),
+        ArrowError::ParquetError(text) => text.trim_start_matches("Parquet error: ").to_string(),
         other => other.to_string(),
     }
 }

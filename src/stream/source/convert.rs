@@ -127,7 +127,7 @@ fn finished(
 
 /// The times that a stream takes, in microseconds: the calendar has no years much farther from
 /// 1970, and windows and bounds around the farthest ones still fit their type.
-const FARTHEST_US: i64 = 262_000 * 365 * 86_400_000_000;
+const FARTHEST_US: i64 = 260_000 * 365 * 86_400_000_000;
 
 /// Makes rows malformed whose times are beyond the calendar.
 fn out_of_calendar(field: &Field, column: &ArrayRef, bad: &mut [Option<String>]) -> Result<()> {
