@@ -34,8 +34,8 @@ use crate::error::Error;
 use crate::task::Thread;
 use crate::trace;
 
-/// Stack of each thread that plans or computes. Plans of the deepest expressions that the parser
-/// lets through (`sql::depth`) take 12 KB a level in debug builds. Memory is taken where it is used.
+/// Stack of each thread that plans or computes. The deepest expressions that `sql::depth` lets
+/// through need up to 8 KB a level in debug builds, half of this; memory is taken as it is used.
 const STACK_BYTES: usize = 64 << 20;
 
 /// Parses the command line, runs it, answers the exit code.

@@ -1,6 +1,7 @@
 //! Damaged input: SQL text, CSV, JSON, Parquet and Arrow files and the bodies of requests, each a
-//! sample with bytes, words and runs of it changed at random. Whatever comes, it is an answer or an error that is not ours:
-//! no panic, no bug, no hanging, and a server that goes on.
+//! sample with bytes, words and runs of it changed at random. Whatever comes, it is an answer or an
+//! error that is not ours and, of a file, names it: no panic, no bug, no hanging, and a server that
+//! goes on.
 //!
 //! `THALWEG_FUZZ_SEED=17 THALWEG_FUZZ_RUNS=1` repeats input 17 of each target.
 
@@ -210,8 +211,9 @@ async fn read_columns(format: &str, streamed: bool) {
     let engine = engine();
     let sample = folder.path().join(format!("sample.{format}"));
     let rows = "SELECT v AS n, CAST(v AS VARCHAR) || 'é' AS s, nullif(v % 3, 0) AS d, [v, 2] AS l,
-                  to_timestamp(v) AS ts, arrow_cast(CAST(v % 5 AS VARCHAR), 'Dictionary(Int8, Utf8)')
-                  AS c, {'a': v, 'b': 'x'} AS t FROM generate_series(1, 50) AS t(v)";
+                  to_timestamp(v) AS ts, {'a': v, 'b': 'x'} AS t,
+                  arrow_cast(CAST(v % 5 AS VARCHAR), 'Dictionary(Int8, Utf8)') AS c
+                FROM generate_series(1, 50) AS t(v)";
     let copy = format!("COPY ({rows}) TO '{}'", sample.display());
     support::run(&engine, &copy).await.unwrap();
     let bytes = std::fs::read(&sample).unwrap();

@@ -123,7 +123,6 @@ impl File<'_> {
 
     /// One message, whose body may have `most` bytes; answers how many it has.
     async fn message(&self, bytes: &[u8], body: u64, most: u64) -> Result<u64> {
-        // The reader of the file says in other words what is wrong with it.
         let Ok(message) = root_as_message(bytes) else {
             return Err(data("expected a message of Arrow, found other bytes"));
         };
@@ -156,8 +155,8 @@ impl File<'_> {
             Err(_) if claim == -1 => Ok(()),
             Ok(claim) if claim <= length.saturating_mul(PACKED) => Ok(()),
             _ => Err(data(format!(
-                "expected a buffer of {length} packed bytes, found one that is said to have {claim} \
-                 when unpacked"
+                "expected a buffer of {length} packed bytes, found one that is said to have \
+                 {claim} when unpacked"
             ))),
         }
     }

@@ -5,8 +5,8 @@
 //! it names is checked before a query runs over it: all files are of one form and have columns in
 //! common, each file has its place in the partition layout. DataFusion's own table over files would
 //! leave out or mix up what does not fit. Text is read by a source of ours (`text`), Parquet by
-//! DataFusion's, which is shown of statistics only what can be trusted (`parquet`). Whatever reads a
-//! file, its errors and panics name it (`named`).
+//! DataFusion's, which is shown of statistics only what can be trusted (`parquet`). Whatever reads
+//! a file, its errors and panics name it (`named`).
 
 mod arrow_file;
 mod blame;
