@@ -138,7 +138,8 @@ async fn times_beyond_the_calendar_are_malformed_rows() {
     let rows: Vec<String> = rows.map(|(n, time)| format!("(1, {n}, {time})")).collect();
     let copy = format!(
         "COPY (SELECT column1 AS k, column2 AS n,
-           arrow_cast(column3, 'Timestamp(Microsecond, None)') AS ts FROM (VALUES {}) ORDER BY n) TO '{}'",
+           arrow_cast(column3, 'Timestamp(Microsecond, None)') AS ts
+         FROM (VALUES {}) ORDER BY n) TO '{}'",
         rows.join(", "),
         file.display()
     );
