@@ -31,6 +31,7 @@ pub mod record;
 pub mod device;
 pub mod trace;
 pub mod task;
+pub mod clock;
 pub mod config;
 pub mod fault;
 pub mod error;

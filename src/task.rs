@@ -6,14 +6,15 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::panic::{AssertUnwindSafe, PanicHookInfo};
+use std::pin::{Pin, pin};
 use std::sync::Once;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use futures::future::poll_fn;
 use futures::{FutureExt, Stream, StreamExt};
+use parking_lot::Mutex;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -200,8 +201,26 @@ impl<T: Send + 'static> Thread<T> {
         name: &'static str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> std::io::Result<Self> {
-        let builder = std::thread::Builder::new().name(name.to_string());
-        Ok(Self { name, handle: builder.spawn(work)? })
+        Self::start(name, std::thread::Builder::new(), work)
+    }
+
+    /// The same, with a stack of so many bytes.
+    ///
+    /// Errors: the system has no more of them.
+    pub fn deep(
+        name: &'static str,
+        stack_bytes: usize,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::io::Result<Self> {
+        Self::start(name, std::thread::Builder::new().stack_size(stack_bytes), work)
+    }
+
+    fn start(
+        name: &'static str,
+        builder: std::thread::Builder,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> std::io::Result<Self> {
+        Ok(Self { name, handle: builder.name(name.to_string()).spawn(work)? })
     }
 
     /// Waits for its end.
@@ -247,6 +266,30 @@ pub fn quietly<T>(work: impl FnOnce() -> T) -> std::thread::Result<T> {
     result
 }
 
+/// The same of a future.
+pub async fn quiet<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
+    let mut work = pin!(work);
+    poll_fn(|context| match quietly(|| work.as_mut().poll(context)) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
+}
+
+/// The same of the items of a stream, of which the one that panics is the last.
+pub fn quiet_items<T: 'static>(
+    items: impl Stream<Item = T> + Send + Unpin + 'static,
+) -> impl Stream<Item = std::thread::Result<T>> + Send {
+    futures::stream::unfold(Some(items), |items| async move {
+        let mut items = items?;
+        match quiet(items.next()).await {
+            Ok(None) => None,
+            Ok(Some(item)) => Some((Ok(item), Some(items))),
+            Err(panic) => Some((Err(panic), None)),
+        }
+    })
+}
+
 /// Runs work; a panic in it is an error.
 pub async fn caught<T>(what: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
     let done = AssertUnwindSafe(work).catch_unwind().await;
@@ -263,18 +306,50 @@ pub fn caught_items<T, E: From<Error>>(
         .map(move |item| item.unwrap_or_else(|panic| Err(panicked(what, panic.as_ref()).into())))
 }
 
-fn ended(what: &str, error: JoinError) -> Error {
+/// The error of a task that has ended otherwise than by itself.
+pub fn ended(what: &str, error: JoinError) -> Error {
     match error.try_into_panic() {
         Ok(panic) => panicked(what, panic.as_ref()),
         Err(_) => Error::Bug(format!("{what} was aborted before its end")),
     }
 }
 
+/// What the last panic said, and where in the source it was.
+static LAST: Mutex<Option<(String, String)>> = Mutex::new(None);
+
+/// Keeps where a panic is, for the error that it becomes: a hook of the process calls this.
+pub fn note(panic: &PanicHookInfo<'_>) {
+    let said = panic.payload_as_str().unwrap_or_default().to_string();
+    *LAST.lock() = panic.location().map(|at| (said, format!(" ({}:{})", at.file(), at.line())));
+}
+
+/// What a panic said.
+pub fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
 /// The error that a panic becomes.
 pub fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
-    let text = panic.downcast_ref::<&str>().copied();
-    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Error::Bug(format!("{what} panicked: {}", text.unwrap_or("without a message")))
+    let text = said(panic);
+    let last = LAST.lock().clone().filter(|(said, _)| said == text);
+    let at = last.map(|(_, at)| at).unwrap_or_default();
+    let bug = format!("{what} panicked: {text}{at}");
+    too_long(&bug).unwrap_or(Error::Bug(bug))
+}
+
+/// The error of values that Arrow cannot hold in one array, which says so by a panic.
+pub fn too_long(text: &str) -> Option<Error> {
+    // The last is the place where `a || b` says no more than that there is no value.
+    let known = ["offset overflow", "concat_elements.rs"].iter().any(|of| text.contains(of));
+    known.then(|| {
+        Error::Data(
+            "a column of one batch, or a value of one group, is longer than 2 GiB: make its \
+             text or its lists shorter, or datafusion.execution.batch_size smaller"
+                .to_string(),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -335,5 +410,26 @@ mod tests {
         assert!(thread.join().unwrap_err().to_string().contains("adds panicked: again"));
         assert_eq!(in_place(|| 4), 4);
         assert!(quietly(|| panic!("unseen")).is_err() && quietly(|| 4).is_ok_and(|n| n == 4));
+        let deep = Thread::deep("adds", 1 << 20, || 5).unwrap();
+        assert_eq!(deep.join().unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn quiet_work_hands_its_panic_back() {
+        let panic = quiet(async { panic!("unseen {}", 1) }).await;
+        let panic: Box<dyn Any + Send> = panic.map(|()| ()).unwrap_err();
+        assert_eq!(said(panic.as_ref()), "unseen 1");
+        assert_eq!(quiet(async { 4 }).await.unwrap(), 4);
+        let items = futures::stream::iter(0..5).map(|at| if at < 2 { at } else { panic!("two") });
+        let items: Vec<_> = quiet_items(items).collect().await;
+        assert_eq!(items.len(), 3);
+        assert!(items[2].is_err() && items[1].as_ref().is_ok_and(|at| *at == 1));
+    }
+
+    #[test]
+    fn values_that_are_too_long_are_no_bug() {
+        let error = panicked("a query", &"byte array offset overflow");
+        assert!(matches!(error, Error::Data(_)), "{error}");
+        assert!(matches!(panicked("a query", &"something else"), Error::Bug(_)));
     }
 }

@@ -58,7 +58,7 @@ pub async fn run(bench: Bench) -> Outcome {
         Bench::Backlog(arguments) => backlog::run(&arguments).await,
         Bench::Latency(arguments) => {
             let run = tokio::task::spawn_blocking(move || latency::run(&arguments));
-            run.await.unwrap_or_else(|_| Err(Failure::internal()))
+            run.await.unwrap_or_else(|error| Err(Failure::ended("a run", error)))
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::common::utils::quote_identifier;
@@ -13,6 +12,7 @@ use datafusion::prelude::SessionContext;
 use super::complete::tables;
 use crate::error::{Error, cause, did_you_mean, full_disk, nearest};
 use crate::plan::files::{self, STORED_AS};
+use crate::task;
 
 /// How a command ends when it does not succeed.
 #[derive(Debug)]
@@ -32,8 +32,9 @@ impl Failure {
         Self::Failed(message.into())
     }
 
-    pub fn internal() -> Self {
-        Self::failed("internal error, please report")
+    /// Of a task that has panicked.
+    pub fn ended(what: &str, error: tokio::task::JoinError) -> Self {
+        task::ended(what, error).into()
     }
 }
 
@@ -79,45 +80,22 @@ pub fn exit_code(outcome: Outcome) -> ExitCode {
         Ok(()) | Err(Failure::Closed) => ExitCode::SUCCESS,
         Err(Failure::Interrupted) => ExitCode::from(130),
         Err(Failure::Failed(message)) => {
+            crate::device::let_speak();
             eprintln!("error: {message}");
             ExitCode::from(1)
         }
     }
 }
 
-/// Whether every panic is answered for where it is caught.
-static CAUGHT: AtomicBool = AtomicBool::new(false);
-
-/// Lets the process go on behind panics: who calls this catches them and tells of each.
-pub fn caught_from_now_on() {
-    CAUGHT.store(true, Ordering::Relaxed);
-}
-
-/// A panic is our fault and says so, in one line, wherever it happens.
+/// A panic ends what it is in, and is told by whom that is joined: here is only kept where it was.
 pub fn install_panic_hook() {
     std::panic::set_hook(Box::new(|panic| {
-        if is_caught(panic) || CAUGHT.load(Ordering::Relaxed) {
-            return;
-        }
-        crate::device::let_speak();
-        let at = panic.location().map(|l| format!(" ({}:{})", l.file(), l.line()));
-        eprintln!("error: internal error, please report{}", at.unwrap_or_default());
+        task::note(panic);
+        tracing::info!("{panic}");
         if std::env::var_os("THALWEG_BACKTRACE").is_some() {
             eprintln!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
         }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "after a panic nothing can be trusted to end"
-        )]
-        std::process::exit(1);
     }));
-}
-
-/// The panic of object_store where an upload that failed at its end, as on a full disk, is aborted.
-/// deltalake expects and catches it, and hands on why the upload failed.
-fn is_caught(panic: &std::panic::PanicHookInfo<'_>) -> bool {
-    let in_store = panic.location().is_some_and(|l| l.file().contains("object_store"));
-    in_store && panic.payload_as_str() == Some("Already shut down")
 }
 
 fn is_broken_pipe(error: &Error) -> bool {
@@ -146,6 +124,14 @@ impl Told {
 
 /// What a user needs of an error: the cause and its place, without the layers it came through.
 pub fn describe(error: &Error) -> Told {
+    let told = by_cause(error);
+    match task::too_long(&told.message) {
+        Some(too_long) => Told { message: too_long.to_string(), ..told },
+        None => told,
+    }
+}
+
+fn by_cause(error: &Error) -> Told {
     match error {
         Error::DataFusion(error) => describe_datafusion(error),
         Error::Arrow(error) => describe_arrow(error),
@@ -179,10 +165,10 @@ fn describe_datafusion(error: &DataFusionError) -> Told {
         DataFusionError::SQL(parser, _) => take_place(&strip_prefixes(&parser.to_string())),
         DataFusionError::ArrowError(inner, _) => describe_arrow(inner),
         DataFusionError::External(inner) => match inner.downcast_ref::<Error>() {
-            Some(ours) => describe(ours),
+            Some(ours) => by_cause(ours),
             None => match inner.downcast_ref::<DataFusionError>() {
                 Some(inner) => describe_datafusion(inner),
-                None => Told::plain(strip_prefixes(&inner.to_string())),
+                None => Told::plain(describe_other(inner.as_ref())),
             },
         },
         // The writer keeps the cause to itself.
@@ -190,9 +176,11 @@ fn describe_datafusion(error: &DataFusionError) -> Told {
             let causes = "a full disk, no right to write there or, in S3, no such bucket";
             Told::plain(format!("the output could not be written in full: {causes}"))
         }
-        DataFusionError::Internal(text) => {
-            Told::plain(format!("internal error, please report: {}", first_part(text)))
+        // Rules of the planner that look at types do not tell their errors from its own.
+        DataFusionError::Internal(text) if text.starts_with("Failed to coerce types ") => {
+            Told::plain(first_part(text))
         }
+        DataFusionError::Internal(text) => Told::plain(Error::Bug(first_part(text)).to_string()),
         DataFusionError::ResourcesExhausted(text) => Told::plain(format!("out of memory: {text}")),
         other => take_place(&strip_prefixes(&first_part(&other.to_string()))),
     }
@@ -255,13 +243,23 @@ fn functions(session: &SessionContext) -> Vec<String> {
     all
 }
 
+/// An error of a library; that of a task that has panicked is told as the panic.
+fn describe_other(error: &(dyn std::error::Error + 'static)) -> String {
+    // Shared, and so not of the type of a task's error any more.
+    let text = error.to_string();
+    match text.starts_with("task ") && text.contains(" panicked") {
+        true => Error::Bug(text).to_string(),
+        false => strip_prefixes(&text),
+    }
+}
+
 fn describe_arrow(error: &ArrowError) -> Told {
     match error {
         ArrowError::ExternalError(inner) => match inner.downcast_ref::<DataFusionError>() {
             Some(inner) => describe_datafusion(inner),
             None => match inner.downcast_ref::<Error>() {
-                Some(ours) => describe(ours),
-                None => Told::plain(strip_prefixes(&inner.to_string())),
+                Some(ours) => by_cause(ours),
+                None => Told::plain(describe_other(inner.as_ref())),
             },
         },
         ArrowError::DivideByZero => Told::plain("division by zero"),
@@ -448,6 +446,22 @@ mod tests {
         assert!(told.message.starts_with("the disk is full: "), "{}", told.message);
         let told = describe(&Error::Io(full()));
         assert!(told.message.starts_with("the disk is full: "), "{}", told.message);
+    }
+
+    #[test]
+    fn mistakes_of_ours_are_told_as_such() {
+        let told = |text: &str| describe(&DataFusionError::Internal(text.into()).into()).message;
+        let ours = "no such thing (this is a bug in thalweg: please report it)";
+        assert_eq!(told("no such thing"), ours);
+        let task = DataFusionError::External("task 7 panicked with message \"x\"".into());
+        let ours =
+            "task 7 panicked with message \"x\" (this is a bug in thalweg: please report it)";
+        assert_eq!(describe(&task.into()).message, ours);
+        let task =
+            DataFusionError::External("task 7 panicked with message \"offset overflow\"".into());
+        assert!(describe(&task.into()).message.contains("longer than 2 GiB"));
+        let types = "Failed to coerce types Boolean and Int64 in BETWEEN expression";
+        assert_eq!(told(types), types);
     }
 
     #[test]

@@ -118,7 +118,7 @@ fn in_order<T: Send + 'static>(
         tokio::task::spawn_blocking(move || make(table, part))
     });
     let answers = futures::stream::iter(tasks).buffered(threads);
-    answers.map(|answer| answer.unwrap_or_else(|_| Err(Failure::internal())))
+    answers.map(|answer| answer.unwrap_or_else(|error| Err(Failure::ended("a writer", error))))
 }
 
 pub(super) async fn write_text(

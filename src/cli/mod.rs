@@ -34,15 +34,24 @@ use args::{Arguments, Command};
 use failure::{Failure, Outcome};
 use interrupt::Interrupt;
 
+use crate::error::Error;
+use crate::task::Thread;
 use crate::trace;
 
-/// Stack of a worker thread. Plans of deep expressions recurse, most of all in debug builds.
-const STACK_BYTES: usize = 16 << 20;
+/// Stack of each thread that plans or computes. The deepest expressions that `sql::depth` lets
+/// through need up to 8 KB a level in debug builds, half of this; memory is taken as it is used.
+const STACK_BYTES: usize = 64 << 20;
 
 /// Parses the command line, runs it, answers the exit code.
 pub fn main() -> ExitCode {
     failure::install_panic_hook();
     let arguments = Arguments::parse();
+    let whole = Thread::deep("thalweg", STACK_BYTES, || run(arguments));
+    let ended = whole.map_err(Error::from).and_then(Thread::join);
+    failure::exit_code(ended.unwrap_or_else(|error| Err(error.into())))
+}
+
+fn run(arguments: Arguments) -> Outcome {
     install_log();
     let traced = trace_of(&arguments.command);
     if let Some(path) = &traced {
@@ -70,7 +79,7 @@ pub fn main() -> ExitCode {
             .map_err(|error| Failure::failed(format!("trace {}: {error}", path.display()))),
         None => Ok(()),
     };
-    failure::exit_code(outcome.and(written))
+    outcome.and(written)
 }
 
 /// Where the command is to leave a trace of its run.
@@ -91,7 +100,7 @@ async fn until_interrupted(command: Command) -> Outcome {
     }
     let mut task = tokio::spawn(dispatch(command, interrupt.clone()));
     if let Some(done) = interrupt.run(&mut task).await? {
-        return done.unwrap_or_else(|_| Err(Failure::internal()));
+        return done.unwrap_or_else(|error| Err(Failure::ended("a command", error)));
     }
     task.abort();
     // Long enough for unfinished files to be removed, too short to annoy.

@@ -14,7 +14,7 @@ use futures::FutureExt;
 use sqllogictest::{MakeConnection, Record, RecordOutput, Runner, StatementExpect};
 
 use super::args::Slt;
-use super::failure::{Failure, Outcome, caught_from_now_on};
+use super::failure::{Failure, Outcome};
 use crate::config::Options;
 use crate::sql::Engine;
 use database::{Database, Shared};
@@ -58,7 +58,6 @@ impl std::fmt::Display for Count {
 ///
 /// Errors: a file that is not there; records that failed.
 pub async fn run(arguments: Slt) -> Outcome {
-    caught_from_now_on();
     let mut files = Vec::new();
     for path in &arguments.files {
         collect(path, &mut files)?;

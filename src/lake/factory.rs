@@ -8,17 +8,38 @@ use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider, TableProviderFactory};
 use datafusion::common::Result;
 use datafusion::datasource::TableType;
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{CreateExternalTable, Expr, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
+use deltalake::DeltaTableError;
 use deltalake::delta_datafusion::DeltaTableFactory;
 
-use super::skipping;
+use super::{skipping, told};
+use crate::error::Error;
 
 /// Makes `STORED AS DELTA` known to a session.
 pub fn register(context: &SessionContext) {
     let state = context.state_ref();
     state.write().table_factories_mut().insert("DELTA".to_string(), Arc::new(DeltaFactory));
+}
+
+/// The table as it is now.
+async fn opened(
+    session: &dyn Session,
+    command: &CreateExternalTable,
+) -> Result<Arc<dyn TableProvider>> {
+    let table = DeltaTableFactory {}.create(session, command).await;
+    table.map_err(|error| {
+        let DataFusionError::External(inner) = error.find_root() else { return error };
+        match inner.downcast_ref::<DeltaTableError>() {
+            // Told by request and answer where all errors of stores are.
+            None | Some(DeltaTableError::ObjectStore { .. }) => error,
+            Some(inner) => {
+                Error::Data(told(&command.locations.join(", "), &inner.to_string())).into()
+            }
+        }
+    })
 }
 
 /// Makes Delta tables for the session.
@@ -32,7 +53,7 @@ impl TableProviderFactory for DeltaFactory {
         session: &dyn Session,
         command: &CreateExternalTable,
     ) -> Result<Arc<dyn TableProvider>> {
-        let now = DeltaTableFactory {}.create(session, command).await?;
+        let now = opened(session, command).await?;
         Ok(Arc::new(Newest { command: command.clone(), schema: now.schema() }))
     }
 }
@@ -70,7 +91,7 @@ impl TableProvider for Newest {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let table = skipping::trusted(DeltaTableFactory {}.create(session, &self.command).await?);
+        let table = skipping::trusted(opened(session, &self.command).await?);
         if table.schema() != self.schema {
             return datafusion::common::plan_err!(
                 "the columns of '{}' have changed since it was named: create the table again",

@@ -126,6 +126,7 @@ fn rules() -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
         *rule = Arc::new(ByName(rule.clone()));
     }
     rules.insert(last, Arc::new(Offload));
+    rules.insert(last, Arc::new(files::NamedFiles));
     // Behind the rules that push limits down, before dynamic filters hang in the plan.
     rules.insert(last, Arc::new(LargeLimits));
     rules.insert(last, Arc::new(FirstRows));

@@ -4,6 +4,7 @@ mod apart;
 mod asof;
 mod columns;
 mod define;
+mod depth;
 mod emit;
 mod escape;
 pub mod explain;
@@ -40,6 +41,7 @@ use parking_lot::RwLock;
 use grammar::Grammar;
 use prepared::Prepared;
 
+use crate::clock;
 use crate::config::Options;
 use crate::error::{Error, Result};
 use crate::plan::{SqlOptions, files};
@@ -122,6 +124,7 @@ const REJECTS: &str = "thalweg-rejected";
 
 impl Engine {
     pub fn new(options: Options) -> Result<Self> {
+        clock::check()?;
         let planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> = vec![
             Arc::new(SessionPlanner),
             Arc::new(AsOfPlanner),
@@ -164,6 +167,7 @@ impl Engine {
     /// Runs one statement. A query's rows come as a stream that does the work when polled; an
     /// INSERT into a sink is a batch over what its streams hold.
     pub async fn execute(&self, statement: Statement) -> Result<Outcome> {
+        clock::check()?;
         let what = "running a statement";
         let Outcome::Rows(rows) = task::caught(what, self.answer(statement)).await? else {
             return Ok(Outcome::Done);
@@ -296,6 +300,7 @@ impl Engine {
         }
         let state = self.context.state();
         let plan = apart::planned(|| state.statement_to_plan(statement.clone())).await?;
+        depth::of_plan(&plan)?;
         match using::planned(plan)? {
             // A prepared statement is resolved when it is executed.
             plan @ LogicalPlan::Statement(_) => Ok(plan),

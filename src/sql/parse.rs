@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::asof::AsOfJoins;
+use super::depth;
 use super::escape::Escapes;
 use super::grammar::Grammar;
 use super::group_window::GroupWindows;
@@ -96,6 +97,7 @@ pub fn parse(text: &str, mut grammar: Grammar) -> Result<Vec<Statement>> {
 
 fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
     let Chunk { emit, start, end, items, .. } = chunk;
+    depth::of_text(&chunk.tokens)?;
     let dialect = grammar.dialect();
     let builder = DFParserBuilder::new(chunk.tokens).with_dialect(dialect.as_ref());
     let mut parser = builder.with_recursion_limit(grammar.recursion_limit()).build()?;

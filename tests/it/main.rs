@@ -35,6 +35,8 @@ mod fuzz;
 mod groups;
 /// Rows that are posted, under what senders do.
 mod http;
+/// Inputs that are too deep, too long or too far off.
+mod inputs;
 /// The laws of the repository.
 mod laws;
 /// A SELECT that follows a stream.

@@ -15,6 +15,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::expressions::Literal;
 
+use super::bounded::Bounded;
+
 /// Ours, to be registered over DataFusion's of the same names.
 pub fn udafs() -> [AggregateUDF; 2] {
     [string_agg::string_agg_udaf(), nth_value::nth_value_udaf()]
@@ -33,8 +35,8 @@ impl InOrder {
     }
 }
 
-impl AggregateUDFImpl for InOrder {
-    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+impl InOrder {
+    fn unbounded(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
         if !self.is_list(!args.order_bys.is_empty()) {
             return self.native.inner().accumulator(args);
         }
@@ -51,6 +53,17 @@ impl AggregateUDFImpl for InOrder {
         })?;
         let null = ScalarValue::try_from(args.return_field.data_type())?;
         Ok(Box::new(Nth { values, nth: *nth, null }))
+    }
+
+    fn function(&self) -> &'static str {
+        if self.name() == "nth_value" { "nth_value" } else { "string_agg" }
+    }
+}
+
+impl AggregateUDFImpl for InOrder {
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let inner = self.unbounded(args)?;
+        Ok(Box::new(Bounded { function: self.function(), inner }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -95,7 +108,8 @@ impl AggregateUDFImpl for InOrder {
         &self,
         args: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
-        self.native.inner().create_groups_accumulator(args)
+        let inner = self.native.inner().create_groups_accumulator(args)?;
+        Ok(Box::new(Bounded { function: self.function(), inner }))
     }
 
     fn supports_null_handling_clause(&self) -> bool {

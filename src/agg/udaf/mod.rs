@@ -15,6 +15,7 @@
 //! Everything else, from names to DISTINCT, is DataFusion's function, called through.
 
 mod accumulator;
+mod bounded;
 mod decimals;
 mod intervals;
 mod in_order;

@@ -1,6 +1,7 @@
-//! Which file, and which line of it, a failed read is about. The readers do not tell: they see
-//! parts of files, and count lines from the start of the part. So the files of the failed plan are
-//! gone through once more, one by one, until one fails.
+//! Which file of text, and which line of it, a failed read is about. The readers do not tell: they
+//! see parts of files, and count lines from the start of the part. So the files of the failed plan
+//! are gone through once more, one by one, until one fails. Files of other forms name themselves
+//! (`named`).
 
 use std::error::Error;
 use std::fs::File;
@@ -14,8 +15,6 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use datafusion::parquet::file::reader::ChunkReader;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
@@ -26,7 +25,7 @@ use super::find::shown;
 use super::json::{self, Rows, RowsReader};
 use super::text::{Form, Reading, TextSource, fault};
 use super::utf8::Utf8Reader;
-use super::{csv_rows, data, stores};
+use super::{csv_rows, data, named, stores};
 use crate::task;
 
 /// The rows of a plan; an error of reading files names the file and, in text, the line.
@@ -108,22 +107,18 @@ fn arrow_cause(error: &ArrowError) -> String {
         ArrowError::CsvError(text)
         | ArrowError::JsonError(text)
         | ArrowError::ParseError(text)
-        | ArrowError::ParquetError(text)
         | ArrowError::IpcError(text) => text.clone(),
+        ArrowError::ParquetError(text) => text.trim_start_matches("Parquet error: ").to_string(),
         other => other.to_string(),
     }
 }
 
 fn is_of_reading(error: &DataFusionError) -> bool {
     match error.find_root() {
-        DataFusionError::ParquetError(_) | DataFusionError::ObjectStore(_) => true,
+        DataFusionError::ObjectStore(_) => true,
         DataFusionError::ArrowError(inner, _) => matches!(
             **inner,
-            ArrowError::CsvError(_)
-                | ArrowError::JsonError(_)
-                | ArrowError::ParseError(_)
-                | ArrowError::ParquetError(_)
-                | ArrowError::IpcError(_)
+            ArrowError::CsvError(_) | ArrowError::JsonError(_) | ArrowError::ParseError(_)
         ),
         _ => false,
     }
@@ -183,45 +178,22 @@ async fn failure(
     store: &Arc<dyn ObjectStore>,
     path: &Path,
 ) -> Result<Option<String>> {
-    let source = &scan.file_source;
-    let text = source.downcast_ref::<TextSource>();
-    let text = text.map(|source| source.reading(scan.file_compression_type));
-    let parquet = source.file_type() == "parquet";
+    let Some(text) = named::source(scan).downcast_ref::<TextSource>() else { return Ok(None) };
+    let reading = text.reading(scan.file_compression_type);
     let what = "looking for the row that failed";
-    let scanned = match (text, store.get(path).await?.payload) {
-        (Some(reading), GetResultPayload::File(_, path)) => {
+    let scanned = match store.get(path).await?.payload {
+        GetResultPayload::File(_, path) => {
             let open = move || Ok(Box::new(File::open(&path)?) as Packed);
             task::blocking(what, move || Ok(text_failure(&reading, &open)?)).await
         }
-        (Some(reading), GetResultPayload::Stream(parts)) => {
+        GetResultPayload::Stream(parts) => {
             let parts: Vec<Bytes> = parts.try_collect().await?;
             let bytes: Bytes = parts.concat().into();
             let open = move || Ok(Box::new(Cursor::new(bytes.clone())) as Packed);
             task::blocking(what, move || Ok(text_failure(&reading, &open)?)).await
         }
-        (None, GetResultPayload::File(file, _)) if parquet => {
-            task::blocking(what, move || Ok(parquet_failure(file)?)).await
-        }
-        (None, GetResultPayload::Stream(parts)) if parquet => {
-            let parts: Vec<Bytes> = parts.try_collect().await?;
-            let bytes: Bytes = parts.concat().into();
-            task::blocking(what, move || Ok(parquet_failure(bytes)?)).await
-        }
-        (None, _) => return Ok(None),
     };
     Ok(scanned?)
-}
-
-fn parquet_failure(from: impl ChunkReader + 'static) -> Result<Option<String>> {
-    let told = |error: String| Ok(Some(format!(": {}", error.replace("Parquet error: ", ""))));
-    let rows = ParquetRecordBatchReaderBuilder::try_new(from).and_then(|builder| builder.build());
-    match rows {
-        Err(error) => told(error.to_string()),
-        Ok(mut rows) => match rows.find_map(Result::err) {
-            Some(error) => told(arrow_cause(&error)),
-            None => Ok(None),
-        },
-    }
 }
 
 /// The bytes of a file, as they are stored.

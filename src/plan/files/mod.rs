@@ -5,8 +5,10 @@
 //! it names is checked before a query runs over it: all files are of one form and have columns in
 //! common, each file has its place in the partition layout. DataFusion's own table over files would
 //! leave out or mix up what does not fit. Text is read by a source of ours (`text`), Parquet by
-//! DataFusion's, which is shown of statistics only what can be trusted (`parquet`).
+//! DataFusion's, which is shown of statistics only what can be trusted (`parquet`). Whatever reads
+//! a file, its errors and panics name it (`named`).
 
+mod arrow_file;
 mod blame;
 mod catalog;
 mod csv;
@@ -18,6 +20,7 @@ mod formats;
 mod json;
 mod json_rows;
 mod listed;
+mod named;
 mod parquet;
 mod partitions;
 mod quotes;
@@ -45,7 +48,7 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 
 use crate::error::Error;
-use crate::lake::{skipping, travel};
+use crate::lake::{self, skipping, travel};
 use crate::plan::memory::Pool;
 use find::{Files, Found};
 use listed::Listed;
@@ -54,6 +57,7 @@ use partitions::Partitioned;
 pub use blame::{blame, blame_plan, of_store};
 pub use catalog::with_registered;
 pub use external::STORED_AS;
+pub use named::NamedFiles;
 pub use parquet::{INT96_UNIT, TrustedStatistics, rows_of};
 pub use partitions::NULL as NULL_PARTITION;
 pub use stores::told;
@@ -137,7 +141,7 @@ async fn delta(state: &SessionState, name: &str, url: url::Url) -> Result<Arc<dy
         let provider = table.table_provider().with_session(Arc::new(state.clone()));
         provider.await.map(skipping::trusted).map_err(|error| error.to_string())
     };
-    opened.await.map_err(|error| data(format!("Delta table '{name}': {error}")))
+    opened.await.map_err(|error: String| data(lake::told(name, &error)))
 }
 
 async fn table(state: &SessionState, files: Files) -> Result<Arc<dyn TableProvider>> {

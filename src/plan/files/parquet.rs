@@ -56,6 +56,8 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::named::inspected;
+
 /// The unit that times of 96 bits (Spark's of old) are read in. In nanoseconds, arrow's own, those
 /// before 1677 and after 2262 come out as others, without an error.
 pub const INT96_UNIT: &str = "us";
@@ -170,7 +172,8 @@ impl FileFormat for Parquet {
         table: SchemaRef,
         object: &ObjectMeta,
     ) -> Result<Statistics> {
-        statistics(&*self.metadata(state, store, object).await?, &table)
+        let found = async { statistics(&*self.metadata(state, store, object).await?, &table) };
+        inspected(object, found).await
     }
 
     async fn infer_stats_and_ordering(
@@ -180,9 +183,12 @@ impl FileFormat for Parquet {
         table: SchemaRef,
         object: &ObjectMeta,
     ) -> Result<FileMeta> {
-        let metadata = self.metadata(state, store, object).await?;
-        let ordering = ordering_from_parquet_metadata(&metadata, &table)?;
-        Ok(FileMeta::new(statistics(&metadata, &table)?).with_ordering(ordering))
+        let found = async {
+            let metadata = self.metadata(state, store, object).await?;
+            let ordering = ordering_from_parquet_metadata(&metadata, &table)?;
+            Ok(FileMeta::new(statistics(&metadata, &table)?).with_ordering(ordering))
+        };
+        inspected(object, found).await
     }
 
     async fn create_physical_plan(

@@ -10,10 +10,12 @@ use datafusion::execution::SessionState;
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 
-use super::data;
 use super::find::{CONCURRENT_REQUESTS, Files, Form};
+use super::named::damaged;
 use super::parquet::{INT96, Parquet};
 use super::widen::common_field;
+use super::{arrow_file, data};
+use crate::task;
 
 /// Rows that the types of CSV and JSON columns are told from, over all files together. What comes
 /// later and does not fit is an error, not a NULL.
@@ -66,19 +68,29 @@ async fn each(
     format: &Arc<dyn FileFormat>,
 ) -> Result<Vec<SchemaRef>> {
     let schemas = futures::stream::iter(objects.to_vec()).map(|object| async move {
-        let found = match format.downcast_ref::<Parquet>() {
-            Some(parquet) => parquet.columns(state, &files.store, &object).await,
-            None => {
-                let one = std::slice::from_ref(&object);
-                format.infer_schema(state, &files.store, one).await
-            }
-        };
+        let found = task::quiet(columns(state, files, &object, format)).await;
         match found {
-            Ok(schema) => Ok(schema),
-            Err(error) => Err(unreadable(files, &object, error).await),
+            Ok(Ok(schema)) => Ok(schema),
+            Ok(Err(error)) => Err(unreadable(files, &object, error).await),
+            Err(panic) => Err(damaged(&files.shown(&object), task::said(panic.as_ref()))),
         }
     });
     schemas.buffered(CONCURRENT_REQUESTS).try_collect().await
+}
+
+async fn columns(
+    state: &SessionState,
+    files: &Files,
+    object: &ObjectMeta,
+    format: &Arc<dyn FileFormat>,
+) -> Result<SchemaRef> {
+    if let Some(parquet) = format.downcast_ref::<Parquet>() {
+        return parquet.columns(state, &files.store, object).await;
+    }
+    if files.form == Form::Arrow {
+        arrow_file::check(&files.store, object, 0..0).await?;
+    }
+    format.infer_schema(state, &files.store, std::slice::from_ref(object)).await
 }
 
 /// The error of a file that cannot be read, with its name and, in text, the line.

@@ -97,6 +97,9 @@ fn finished(
         compute(opening, &mut columns, &mut bad)?;
     }
     let out: Vec<ArrayRef> = columns.into_iter().flatten().collect();
+    for (field, column) in opening.schema.fields().iter().zip(&out) {
+        out_of_calendar(field, column, &mut bad)?;
+    }
     for (at, (field, column)) in opening.schema.fields().iter().zip(&out).enumerate() {
         let required = !field.is_nullable() || opening.event_time == Some(at);
         if required && column.null_count() > 0 {
@@ -120,6 +123,35 @@ fn finished(
     let keep = BooleanArray::from_iter(bad.iter().map(|reason| Some(reason.is_none())));
     let batch = filter_record_batch(&batch, &keep)?;
     Ok((with_schema(opening, batch)?, Some(keep)))
+}
+
+/// The times that a stream takes, in microseconds: the calendar has no years much farther from
+/// 1970, and windows and bounds around the farthest ones still fit their type.
+const FARTHEST_US: i64 = 260_000 * 365 * 86_400_000_000;
+
+/// Makes rows malformed whose times are beyond the calendar.
+fn out_of_calendar(field: &Field, column: &ArrayRef, bad: &mut [Option<String>]) -> Result<()> {
+    let DataType::Timestamp(unit, _) = column.data_type() else { return Ok(()) };
+    let farthest = match unit {
+        TimeUnit::Second => FARTHEST_US / 1_000_000,
+        TimeUnit::Millisecond => FARTHEST_US / 1_000,
+        TimeUnit::Microsecond => FARTHEST_US,
+        TimeUnit::Nanosecond => return Ok(()), // 1677 to 2262
+    };
+    let ticks = cast(column, &DataType::Int64)?;
+    let ticks = ticks.as_primitive::<Int64Type>();
+    let beyond = |tick: i64| tick.unsigned_abs() > farthest.unsigned_abs();
+    if !ticks.values().iter().any(|tick| beyond(*tick)) {
+        return Ok(());
+    }
+    for (row, tick) in ticks.iter().enumerate() {
+        if let Some(tick) = tick.filter(|tick| beyond(*tick)) {
+            let reason =
+                || format!("column {}: {tick} {unit:?}s from 1970 is no time", field.name());
+            bad[row].get_or_insert_with(reason);
+        }
+    }
+    Ok(())
 }
 
 /// Columns of which every one may have NULLs.

@@ -14,6 +14,7 @@ use super::file::{Missing, pick};
 use super::text::{Piece, Position, Records, piece};
 use crate::error::{Error, Result};
 use crate::plan::files;
+use crate::task;
 
 /// Rows decoded at once; callers may ask for fewer at a time.
 const ROWS: usize = 8192;
@@ -32,6 +33,10 @@ pub struct Parquet {
 impl Parquet {
     /// Opens a file behind its first `skip` rows.
     pub fn open(file: File, opening: &Arc<Opening>, missing: Missing, skip: u64) -> Result<Self> {
+        whole(|| Self::read(file, opening, missing, skip))
+    }
+
+    fn read(file: File, opening: &Arc<Opening>, missing: Missing, skip: u64) -> Result<Self> {
         let wrong = |error: &dyn std::fmt::Display| {
             Error::Data(format!(
                 "{error} (a file that is still being written is no Parquet file yet: write it \
@@ -59,10 +64,17 @@ impl Parquet {
 
     fn look(&mut self) -> Result<()> {
         if self.ahead.is_none() {
-            self.ahead = self.batches.next().transpose()?;
+            self.ahead = whole(|| Ok(self.batches.next().transpose()?))?;
         }
         Ok(())
     }
+}
+
+/// Does work on a file that may be damaged: the decoder's panics are errors about it.
+fn whole<T>(work: impl FnOnce() -> Result<T>) -> Result<T> {
+    task::quietly(work).unwrap_or_else(|panic| {
+        Err(Error::Data(format!("the file is damaged: {}", task::said(panic.as_ref()))))
+    })
 }
 
 impl Records for Parquet {

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -101,7 +102,10 @@ fn open(path: &Path, from: i64) -> std::io::Result<File> {
         row.is_some_and(|row| row.offset < from)
     };
     let kept: Vec<&str> = text.lines().filter(before).collect();
-    let new = path.with_extension("new");
+    // A stream that a query names twice is read twice at the same time.
+    static NAMES: AtomicU64 = AtomicU64::new(0);
+    let name = NAMES.fetch_add(1, Ordering::Relaxed);
+    let new = path.with_extension(format!("{}-{name}.new", std::process::id()));
     let mut file = File::create(&new)?;
     file.write_all(kept.iter().flat_map(|line| [*line, "\n"]).collect::<String>().as_bytes())?;
     file.sync_all()?;
