@@ -310,6 +310,8 @@ pub enum Dataset {
 /// Benchmarks that can be run.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
+    /// Each family of kernels on the device beside the CPU operators of the same query, by rows
+    Kernels(KernelBench),
     /// NEXMark's queries over its generator, with and without a store; results are dropped
     Nexmark(NexmarkBench),
     /// How long a row takes through a count by key, from the input of a pipeline to its output
@@ -317,6 +319,29 @@ pub enum Bench {
     /// How fast a windowed count works off a backlog, by device and rows at once, and from where on
     /// the GPU is faster
     Backlog(BacklogBench),
+}
+
+#[derive(Debug, Args)]
+pub struct KernelBench {
+    /// Numbers of rows to compare the sides at
+    #[arg(long, value_delimiter = ',', default_value = "100000,1000000,10000000",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub rows: Vec<u64>,
+    /// Only these families: reduce, select, group, join
+    #[arg(long, value_delimiter = ',')]
+    pub families: Vec<String>,
+    /// Runs of which the median counts
+    #[arg(long, default_value_t = 9)]
+    pub runs: usize,
+    /// Part of the name of the adapter to take, where there are several (see `thalweg devices`)
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+    /// Also writes the table there, a JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Also draws rows a second over rows there
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -99,6 +99,11 @@ impl DeviceExec {
         &self.fragment
     }
 
+    /// The name of the adapter it runs on.
+    pub fn adapter(&self) -> &str {
+        &self.player.capabilities().name
+    }
+
     pub fn decision(&self) -> &Decision {
         &self.decision
     }

@@ -1,4 +1,5 @@
-//! State folders that a disk or a copy has damaged: what comes out is right, or refused, never wrong.
+//! State folders that a disk or a copy has damaged: what comes out is right, or refused, never
+//! wrong.
 //!
 //! `THALWEG_DAMAGE_SEED` and `THALWEG_DAMAGE_RUNS` choose more damages than the few of each run.
 
