@@ -16,6 +16,7 @@ mod parse;
 mod precedence;
 mod prepared;
 mod settings;
+mod short;
 mod token;
 mod travel;
 mod unions;

@@ -18,6 +18,7 @@ use super::grammar::Grammar;
 use super::group_window::GroupWindows;
 use super::headings::Headings;
 use super::precedence::Precedence;
+use super::short::Units;
 use super::token::{Chunk, Script, is_word, place};
 use super::unions::Chains;
 use super::using;
@@ -108,8 +109,14 @@ fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
         return Err(place(&message, next.span.start));
     }
     let mut headings = Headings::default();
+    if let Kind::CreateStream(create) = &mut kind {
+        for clause in create.columns.iter_mut().filter_map(|column| column.computed.as_mut()) {
+            let _ = clause.expression.visit(&mut Units);
+        }
+    }
     if let Kind::Sql(statement) = &mut kind {
         headings = Headings::of(statement, items);
+        let _ = visit(statement, &mut Units);
         if let ControlFlow::Break(error) = visit(statement, &mut Chains) {
             return Err(place(&error.to_string(), start));
         }
