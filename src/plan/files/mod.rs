@@ -13,6 +13,7 @@ mod blame;
 mod catalog;
 mod csv;
 mod csv_rows;
+mod dates;
 mod exact;
 mod external;
 mod find;
@@ -56,6 +57,7 @@ use partitions::Partitioned;
 
 pub use blame::{blame, blame_plan, of_store};
 pub use catalog::with_registered;
+pub use dates::{written_rows, written_schema};
 pub use external::STORED_AS;
 pub use named::NamedFiles;
 pub use parquet::{INT96_UNIT, TrustedStatistics, rows_of};
