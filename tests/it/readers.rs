@@ -1,6 +1,8 @@
 //! Files of several spellings as tables: `read_csv` and its kin, types that widen from file to
 //! file, NULL as it is spelled, dates of 64 bits.
 
+use std::path::Path;
+
 use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 use thalweg::sql::Engine;
@@ -18,6 +20,48 @@ async fn rows(sql: &str) -> Vec<String> {
 async fn rows_on(engine: &Engine, sql: &str) -> Vec<String> {
     let rows = support::rows(engine, sql).await.rows;
     rows.iter().map(|row| row.join(",")).collect()
+}
+
+/// A table of a form, whose files each hold one of these rows.
+async fn files(folder: &Path, form: &str, rows_of: &[&str]) {
+    for (at, select) in rows_of.iter().enumerate() {
+        let to = folder.join(format!("{form}/{at}.{form}"));
+        let to = to.display();
+        rows(&format!("COPY (SELECT {select}) TO '{to}' STORED AS {form}")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_widen_from_file_to_file() {
+    let folder = TempDir::new().unwrap();
+    let narrow = "1 AS id, CAST(1 AS INT) AS i, CAST(1 AS INT) AS x, DATE '2024-01-31' AS t, \
+                  NULL AS n, CAST(1.5 AS DECIMAL(5, 1)) AS d";
+    let wide = "2 AS id, 9999999999 AS i, CAST(0.5 AS DOUBLE) AS x, \
+                TIMESTAMP '2024-02-01T12:30:00' AS t, 7 AS n, CAST(2.25 AS DECIMAL(9, 2)) AS d";
+    for (form, decimals) in [("parquet", ["1.50", "2.25"]), ("csv", ["1.5", "2.25"])] {
+        // Either may come first.
+        for order in [[narrow, wide], [wide, narrow]] {
+            let _ = std::fs::remove_dir_all(folder.path().join(form));
+            files(folder.path(), form, &order).await;
+            let table = folder.path().join(form).display().to_string();
+            for device in [DeviceChoice::Cpu, DeviceChoice::Gpu] {
+                let Some(engine) = support::engine_on(device) else { return };
+                let all = format!("SELECT id, i, x, t, n, d FROM '{table}' ORDER BY id");
+                let [a, b] = decimals;
+                let want = [
+                    format!("1,1,1.0,2024-01-31T00:00:00,NULL,{a}"),
+                    format!("2,9999999999,0.5,2024-02-01T12:30:00,7,{b}"),
+                ];
+                assert_eq!(rows_on(&engine, &all).await, want, "{form} {device}");
+                let some = format!(
+                    "SELECT sum(i), sum(x), max(t), sum(n), sum(d) FROM '{table}' \
+                     WHERE x > 0.25 AND i > 0"
+                );
+                let want = ["10000000000,1.5,2024-02-01T12:30:00,7,3.75"];
+                assert_eq!(rows_on(&engine, &some).await, want, "{form} {device}");
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
