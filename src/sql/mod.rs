@@ -15,6 +15,7 @@ mod names;
 mod parse;
 mod precedence;
 mod prepared;
+mod readers;
 mod settings;
 mod short;
 mod token;
