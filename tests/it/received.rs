@@ -187,6 +187,35 @@ fn what_was_received_goes_on_with_more_columns() {
     assert_eq!(sunk(folder.path()), ["1", "2", "3"]);
 }
 
+/// Text in columns by another sign, with a header or without, in another encoding.
+#[test]
+fn standard_input_has_columns_by_any_sign() {
+    let folder = TempDir::new().unwrap();
+    let run = |options: &str, input: &str| {
+        let sql = format!(
+            "CREATE STREAM s (n BIGINT, t VARCHAR) WITH (connector = 'stdin', {options});
+             SELECT n, t FROM s"
+        );
+        fed(thalweg(folder.path(), &["sql", "--format", "csv", "-c", &sql]), input)
+    };
+    for (options, input) in [
+        ("format = 'csv', delimiter = '|'", "t|n\nx,y|1\n\"a|b\"|2\n"),
+        ("format = 'csv', delimiter = '\\t', header = false", "1\tx,y\n2\ta|b\n"),
+        ("format = 'tsv'", "n\tt\n1\tx,y\n2\ta|b"),
+        ("format = 'tsv', delimiter = ';', encoding = 'latin1'", "n;t\n1;x,y\n2;a|b\n"),
+    ] {
+        let got = succeeded(run(options, input));
+        assert_eq!(got, "n,t\n1,\"x,y\"\n2,a|b\n", "{options}");
+    }
+    for (options, want) in [
+        ("delimiter = ';'", "a delimiter goes with CSV, found format = 'json'"),
+        ("format = 'csv', delimiter = 'ab'", "delimiter = 'ab': expected one sign"),
+    ] {
+        let told = text(&run(options, "").stderr);
+        assert!(told.contains(want), "{options}: {told}");
+    }
+}
+
 #[test]
 fn standard_input_is_a_table_once() {
     let folder = TempDir::new().unwrap();
