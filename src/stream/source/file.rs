@@ -99,6 +99,11 @@ impl File {
         plain && self.read_as(path).is_some_and(|format| format != "parquet")
     }
 
+    /// The file or folder that is read.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether there is anything at the path.
     pub fn is_there(&self) -> bool {
         self.path.exists()
