@@ -91,6 +91,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
         inserts: BTreeMap::new(),
         plans: BTreeMap::new(),
         read: BTreeSet::new(),
+        worked: false,
     };
     for statement in statements {
         let line = statement.line;
@@ -105,6 +106,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
             return Ok(());
         }
     }
+    pipeline.warn_of_nothing();
     let drained = task::caught("a pipeline", pipeline.drain()).await;
     pipeline.forget();
     drained
@@ -157,6 +159,8 @@ struct Pipeline {
     plans: BTreeMap<String, Vec<(LogicalPlan, Emit)>>,
     /// Streams whose log has been read in this run.
     read: BTreeSet<String>,
+    /// Whether any statement was more than a definition or a setting.
+    worked: bool,
 }
 
 impl Pipeline {
@@ -177,6 +181,7 @@ impl Pipeline {
             Kind::Drop { .. } | Kind::Check { .. } => false,
             Kind::Sql(statement) => is_setting(statement),
         };
+        self.worked |= !defines && !matches!(statement.kind, Kind::Drop { .. });
         // Every other statement may look at what the INSERTs before it have written.
         if self.until_end && !defines {
             self.drain().await?;
@@ -196,6 +201,17 @@ impl Pipeline {
             Outcome::Rows(_) if writes => Ok(()),
             Outcome::Done => Ok(()),
             Outcome::Rows(rows) => results.write(rows).await,
+        }
+    }
+
+    /// Tells where the statements only define what no other uses.
+    fn warn_of_nothing(&self) {
+        let stored = self.engine.streams().iter().any(|stream| stream.store.is_some());
+        if !self.worked && !stored && self.plans.is_empty() {
+            tracing::warn!(
+                "{}: reads nothing: no stream has a store, and no INSERT INTO a sink reads one",
+                self.path.display()
+            );
         }
     }
 

@@ -69,6 +69,7 @@ const TOTAL: &[&str] = &[
     "reverse",
     "round",
     "rtrim",
+    "sign",
     "signum",
     "sin",
     "sinh",

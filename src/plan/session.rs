@@ -73,7 +73,8 @@ pub fn session_with(
     for function in crate::agg::udaf::udafs() {
         context.register_udaf(function.as_ref().clone());
     }
-    for function in functions::choices::choices() {
+    let lacking = functions::dates::dates().into_iter().chain(functions::numbers::numbers());
+    for function in functions::choices::choices().into_iter().chain(lacking) {
         context.register_udf(function);
     }
     context.register_udf(super::date_bin().as_ref().clone());

@@ -18,6 +18,8 @@ use super::grammar::Grammar;
 use super::group_window::GroupWindows;
 use super::headings::Headings;
 use super::precedence::Precedence;
+use super::readers::Readers;
+use super::short::Units;
 use super::token::{Chunk, Script, is_word, place};
 use super::unions::Chains;
 use super::using;
@@ -108,8 +110,17 @@ fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
         return Err(place(&message, next.span.start));
     }
     let mut headings = Headings::default();
+    if let Kind::CreateStream(create) = &mut kind {
+        for clause in create.columns.iter_mut().filter_map(|column| column.computed.as_mut()) {
+            let _ = clause.expression.visit(&mut Units);
+        }
+    }
     if let Kind::Sql(statement) = &mut kind {
         headings = Headings::of(statement, items);
+        let _ = visit(statement, &mut Units);
+        if let ControlFlow::Break(error) = visit(statement, &mut Readers) {
+            return Err(place(&told(&error), start));
+        }
         if let ControlFlow::Break(error) = visit(statement, &mut Chains) {
             return Err(place(&error.to_string(), start));
         }
@@ -286,6 +297,14 @@ pub fn normalized(name: ast::Ident) -> String {
     match name.quote_style {
         Some(_) => name.value,
         None => name.value.to_ascii_lowercase(),
+    }
+}
+
+/// What an error of a call says.
+fn told(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::External(inner) => inner.to_string(),
+        other => other.strip_backtrace(),
     }
 }
 

@@ -13,6 +13,7 @@ use super::columns::quoted;
 use super::emit;
 use super::grammar::Grammar;
 use super::headings::selected;
+use super::short::selecting;
 use super::travel::versions;
 use crate::error::{Error, Result};
 use crate::stream::emit::Emit;
@@ -102,6 +103,7 @@ impl<'a> Script<'a> {
                 self.at = end;
             }
             let (tokens, emit) = emit::cut(tokens)?;
+            let tokens = selecting(tokens);
             let items = selected(&tokens);
             let tokens = versions(clauses(quoted(tokens, grammar)), grammar)?;
             let tokens = tables(partitions(tokens));

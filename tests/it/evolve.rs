@@ -149,6 +149,31 @@ fn feed(folder: &Path, columns: &str, more: &str) -> String {
     )
 }
 
+/// Without a store too, in text with a header.
+#[tokio::test]
+async fn a_stream_without_a_store_may_get_columns() {
+    let folder = TempDir::new().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let script = |columns: &str| {
+        format!(
+            "SET thalweg.pipeline = 'p';
+             CREATE STREAM s ({columns}) WITH (connector = 'file', path = '{}', missing = 'null');
+             CREATE SINK out WITH (connector = 'file', path = '{}', format = 'csv');
+             INSERT INTO out SELECT n FROM s; SELECT * FROM s ORDER BY n;",
+            path("in"),
+            path("out")
+        )
+    };
+    let input = folder.path().join("in");
+    write(&input, "1.csv", "n\n1\n");
+    pipeline(folder.path(), &script("n BIGINT")).await.unwrap();
+    write(&input, "2.csv", "unit,n\nkg,2\n");
+    write(&input, "1.csv", "n\n1\n3\n");
+    let got = pipeline(folder.path(), &script("unit VARCHAR, n BIGINT")).await.unwrap();
+    assert_eq!(got, [",1\nkg,2\n,3\n"]);
+    assert_eq!(sunk(folder.path(), "out"), ["1", "2", "3"]);
+}
+
 #[tokio::test]
 async fn a_stream_may_get_columns() {
     let folder = TempDir::new().unwrap();

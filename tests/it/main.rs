@@ -63,6 +63,8 @@ mod nexmark;
 mod reconcile;
 /// What a fragment keeps of the nodes it stands for.
 mod replaced;
+/// Files as tables by functions, and types that widen from file to file.
+mod readers;
 /// What sources make of values, texts and folders.
 mod readings;
 /// What comes only once, across restarts.

@@ -44,6 +44,31 @@ fn the_quickstart_runs_and_runs_again() {
     assert!(!told.contains("WARN"), "{told}");
 }
 
+/// A word where nothing is read, and none where something is.
+#[test]
+fn what_reads_nothing_says_so() {
+    let folder = TempDir::new().unwrap();
+    std::fs::create_dir(folder.path().join("in")).unwrap();
+    let run = |statements: &str| {
+        let stream = "CREATE STREAM s (n BIGINT) WITH (connector = 'file', path = 'in');
+                      CREATE SINK out WITH (connector = 'console');";
+        std::fs::write(folder.path().join("p.sql"), format!("{stream} {statements}")).unwrap();
+        output(thalweg(folder.path()).args(["run", "p.sql", "--until-end", "--device", "cpu"])).1
+    };
+    let insert = "INSERT INTO out SELECT n FROM s;";
+    let (empty, nothing) = ("in: holds no files of CSV", "p.sql: reads nothing");
+    let told = run(insert);
+    assert!(told.contains(empty) && told.contains("nothing is read"), "{told}");
+    assert!(!told.contains(nothing), "{told}");
+    let told = run("SET thalweg.epoch_rows = 5;");
+    assert!(told.contains(nothing), "{told}");
+    std::fs::write(folder.path().join("in/a.csv"), "n\n1\n").unwrap();
+    for statements in [insert, "SELECT count(*) FROM s;"] {
+        let told = run(statements);
+        assert!(!told.contains("nothing") && !told.contains("WARN"), "{statements}: {told}");
+    }
+}
+
 fn row(second: u32) -> String {
     format!("1,2026-01-01T00:00:{second:02}\n")
 }

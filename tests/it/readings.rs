@@ -200,6 +200,37 @@ async fn folders_tell_columns() {
 }
 
 #[tokio::test]
+async fn columns_are_divided_by_any_sign() {
+    let columns = "id BIGINT, name VARCHAR";
+    let want = ["1 a,b", "2 x|y"];
+    let bars = file("a.csv", "name|id\na,b|1\n\"x|y\"|2\n");
+    assert_eq!(read(bars.path(), columns, ", delimiter = '|'").await, want);
+    let tabs = file("a.tsv", "id\tname\n1\ta,b\n2\tx|y\n");
+    assert_eq!(read(tabs.path(), columns, "").await, want);
+    assert_eq!(read(tabs.path(), columns, ", format = 'tsv'").await, want);
+    std::fs::write(tabs.path().join("b.csv"), "id,name\n3,z\n").unwrap();
+    assert_eq!(read(tabs.path(), columns, "").await, ["1 a,b", "2 x|y", "3 z"]);
+    // One sign for all of a folder, where it is said.
+    let both = file("a.tsv", "id;name\n1;a,b\n");
+    std::fs::write(both.path().join("b.csv"), "id;name\n2;x|y\n").unwrap();
+    assert_eq!(read(both.path(), columns, ", delimiter = ';'").await, want);
+    // A malformed row is kept as it stands; a quote opens a value behind the sign only.
+    let wrong = file("a.csv", "id|name\nx|1\n2|\"a\n\"\n3,\"|b\n");
+    let told = refused(wrong.path(), columns, ", delimiter = '|'").await;
+    assert!(told.contains("a.csv, line 2: column id: 'x' is not Int64"), "{told}");
+    let got = read(wrong.path(), columns, ", delimiter = '|', on_error = 'skip'").await;
+    assert_eq!(got, ["2 a\n"]);
+    for (option, want) in [
+        ("delimiter = '\n'", "expected one sign"),
+        ("delimiter = ''", "expected one sign"),
+        ("delimiter = ';', format = 'json'", "a delimiter goes with CSV"),
+    ] {
+        let told = refused(bars.path(), columns, &format!(", {option}")).await;
+        assert!(told.contains(want), "{option}: {told}");
+    }
+}
+
+#[tokio::test]
 async fn other_encodings_are_read_where_they_are_said() {
     let columns = "id BIGINT, name VARCHAR";
     let latin = file("a.csv", b"id,name\n1,M\xfcller\n2,Bob\n");

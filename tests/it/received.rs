@@ -49,9 +49,14 @@ pub fn sunk(folder: &Path) -> Vec<String> {
 }
 
 fn script(folder: &Path, source: &str, more: &str) {
+    script_with(folder, "", source, more);
+}
+
+/// With columns in front of those that there are always.
+fn script_with(folder: &Path, columns: &str, source: &str, more: &str) {
     let script = format!(
         "SET thalweg.epoch_ms = 20;
-         CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts) WITH ({source});
+         CREATE STREAM s ({columns} n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts) WITH ({source});
          CREATE SINK out WITH (connector = 'file', format = 'csv', path = 'out');
          INSERT INTO out SELECT n, ts FROM s; {more}"
     );
@@ -171,20 +176,78 @@ fn a_log_that_lacks_what_was_read_loses_no_new_rows() {
 #[test]
 fn what_was_received_goes_on_with_more_columns() {
     let folder = TempDir::new().unwrap();
-    let run = |columns: &str, input: &str| {
+    let run = |columns: &str, store: &str, input: &str| {
+        let folder = folder.path().join(if store.is_empty() { "plain" } else { "stored" });
         let script = format!(
-            "CREATE STREAM s ({columns}) WITH (connector = 'stdin');
+            "CREATE STREAM s ({columns}) WITH (connector = 'stdin' {store});
              CREATE SINK out WITH (connector = 'file', format = 'csv', path = 'out');
              INSERT INTO out SELECT n FROM s; SELECT * FROM s ORDER BY n;"
         );
-        std::fs::write(folder.path().join("p.sql"), script).unwrap();
-        let args = ["run", "p.sql", "--until-end", "--state", "state"];
-        succeeded(fed(thalweg(folder.path(), &args), input))
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("p.sql"), script).unwrap();
+        let args = ["run", "p.sql", "--until-end", "--state", "state", "--format", "csv"];
+        (succeeded(fed(thalweg(&folder, &args), input)), sunk(&folder))
     };
-    run("n BIGINT", "[{\"n\": 1},\n {\"n\": 2, \"unit\": \"g\"}]");
-    let told = run("unit VARCHAR, n BIGINT", "{\"n\": 3,\n \"unit\": \"kg\"}");
-    assert_eq!(told.matches("kg").count(), 1, "{told}");
-    assert_eq!(sunk(folder.path()), ["1", "2", "3"]);
+    for store in ["", ", store = 'lake'"] {
+        run("n BIGINT", store, "[{\"n\": 1},\n {\"n\": 2, \"unit\": \"g\"}]");
+        let columns = "unit VARCHAR, n BIGINT";
+        let (told, sunk) = run(columns, store, "{\"n\": 3,\n \"unit\": \"kg\"}");
+        assert_eq!(told, "unit,n\n,1\n,2\nkg,3\n", "{store}");
+        assert_eq!(sunk, ["1", "2", "3"], "{store}");
+    }
+}
+
+/// The same of what is posted, with a store and without.
+#[test]
+fn what_was_posted_goes_on_with_more_columns() {
+    for store in ["", ", store = 'lake'"] {
+        let folder = TempDir::new().unwrap();
+        let row = |n: u32, unit: &str| format!("{{\"n\":{n},\"ts\":\"{DAY}T00:00:0{n}\"{unit}}}");
+        let post = |pipeline: &Listening, n: u32, unit: &str, rows: usize| {
+            assert_eq!(pipeline.post("application/json", &row(n, unit)).0, 200, "{store}");
+            assert_eq!(wait_for(folder.path(), rows).len(), rows, "{store}");
+        };
+        let mut pipeline = Listening::start(folder.path(), store);
+        post(&pipeline, 1, "", 1);
+        pipeline.signal();
+        assert!(pipeline.ended());
+        let pipeline = Listening::start_with(folder.path(), "unit VARCHAR,", store);
+        let (status, help) = pipeline.ask("GET", "text/plain", b"");
+        assert!(status == 200 && help.contains("\"unit\""), "{help}");
+        post(&pipeline, 2, ",\"unit\":\"kg\"", 2);
+        assert_eq!(sunk(folder.path()), [1, 2].map(|n| format!("{n},{DAY}T00:00:0{n}")));
+    }
+}
+
+const DAY: &str = "2026-01-01";
+
+/// Text in columns by another sign, with a header or without, in another encoding.
+#[test]
+fn standard_input_has_columns_by_any_sign() {
+    let folder = TempDir::new().unwrap();
+    let run = |options: &str, input: &str| {
+        let sql = format!(
+            "CREATE STREAM s (n BIGINT, t VARCHAR) WITH (connector = 'stdin', {options});
+             SELECT n, t FROM s"
+        );
+        fed(thalweg(folder.path(), &["sql", "--format", "csv", "-c", &sql]), input)
+    };
+    for (options, input) in [
+        ("format = 'csv', delimiter = '|'", "t|n\nx,y|1\n\"a|b\"|2\n"),
+        ("format = 'csv', delimiter = '\\t', header = false", "1\tx,y\n2\ta|b\n"),
+        ("format = 'tsv'", "n\tt\n1\tx,y\n2\ta|b"),
+        ("format = 'tsv', delimiter = ';', encoding = 'latin1'", "n;t\n1;x,y\n2;a|b\n"),
+    ] {
+        let got = succeeded(run(options, input));
+        assert_eq!(got, "n,t\n1,\"x,y\"\n2,a|b\n", "{options}");
+    }
+    for (options, want) in [
+        ("delimiter = ';'", "a delimiter goes with CSV, found format = 'json'"),
+        ("format = 'csv', delimiter = 'ab'", "delimiter = 'ab': expected one sign"),
+    ] {
+        let told = text(&run(options, "").stderr);
+        assert!(told.contains(want), "{options}: {told}");
+    }
 }
 
 #[test]
@@ -230,9 +293,15 @@ pub struct Listening {
 
 impl Listening {
     pub fn start(folder: &Path, more: &str) -> Self {
+        Self::start_with(folder, "", more)
+    }
+
+    /// With columns in front of those that there are always.
+    pub fn start_with(folder: &Path, columns: &str, more: &str) -> Self {
         // Free now, and most likely still in a moment.
         let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        script(folder, &format!("connector = 'http', listen = '{at}'{more}"), "");
+        let source = format!("connector = 'http', listen = '{at}'{more}");
+        script_with(folder, columns, &source, "");
         let child = thalweg(folder, &["run", "p.sql", "--state", "state"]).spawn().unwrap();
         let mut listening = Self { child, at };
         let begun = Instant::now();

@@ -8,6 +8,7 @@ mod bags;
 mod comparable;
 mod dates;
 mod decimals;
+mod expanded;
 mod float_sums;
 mod floats;
 mod guards;
@@ -23,6 +24,7 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::AnalyzerRule;
 
+pub use expanded::remainder_type;
 pub use operands::OperandPlanner;
 
 type Rule = Arc<dyn AnalyzerRule + Send + Sync>;

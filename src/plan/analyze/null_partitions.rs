@@ -31,7 +31,12 @@ impl AnalyzerRule for NullPartitions {
             if !copy.partition_by.contains(field.name()) {
                 return Ok(column);
             }
-            let text = cast(column.clone(), DataType::Utf8);
+            // A date of 64 bits has no time of day, and its text has one.
+            let plain = match field.data_type() {
+                DataType::Date64 => cast(column.clone(), DataType::Date32),
+                _ => column.clone(),
+            };
+            let text = cast(plain, DataType::Utf8);
             let spelt = when(column.is_null(), lit(NULL_PARTITION)).otherwise(text)?;
             Ok(spelt.alias(field.name()))
         };

@@ -23,6 +23,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::comparable::{Mended, Operand, Purpose, common, concerns};
+use super::expanded::expanded;
 use super::{dates, decimals};
 
 /// Functions that answer one of their arguments.
@@ -89,7 +90,7 @@ fn is_comparison(op: Operator) -> bool {
 }
 
 /// The operator over mended operands; `None` where there is nothing to mend.
-fn binary(left: Operand, op: Operator, right: Operand) -> Option<Expr> {
+pub(super) fn binary(left: Operand, op: Operator, right: Operand) -> Option<Expr> {
     if is_arithmetic(op) {
         let decimal = decimals::arithmetic(&left, op, &right);
         return decimal.or_else(|| dates::arithmetic(left, op, right));
@@ -169,7 +170,9 @@ fn mend(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
             })
         }
         Expr::Case(case) => in_case(case, &of),
-        Expr::ScalarFunction(function) => in_function(function, &of, schema),
+        Expr::ScalarFunction(function) => {
+            expanded(function, schema).or_else(|| in_function(function, &of, schema))
+        }
         Expr::InSubquery(InSubquery { expr, subquery, negated }) => {
             in_subquery(expr, subquery, schema)?.map(|(expr, subquery)| {
                 Expr::InSubquery(InSubquery::new(Box::new(expr), subquery, *negated))

@@ -48,6 +48,16 @@ pub async fn delimiter(files: &Files) -> Result<u8> {
     Ok([b',', b';', b'\t', b'|'].into_iter().find(|byte| has(*byte)).unwrap_or(b','))
 }
 
+/// The sign that a text names: itself, or a tab as `\t`. `None` for what cannot divide columns.
+pub fn sign(text: &str) -> Option<u8> {
+    match text.as_bytes() {
+        b"\\t" => Some(b'\t'),
+        [b'"' | b'\r' | b'\n' | 128.., ..] => None,
+        [sign] => Some(*sign),
+        _ => None,
+    }
+}
+
 fn unquoted(line: &[u8]) -> Vec<u8> {
     let mut quoted = false;
     let keep = |byte: &u8| {
@@ -84,11 +94,11 @@ pub async fn infer(
     format: &Arc<dyn FileFormat>,
 ) -> Result<Columns> {
     let options = options_of(format)?;
-    let reader = reader_format(options);
+    let reader = reader_format(options)?;
     let rows = (SAMPLED_ROWS / objects.len()).max(SAMPLED_ROWS_PER_FILE);
     let stored = columns(files, objects, &reader, options, rows).await?;
     // Worth a second look where text may be numbers with a few NULLs spelled out.
-    if texts(&stored) == 0 {
+    if texts(&stored) == 0 || options.null_regex.is_some() {
         return Ok(Columns { stored, meant: None });
     }
     let spelled = format!("^({})?$", NULL_SPELLINGS.map(regex::escape).join("|"));
@@ -107,7 +117,9 @@ fn options_of(format: &Arc<dyn FileFormat>) -> Result<&CsvOptions> {
 }
 
 /// How a file is to be cut into values.
-pub fn reader_format(options: &CsvOptions) -> csv::reader::Format {
+///
+/// Errors: what is NULL is no regular expression.
+pub fn reader_format(options: &CsvOptions) -> Result<csv::reader::Format> {
     let mut reader = csv::reader::Format::default()
         .with_header(options.has_header.unwrap_or(true))
         .with_delimiter(options.delimiter)
@@ -122,7 +134,10 @@ pub fn reader_format(options: &CsvOptions) -> csv::reader::Format {
     if let Some(terminator) = options.terminator {
         reader = reader.with_terminator(terminator);
     }
-    reader
+    if let Some(nulls) = csv_rows::nulls(options)? {
+        reader = reader.with_null_regex(nulls);
+    }
+    Ok(reader)
 }
 
 /// The columns that the headers of all files name; none where they have none or hold nothing.
@@ -130,7 +145,7 @@ pub async fn header(files: &Files, format: &Arc<dyn FileFormat>) -> Result<Optio
     let options = options_of(format)?;
     let mut names: Vec<String> = Vec::new();
     for object in files.objects.iter().filter(|object| object.size > 0) {
-        let schema = columns_of_file(files, object, reader_format(options), options, 0).await?;
+        let schema = columns_of_file(files, object, reader_format(options)?, options, 0).await?;
         for field in schema.fields() {
             if !names.contains(field.name()) {
                 names.push(field.name().clone());
@@ -243,6 +258,12 @@ pub fn meant(column: Expr, kind: &DataType) -> Result<Expr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn delimiters_are_one_sign() {
+        assert_eq!(["|", "\t", "\\t", ";"].map(sign), [b'|', b'\t', b'\t', b';'].map(Some));
+        assert_eq!(["", "||", "\"", "\n", "ü"].map(sign), [None; 5]);
+    }
 
     #[test]
     fn delimiters_in_quotes_do_not_count() {

@@ -11,10 +11,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use csv::{ByteRecord, ReaderBuilder as RecordReader, Terminator};
 use datafusion::common::config::CsvOptions;
+use datafusion::error::DataFusionError;
+use regex::Regex;
 
 use super::exact;
 use super::quotes::{Form, Quotes};
 use super::text::{Fault, Parse, Reading};
+use super::user;
 
 /// What of the options tells where values are.
 pub fn form(options: &CsvOptions) -> Form {
@@ -25,6 +28,15 @@ pub fn form(options: &CsvOptions) -> Form {
         comment: options.comment,
         terminator: options.terminator,
     }
+}
+
+/// Values that are NULL: those that are empty, and what `null_regex` says.
+///
+/// Errors: it is no regular expression.
+pub fn nulls(options: &CsvOptions) -> Result<Option<Regex>, DataFusionError> {
+    let Some(pattern) = &options.null_regex else { return Ok(None) };
+    let wrong = |error| user(format!("format.null_regex '{pattern}': {error}"));
+    Regex::new(&format!("^$|(?:{pattern})")).map(Some).map_err(wrong)
 }
 
 /// Names as they are in a header, each once: one that is empty goes by its place, `column0` being
@@ -76,6 +88,16 @@ pub fn is_renamed(wanted: &Schema, names: &[String]) -> bool {
             Some(place) => *place == at && names[at] != *field.name(),
             None => true,
         })
+}
+
+/// A column of a table that is not in a header which has others of it.
+pub fn lacking<'a>(wanted: &'a Schema, names: &[String]) -> Option<&'a str> {
+    if is_renamed(wanted, names) {
+        return None;
+    }
+    let known = |name: &String| names.iter().any(|column| column.eq_ignore_ascii_case(name));
+    let lacking = wanted.fields().iter().find(|field| !known(field.name()));
+    lacking.map(|field| field.name().as_str())
 }
 
 /// A reader of the records of text that is cut as the options say.
@@ -170,6 +192,8 @@ impl<R: Read> Read for OneEnd<R> {
 pub struct CsvRows {
     options: CsvOptions,
     form: Form,
+    /// How NULL is spelled, besides an empty value.
+    nulls: Option<Regex>,
     quotes: Quotes,
     /// The columns that are wanted, and all of the table's files.
     schema: SchemaRef,
@@ -205,6 +229,7 @@ impl CsvRows {
         let mut rows = Self {
             options: options.clone(),
             form,
+            nulls: nulls(options).map_err(|error| Fault::new(error.to_string()))?,
             quotes: Quotes::new(form),
             schema: Arc::clone(&reading.schema),
             table: Arc::clone(&reading.table),
@@ -273,6 +298,9 @@ impl CsvRows {
         }
         if let Some(terminator) = self.form.terminator {
             builder = builder.with_terminator(terminator);
+        }
+        if let Some(nulls) = &self.nulls {
+            builder = builder.with_null_regex(nulls.clone());
         }
         builder.build_decoder()
     }

@@ -41,11 +41,6 @@ impl TableProviderFactory for ExternalTables {
         if is_unbounded(command) {
             return self.unbounded(state, command, form).await;
         }
-        if command.options.keys().any(|key| key.ends_with("null_regex")) {
-            let message = "format.null_regex has no effect when files are read: select \
-                           nullif(column, 'spelling') instead";
-            return Err(user(message));
-        }
         let declared = !command.schema.fields().is_empty();
         let [location] = command.locations.as_slice() else {
             return self.declared.create(session, command).await;
@@ -183,18 +178,16 @@ fn check_declared(command: &CreateExternalTable, location: &str, header: &[Strin
     let declared = command.schema.as_arrow().fields().iter();
     let declared = declared.filter(|field| !command.table_partition_cols.contains(field.name()));
     let stored = Schema::new(declared.cloned().collect::<Vec<_>>());
-    if csv_rows::is_renamed(&stored, header) {
-        return Ok(());
-    }
-    let known = |name: &String| header.iter().any(|column| column.eq_ignore_ascii_case(name));
-    match stored.fields().iter().find(|field| !known(field.name())) {
+    match csv_rows::lacking(&stored, header) {
         None => Ok(()),
-        Some(lacking) => Err(data(format!(
-            "column '{}' is not in the header of '{location}', which has {}",
-            lacking.name(),
-            header.join(", ")
-        ))),
+        Some(name) => Err(not_in_header(name, location, header)),
     }
+}
+
+/// The error of a declared column that files of CSV lack.
+pub fn not_in_header(column: &str, location: &str, header: &[String]) -> DataFusionError {
+    let header = header.join(", ");
+    data(format!("column '{column}' is not in the header of '{location}', which has {header}"))
 }
 
 impl super::Files {

@@ -55,9 +55,9 @@ pub enum Form {
 pub struct Files {
     pub store: Arc<dyn ObjectStore>,
     /// The store's URL with the directory that all files are in.
-    base: Url,
+    pub base: Url,
     /// Whether all that is in that directory was asked for, not some files.
-    whole: bool,
+    pub whole: bool,
     pub form: Form,
     pub compression: FileCompressionType,
     /// In the order of their paths.
@@ -73,7 +73,7 @@ pub struct Files {
 }
 
 /// Form and compression by a file's name; none for names that tell nothing.
-fn form_of(name: &str) -> Option<(Form, FileCompressionType)> {
+pub fn form_of(name: &str) -> Option<(Form, FileCompressionType)> {
     let lower = name.to_ascii_lowercase();
     let (stem, last) = lower.rsplit_once('.')?;
     let compression = last.parse::<FileCompressionType>().ok();
@@ -346,6 +346,10 @@ fn one_form(
         let name = objects[0].location.as_ref();
         let last = name.rsplit_once('.').and_then(|(_, last)| last.parse().ok());
         return Ok((form, last.unwrap_or(FileCompressionType::UNCOMPRESSED), objects));
+    }
+    // What was asked for by a pattern, and tells nothing of itself, is of the form wanted.
+    if let (Some(form), true) = (wanted, objects.iter().all(|object| known(object).is_none())) {
+        return Ok((form, FileCompressionType::UNCOMPRESSED, objects));
     }
     let of_form = |object: &ObjectMeta| {
         wanted.is_none_or(|form| known(object).is_some_and(|(known, _)| known == form))

@@ -71,7 +71,7 @@ impl Text {
         let sample = Sample::of(store, object, self.compression).await?;
         match &self.form {
             Form::Csv(options) => {
-                let format = csv::reader_format(options);
+                let format = csv::reader_format(options)?;
                 csv::columns_of(sample, format, options, self.encoding, SAMPLED_ROWS).await
             }
             Form::Json => sample::json(sample, self.encoding, SAMPLED_ROWS).await,

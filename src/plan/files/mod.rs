@@ -13,6 +13,7 @@ mod blame;
 mod catalog;
 mod csv;
 mod csv_rows;
+mod dates;
 mod exact;
 mod external;
 mod find;
@@ -24,8 +25,10 @@ mod named;
 mod parquet;
 mod partitions;
 mod quotes;
+mod readers;
 mod sample;
 mod schema;
+mod several;
 mod shaped;
 mod stores;
 mod text;
@@ -38,7 +41,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::{TableProvider, TableProviderFactory};
 use datafusion::common::{Column, TableReference};
-use datafusion::datasource::file_format::FileFormatFactory;
+use datafusion::datasource::file_format::{FileFormat, FileFormatFactory};
 use datafusion::datasource::listing::{ListingOptions, ListingTable, ListingTableConfig};
 use datafusion::datasource::provider_as_source;
 use datafusion::error::{DataFusionError, Result};
@@ -53,13 +56,17 @@ use crate::plan::memory::Pool;
 use find::{Files, Found};
 use listed::Listed;
 use partitions::Partitioned;
+use schema::Columns;
 
 pub use blame::{blame, blame_plan, of_store};
 pub use catalog::with_registered;
+pub use csv::sign;
+pub use dates::{written_rows, written_schema};
 pub use external::STORED_AS;
 pub use named::NamedFiles;
 pub use parquet::{INT96_UNIT, TrustedStatistics, rows_of};
 pub use partitions::NULL as NULL_PARTITION;
+pub use readers::reader_name;
 pub use stores::told;
 
 /// The runtime of a session: object stores are opened when a URL names them, and directories are
@@ -109,6 +116,9 @@ async fn open(state: &SessionState, name: &str) -> Result<Option<Arc<dyn TablePr
     if let Some((table, at)) = travel::asked(name, state)? {
         return earlier(state, table, at).await;
     }
+    if let Some(reader) = readers::asked(name)? {
+        return reader.table(state).await.map(Some);
+    }
     match find::find(state, name, None).await? {
         Found::Nothing => Ok(None),
         Found::Delta(url) => delta(state, name, url).await.map(Some),
@@ -147,6 +157,16 @@ async fn delta(state: &SessionState, name: &str, url: url::Url) -> Result<Arc<dy
 async fn table(state: &SessionState, files: Files) -> Result<Arc<dyn TableProvider>> {
     let format = files.format(state).await?;
     let columns = schema::infer(state, &files, &format).await?;
+    table_of(state, files, format, columns).await
+}
+
+/// A table of files with columns that are known.
+async fn table_of(
+    state: &SessionState,
+    files: Files,
+    format: Arc<dyn FileFormat>,
+    columns: Columns,
+) -> Result<Arc<dyn TableProvider>> {
     let (paths, ending) = files.table_paths(state).await?;
     let options = ListingOptions::new(format)
         .with_file_extension(ending)

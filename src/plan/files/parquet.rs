@@ -56,6 +56,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
 use object_store::{ObjectMeta, ObjectStore};
 
+use super::dates;
 use super::named::inspected;
 
 /// The unit that times of 96 bits (Spark's of old) are read in. In nanoseconds, arrow's own, those
@@ -206,6 +207,16 @@ impl FileFormat for Parquet {
         sink: FileSinkConfig,
         order: Option<LexRequirement>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(schema) = dates::written_schema(&input.schema()) else {
+            return self.asked.create_writer_physical_plan(input, state, sink, order).await;
+        };
+        let input = dates::written_plan(input, &schema)?;
+        let folders = sink.table_partition_cols.into_iter();
+        let table_partition_cols =
+            folders.map(|(name, kind)| (name, dates::written(&kind))).collect();
+        let output_schema =
+            dates::written_schema(&sink.output_schema).unwrap_or(sink.output_schema);
+        let sink = FileSinkConfig { output_schema, table_partition_cols, ..sink };
         self.asked.create_writer_physical_plan(input, state, sink, order).await
     }
 

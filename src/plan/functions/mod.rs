@@ -1,9 +1,12 @@
 //! Scalar functions that rules of `analyze` put in the place of operations in which Arrow's kernels
-//! are wrong. No query calls them by name; `EXPLAIN` shows them.
+//! are wrong: no query calls them by name, `EXPLAIN` shows them. And some that DataFusion lacks
+//! (`dates`, `numbers`).
 
 pub mod choices;
+pub mod dates;
 pub mod decimals;
 pub mod intervals;
+pub mod numbers;
 pub mod zones;
 
 use std::sync::Arc;

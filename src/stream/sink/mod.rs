@@ -22,6 +22,7 @@ use datafusion::parquet::arrow::ArrowWriter;
 
 use super::settings::Settings;
 use crate::error::{Error, Result};
+use crate::plan::files;
 
 /// What `CREATE SINK` says.
 #[derive(Debug)]
@@ -270,9 +271,16 @@ impl Encoding {
             }
             Self::Parquet => {
                 let wrong = datafusion::error::DataFusionError::from;
-                let writer = ArrowWriter::try_new(out, schema.clone(), None);
-                let mut writer = writer.map_err(wrong)?;
-                rows.iter().try_for_each(|batch| writer.write(batch)).map_err(wrong)?;
+                let dates = files::written_schema(schema);
+                let written = dates.clone().unwrap_or_else(|| schema.clone());
+                let mut writer = ArrowWriter::try_new(out, written, None).map_err(wrong)?;
+                for batch in rows {
+                    match &dates {
+                        None => writer.write(batch),
+                        Some(schema) => writer.write(&files::written_rows(batch, schema)?),
+                    }
+                    .map_err(wrong)?;
+                }
                 writer.close().map_err(wrong)?;
             }
         }

@@ -1,4 +1,5 @@
-//! CSV: records by RFC 4180, columns by the names in the header, an empty field is NULL.
+//! CSV: records by RFC 4180, columns by the names in the header, an empty field is NULL. Fields may
+//! be divided by another sign than a comma.
 
 use std::sync::Arc;
 
@@ -10,11 +11,38 @@ use super::Opening;
 use super::file::{Missing, pick};
 use super::text::{Dialect, Head, Parse, Piece, Position, Wrong, head, lines, piece};
 use crate::error::{Error, Result};
+use crate::plan::files;
+use crate::stream::settings::Settings;
+
+/// The sign between fields of CSV, and of TSV.
+pub const COMMA: u8 = b',';
+pub const TAB: u8 = b'\t';
+
+/// The option `delimiter` of text in columns.
+///
+/// Errors: no sign; text of another form.
+pub fn delimiter(settings: &mut Settings, format: &str) -> Result<Option<u8>> {
+    let Some(text) = settings.text("delimiter") else { return Ok(None) };
+    if !matches!(format, "auto" | "csv" | "tsv") {
+        return Err(settings.error(format!("a delimiter goes with CSV, found format = '{format}'")));
+    }
+    let wrong = || {
+        settings.error(format!("delimiter = '{text}': expected one sign, such as '|', or '\\t'"))
+    };
+    files::sign(&text).map(Some).ok_or_else(wrong)
+}
+
+/// For what tells one log from another.
+pub fn identity(delimiter: Option<u8>) -> String {
+    delimiter.map_or(String::new(), |sign| format!(", delimiter {:?}", char::from(sign)))
+}
 
 /// CSV files with or without a header.
 #[derive(Debug, Clone, Copy)]
 pub struct Csv {
     pub header: bool,
+    /// Between fields.
+    pub delimiter: u8,
     pub missing: Missing,
 }
 
@@ -25,13 +53,15 @@ struct Parser {
     fields: Vec<Option<usize>>,
     /// Fields of a whole record.
     width: usize,
+    /// Between them.
+    delimiter: u8,
 }
 
 impl Dialect for Csv {
     fn whole(&self, bytes: &[u8]) -> usize {
         match memchr::memchr(b'"', bytes) {
             None => memchr::memrchr(b'\n', bytes).map_or(0, |end| end + 1),
-            Some(_) => whole_quoted(bytes),
+            Some(_) => quotes(bytes, self.delimiter).0,
         }
     }
 
@@ -42,13 +72,15 @@ impl Dialect for Csv {
         all: bool,
     ) -> Result<Option<(Arc<dyn Parse>, usize)>> {
         let declared = opening.source_schema().fields().len();
-        let plain = Parser { fields: (0..declared).map(Some).collect(), width: declared };
+        let delimiter = self.delimiter;
+        let plain =
+            Parser { fields: (0..declared).map(Some).collect(), width: declared, delimiter };
         let Head::Text(mark) = head(bytes, all)? else { return Ok(None) };
         if !self.header {
             return Ok(Some((Arc::new(plain), mark)));
         }
         let text = &bytes[mark..];
-        let mut records = reader(text);
+        let mut records = reader(text, delimiter);
         let mut names = ByteRecord::new();
         let found = records.read_byte_record(&mut names).map_err(|e| Error::Data(e.to_string()))?;
         let end = usize::try_from(records.position().byte()).unwrap_or(text.len());
@@ -59,30 +91,25 @@ impl Dialect for Csv {
         if !found {
             return Ok(Some((Arc::new(plain), bytes.len())));
         }
-        if unclosed(&text[..end]).is_some() {
+        if unclosed(&text[..end], delimiter).is_some() {
             return Err(Error::Data("a quote in the header is never closed".to_string()));
         }
         let name = |name: &[u8]| String::from_utf8_lossy(name).trim().to_string();
         let names: Vec<String> = names.iter().map(name).collect();
         let fields = pick(&opening.source_schema(), &names, self.missing)?;
-        Ok(Some((Arc::new(Parser { fields, width: names.len() }), mark + end)))
+        Ok(Some((Arc::new(Parser { fields, width: names.len(), delimiter }), mark + end)))
     }
 }
 
-/// Bytes up to the last end of a line that is not within quotes.
-fn whole_quoted(bytes: &[u8]) -> usize {
-    quotes(bytes).0
-}
-
 /// Where a quote opens that is never closed.
-fn unclosed(bytes: &[u8]) -> Option<usize> {
+fn unclosed(bytes: &[u8], delimiter: u8) -> Option<usize> {
     memchr::memchr(b'"', bytes)?;
-    quotes(bytes).1
+    quotes(bytes, delimiter).1
 }
 
 /// The place behind the last end of a line that is not within quotes; where the quote opens that
 /// the bytes end in.
-fn quotes(bytes: &[u8]) -> (usize, Option<usize>) {
+fn quotes(bytes: &[u8], delimiter: u8) -> (usize, Option<usize>) {
     /// A quote opens a field only where it begins.
     enum At {
         Field,
@@ -104,7 +131,8 @@ fn quotes(bytes: &[u8]) -> (usize, Option<usize>) {
                 whole = place + 1;
                 At::Field
             }
-            (_, b',' | b'\r') => At::Field,
+            (_, b'\r') => At::Field,
+            (_, byte) if *byte == delimiter => At::Field,
             _ => At::Within,
         };
     }
@@ -112,8 +140,9 @@ fn quotes(bytes: &[u8]) -> (usize, Option<usize>) {
 }
 
 /// Widths are checked record by record, so that a wrong one is that row's fault.
-fn reader(bytes: &[u8]) -> csv::Reader<&[u8]> {
-    ReaderBuilder::new().has_headers(false).flexible(true).from_reader(bytes)
+fn reader(bytes: &[u8], delimiter: u8) -> csv::Reader<&[u8]> {
+    let mut builder = ReaderBuilder::new();
+    builder.has_headers(false).flexible(true).delimiter(delimiter).from_reader(bytes)
 }
 
 impl Parse for Parser {
@@ -121,9 +150,10 @@ impl Parse for Parser {
         let mut columns: Vec<StringBuilder> =
             self.fields.iter().map(|_| StringBuilder::new()).collect();
         let (mut places, mut wrong, mut count) = (Vec::new(), Vec::new(), 0);
-        let (mut records, mut record) = (reader(bytes), ByteRecord::new());
+        let divider = char::from(self.delimiter).to_string();
+        let (mut records, mut record) = (reader(bytes, self.delimiter), ByteRecord::new());
         // What follows is all within it: one row, up to the end.
-        let unclosed = unclosed(bytes);
+        let unclosed = unclosed(bytes, self.delimiter);
         while records.read_byte_record(&mut record).map_err(|e| Error::Data(e.to_string()))? {
             let line = record.position().map_or(1, csv::Position::line);
             let at = Position { ordinal: count, line };
@@ -137,7 +167,7 @@ impl Parse for Parser {
                 wrong.push(Wrong { at, reason, row });
             } else if let Err(reason) = self.append(&record, &mut columns) {
                 let fields: Vec<_> = record.iter().map(String::from_utf8_lossy).collect();
-                wrong.push(Wrong { at, reason, row: fields.join(",") });
+                wrong.push(Wrong { at, reason, row: fields.join(&divider) });
             } else {
                 places.push(at);
             }
@@ -185,7 +215,7 @@ mod tests {
 
     #[test]
     fn records_end_at_lines_outside_quotes() {
-        let csv = Csv { header: true, missing: Missing::Fail };
+        let csv = Csv { header: true, delimiter: COMMA, missing: Missing::Fail };
         for (text, whole) in [
             ("", 0),
             ("a,b", 0),
@@ -206,7 +236,7 @@ mod tests {
     fn a_quote_that_is_never_closed_makes_one_row_of_the_rest() {
         let fields = ["a", "b"].map(|name| Field::new(name, DataType::Utf8, true));
         let opening = testing::opening(fields.to_vec());
-        let csv = Csv { header: true, missing: Missing::Fail };
+        let csv = Csv { header: true, delimiter: COMMA, missing: Missing::Fail };
         for (text, rows, wrong) in [
             ("a,b\n1,\"x\ny\"\n2,z\n", 2, None),
             ("a,b\n1,x\n2,\"y\n3,z\n", 1, Some((2, "2,\"y\n3,z\n"))),

@@ -272,6 +272,10 @@ impl Directory {
                 }
             }
         })?;
+        if paths.is_empty() && self.look.is_none() && self.seen.is_empty() {
+            let what = if self.opening.follow { "waiting for some" } else { "nothing is read" };
+            tracing::warn!("{}: holds no files of {wanted}: {what}", self.file.path().display());
+        }
         for path in &paths {
             self.recognise(path);
         }

@@ -1,5 +1,5 @@
-//! The `file` connector: a directory is one partition (see `directory`), its files CSV, JSON or
-//! Parquet, text also compressed.
+//! The `file` connector: a directory is one partition (see `directory`), its files CSV, TSV,
+//! JSON or Parquet, text also compressed.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use arrow::datatypes::Schema;
 use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 use encoding_rs::{Encoding, UTF_8};
 
-use super::csv::Csv;
+use super::csv::{self, COMMA, Csv, TAB};
 use super::directory::Directory;
 use super::encoding::{self, Decoded};
 use super::json::{Json, Unknown};
@@ -23,9 +23,11 @@ use crate::stream::settings::Settings;
 #[derive(Debug, Clone)]
 pub struct File {
     path: PathBuf,
-    /// `csv`, `json` or `parquet`; `auto` goes by the file's name.
+    /// `csv`, `tsv`, `json` or `parquet`; `auto` goes by the file's name.
     format: &'static str,
     header: bool,
+    /// Between fields of CSV, where it is not as the format has it.
+    delimiter: Option<u8>,
     missing: Missing,
     unknown: Unknown,
     encoding: Option<&'static Encoding>,
@@ -50,7 +52,8 @@ const PACKED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
 impl File {
     pub fn new(settings: &mut Settings, schema: &Schema) -> Result<Self> {
         let path = PathBuf::from(settings.required("path")?);
-        let format = settings.choice("format", &["auto", "csv", "json", "parquet"])?;
+        let format = settings.choice("format", &["auto", "csv", "tsv", "json", "parquet"])?;
+        let delimiter = csv::delimiter(settings, format)?;
         let header = settings.choice("header", &["true", "false"])? == "true";
         let missing = match settings.choice("missing", &["fail", "null"])? {
             "null" => Missing::Null,
@@ -58,14 +61,15 @@ impl File {
         };
         let unknown = Unknown::new(settings, schema, matches!(format, "auto" | "json"))?;
         let encoding = encoding::option(settings)?;
-        Ok(Self { path, format, header, missing, unknown, encoding })
+        Ok(Self { path, format, header, delimiter, missing, unknown, encoding })
     }
 
     fn identity_at(&self, path: &Path) -> String {
         // A header or not, another format: other rows at the same offsets.
         let (path, unknown) = (path.display(), self.unknown.identity());
-        let encoding = encoding::identity(self.encoding);
-        format!("{path}, format {}, header {}{unknown}{encoding}", self.format, self.header)
+        let (format, header) = (self.format, self.header);
+        let text = encoding::identity(self.encoding) + &csv::identity(self.delimiter);
+        format!("{path}, format {format}, header {header}{unknown}{text}")
     }
 
     /// The format of a file by its name; `None` for one that is not ours to read.
@@ -75,6 +79,7 @@ impl File {
         let plain = plain.unwrap_or(&name);
         let format = match plain.rsplit_once('.')?.1 {
             "csv" => "csv",
+            "tsv" => "tsv",
             "json" | "ndjson" | "jsonl" => "json",
             "parquet" => "parquet",
             _ => return None,
@@ -92,6 +97,11 @@ impl File {
     pub fn grows(&self, path: &Path) -> bool {
         let plain = packed(path).is_none() && self.encoding.is_none_or(|e| e == UTF_8);
         plain && self.read_as(path).is_some_and(|format| format != "parquet")
+    }
+
+    /// The file or folder that is read.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether there is anything at the path.
@@ -186,7 +196,11 @@ impl File {
     ) -> Result<(Box<dyn Records>, u64)> {
         let opening = &self.placed(path, opening);
         let dialect: Arc<dyn Dialect> = match self.read_as(path) {
-            Some("csv") => Arc::new(Csv { header: self.header, missing: self.missing }),
+            Some(text @ ("csv" | "tsv")) => {
+                let usual = if text == "tsv" { TAB } else { COMMA };
+                let delimiter = self.delimiter.unwrap_or(usual);
+                Arc::new(Csv { header: self.header, delimiter, missing: self.missing })
+            }
             Some("json") => Arc::new(Json { unknown: self.unknown.clone() }),
             Some("parquet") => {
                 let file = std::fs::File::open(path)?;
@@ -195,7 +209,8 @@ impl File {
             }
             _ => {
                 return Err(Error::Data(
-                    "the name does not tell the format: format = 'csv', 'json' or 'parquet'".into(),
+                    "the name does not tell the format: format = 'csv', 'tsv', 'json' or 'parquet'"
+                        .into(),
                 ));
             }
         };
@@ -209,7 +224,7 @@ impl File {
     /// For messages.
     pub fn wanted(&self) -> &'static str {
         match self.format {
-            "auto" => "CSV, JSON or Parquet by its name",
+            "auto" => "CSV, TSV, JSON or Parquet by its name",
             format => format,
         }
     }

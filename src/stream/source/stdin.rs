@@ -15,7 +15,7 @@ use arrow::datatypes::Schema;
 use encoding_rs::Encoding;
 use parking_lot::Mutex;
 
-use super::csv::Csv;
+use super::csv::{self, COMMA, Csv, TAB};
 use super::encoding::{self, Decoded};
 use super::file::Missing;
 use super::json::{Json, Unknown};
@@ -41,7 +41,8 @@ static TAKEN: Mutex<Option<Option<PathBuf>>> = Mutex::new(None);
 /// The connector with its options.
 #[derive(Debug, Clone)]
 pub struct Stdin {
-    csv: bool,
+    /// The sign between fields; `None` in JSON.
+    csv: Option<u8>,
     header: bool,
     unknown: Unknown,
     encoding: Option<&'static Encoding>,
@@ -49,17 +50,25 @@ pub struct Stdin {
 
 impl Stdin {
     pub fn new(settings: &mut Settings, schema: &Schema) -> Result<Self> {
-        let csv = settings.choice("format", &["json", "csv"])? == "csv";
+        let format = settings.choice("format", &["json", "csv", "tsv"])?;
+        let delimiter = csv::delimiter(settings, format)?;
+        let csv = match format {
+            "csv" => Some(delimiter.unwrap_or(COMMA)),
+            "tsv" => Some(delimiter.unwrap_or(TAB)),
+            _ => None,
+        };
         let header = settings.choice("header", &["true", "false"])? == "true";
-        let unknown = Unknown::new(settings, schema, !csv)?;
+        let unknown = Unknown::new(settings, schema, csv.is_none())?;
         let encoding = encoding::option(settings)?;
         Ok(Self { csv, header, unknown, encoding })
     }
 
     fn dialect(&self) -> Arc<dyn Dialect> {
         match self.csv {
-            true => Arc::new(Csv { header: self.header, missing: Missing::Fail }),
-            false => Arc::new(Json { unknown: self.unknown.clone() }),
+            Some(delimiter) => {
+                Arc::new(Csv { header: self.header, delimiter, missing: Missing::Fail })
+            }
+            None => Arc::new(Json { unknown: self.unknown.clone() }),
         }
     }
 }

@@ -3,7 +3,7 @@
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use encoding_rs::Encoding;
 
-use super::super::csv::Csv;
+use super::super::csv::{COMMA, Csv};
 use super::super::file::Missing;
 use super::super::json::Json;
 use super::super::text::{self, Dialect, Piece};
@@ -115,7 +115,10 @@ impl Form {
                 Ok(pieces)
             }
             Self::Lines => of_text(json, opening, body),
-            Self::Csv => of_text(&Csv { header: true, missing: Missing::Null }, opening, body),
+            Self::Csv => {
+                let delimiter = COMMA;
+                of_text(&Csv { header: true, delimiter, missing: Missing::Null }, opening, body)
+            }
             Self::Arrow => arrow::pieces(opening, body, most),
         }
     }
