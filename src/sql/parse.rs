@@ -148,7 +148,11 @@ fn kind(parser: &mut DFParser<'_>, grammar: &Grammar) -> Result<Kind, DataFusion
     }
     if word(0, "PRINT") {
         parser.parser.next_token();
-        return Ok(Kind::Print(parser.parser.parse_literal_string()?));
+        let text = parser.parser.next_token();
+        return match text.token {
+            Token::SingleQuotedString(text) => Ok(Kind::Print(text)),
+            _ => Ok(parser.parser.expected("a text in quotes", text)?),
+        };
     }
     match object(1) {
         Some(object) if word(0, "CREATE") => return create(parser, object, grammar),
@@ -401,7 +405,7 @@ mod tests {
         assert_eq!(sink.name, "k");
         let Kind::Print(text) = one("PRINT 'it''s here'") else { panic!("not a text") };
         assert_eq!(text, "it's here");
-        assert!(error("PRINT here").contains("literal string, found: here"));
+        assert!(error("PRINT here").contains("a text in quotes, found: here"));
         assert!(matches!(one("SHOW STREAMS"), Kind::Show(Object::Stream)));
         let Kind::Drop { object, name, if_exists } = one("DROP SINK IF EXISTS k") else {
             panic!("not a drop")

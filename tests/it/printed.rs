@@ -146,8 +146,8 @@ fn of_help(text: &str) -> Vec<Example> {
 
 /// A command without what stands behind two spaces; within quotes they are its own.
 fn without_remark(text: &str) -> &str {
-    let ends = text.match_indices("  ").map(|(at, _)| at);
-    let end = ends.into_iter().find(|at| is_whole(&text[..*at]));
+    let mut ends = text.match_indices("  ").map(|(at, _)| at);
+    let end = ends.find(|at| is_whole(&text[..*at]));
     &text[..end.unwrap_or(text.len())]
 }
 
