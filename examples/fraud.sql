@@ -45,6 +45,9 @@ CREATE SINK velocity WITH (connector = 'delta', path = 'fraud-data/velocity');
 CREATE SINK spending WITH (connector = 'delta', path = 'fraud-data/spending');
 CREATE SINK pager WITH (connector = 'console', format = 'csv');
 
+PRINT 'Payments come. Bursts are told as they are found: which card, since when, until
+when, how many payments. (A second run has nothing to read and tells none.)';
+
 -- Velocity: five payments of a card or more within two minutes.
 INSERT INTO velocity
   SELECT window_start, window_end, card, count(*) AS payments, sum(amount) AS amount
@@ -91,23 +94,35 @@ CREATE EXTERNAL TABLE found STORED AS DELTA LOCATION 'fraud-data/alerts';
 CREATE EXTERNAL TABLE bursts STORED AS DELTA LOCATION 'fraud-data/velocity';
 CREATE EXTERNAL TABLE spent STORED AS DELTA LOCATION 'fraud-data/spending';
 
+PRINT 'The feed has ended. Alerts: amounts far above the habit of a card, and two
+payments that are further apart than one can travel.';
 SELECT alert, count(*) AS alerts, count(DISTINCT card) AS cards, min(ts) AS first, max(ts) AS last
 FROM found GROUP BY alert ORDER BY alert;
 
+PRINT 'The first of them, each with its reason:';
 SELECT * FROM found ORDER BY ts, alert, id, why LIMIT 8;
 
+PRINT 'Cards with five payments or more in two minutes:';
 SELECT card, min(window_start) AS since, max(window_end) AS until, max(payments) AS payments
 FROM bursts GROUP BY card, date_trunc('hour', window_start) ORDER BY since;
 
--- Is what the stream gave out what a batch over its history gives?
+PRINT 'Did the stream give out what a batch over its history gives? All windows are
+equal where missing, unexpected and different are 0:';
 AUDIT velocity;
 
--- History and live are one table: the cards that spent most, against their months before.
+PRINT 'History and live are one table: the cards that spent most today, and what they
+usually pay:';
 SELECT s.card, s.amount AS spent, s.payments, h.mean AS usual
 FROM spent AS s
 JOIN (SELECT card, CAST(avg(amount) AS BIGINT) AS mean FROM months GROUP BY card) AS h
   ON s.card = h.card
 ORDER BY spent DESC, s.card LIMIT 5;
 
+PRINT 'All payments are stored, late ones too:';
 SELECT count(*) AS payments, sum(amount) AS amount FROM payments;
+PRINT 'How many of these came late, so that windows that were over are without them:';
 SELECT count(*) AS late FROM payments__late;
+
+PRINT 'Next: run it again (nothing comes twice), or put another file of payments into
+fraud-data/payments/ and run it then. What an alert is made of:
+  thalweg sql -c "SELECT * FROM ''fraud-data/alerts'' WHERE card = 7"';

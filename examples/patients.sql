@@ -63,6 +63,9 @@ CREATE SINK alerts WITH (connector = 'delta', path = 'patients-data/alerts');
 CREATE SINK seen WITH (connector = 'delta', path = 'patients-data/seen');
 CREATE SINK monitor WITH (connector = 'console', format = 'csv');
 
+PRINT 'Vital signs come. Signals that end before the stay does are told as they are
+found: which patient, when. (A second run has nothing to read and tells none.)';
+
 -- Each hour of each patient.
 INSERT INTO hourly
   SELECT window_start, window_end, patient, parameter, count(*) AS n, avg(value) AS mean,
@@ -121,22 +124,36 @@ CREATE EXTERNAL TABLE found STORED AS DELTA LOCATION 'patients-data/alerts';
 CREATE EXTERNAL TABLE hours STORED AS DELTA LOCATION 'patients-data/hourly';
 CREATE EXTERNAL TABLE last_seen STORED AS DELTA LOCATION 'patients-data/seen';
 
+PRINT 'The feed has ended. Hours with a mean out of the limits of the patient, and
+hours in which a patient who is there has no value:';
 SELECT alert, parameter, count(*) AS hours, count(DISTINCT patient) AS patients
 FROM found GROUP BY alert, parameter ORDER BY alert, parameter;
 
+PRINT 'Of which patients, and when:';
 SELECT patient, alert, min(window_end) AS first, max(window_end) AS last,
        round(max(mean), 1) AS mean
 FROM found GROUP BY patient, alert ORDER BY first, patient, alert LIMIT 8;
 
+PRINT 'Patients and signals of each day, and the earliest of the times at which one
+was seen last:';
 SELECT day, count(*) AS patients, sum(n) AS signals, min(last) AS earliest
 FROM last_seen GROUP BY day ORDER BY day LIMIT 5;
 
--- Is what the stream gave out what a batch over its history gives?
+PRINT 'Did the stream give out what a batch over its history gives? All hours are
+equal where missing, unexpected and different are 0:';
 AUDIT hourly;
 
 -- Late values are in the history, not in the hours that were over when they came. RECONCILE brings
 -- the last hours to what they were had none been late; what it changes, it shows and keeps, old and
 -- new, in patients-data/hourly__corrections.
+PRINT 'Values that came late are stored, and not in the hours that were over.
+RECONCILE puts them there, for the last hours, and shows what was there and
+what is now (a second run: nothing more):';
 RECONCILE hourly SINCE '2026-01-03 09:00:00';
+PRINT 'All signals, those that came late, and those that are counted in hours:';
 SELECT (SELECT count(*) FROM vitals) AS signals, (SELECT count(*) FROM vitals__late) AS late,
        (SELECT sum(n) FROM hours) AS in_hours;
+
+PRINT 'Next: RECONCILE without SINCE corrects all hours. Hours that were corrected,
+old and new:
+  thalweg sql -c "SELECT * FROM ''patients-data/hourly__corrections''"';

@@ -31,10 +31,16 @@ INSERT INTO per_window
 CREATE EXTERNAL TABLE history STORED AS DELTA LOCATION 'quickstart-data/bids';
 CREATE EXTERNAL TABLE results STORED AS DELTA LOCATION 'quickstart-data/per_window';
 
--- Results of the stream.
+PRINT 'The stream has ended. What its windows of ten seconds found: auctions that had
+bids, the bids, and the highest of them.';
 SELECT window_start, count(*) AS auctions, sum(bids) AS bids, max(top) AS top
 FROM results GROUP BY window_start ORDER BY window_start;
 
--- The history, as a batch: who bids the most?
+PRINT 'Its rows are stored, each once. The history as a batch: who bids the most?';
 SELECT bidder, count(*) AS bids, sum(price) AS total
 FROM history GROUP BY bidder ORDER BY bids DESC, bidder LIMIT 5;
+
+PRINT 'Next: run this again, and nothing is read or written twice. Ask the tables:
+  thalweg sql -c "SELECT max(price) FROM ''quickstart-data/bids''"
+A pipeline with alerts, joins and late rows:
+  thalweg run examples/fraud.sql --until-end';

@@ -119,23 +119,33 @@ CREATE EXTERNAL TABLE left_behind STORED AS DELTA LOCATION 'retail-data/abandone
 CREATE EXTERNAL TABLE low STORED AS DELTA LOCATION 'retail-data/low_stock';
 CREATE EXTERNAL TABLE earned STORED AS DELTA LOCATION 'retail-data/revenue';
 
+PRINT 'The feed has ended. The revenue of each day by country, kept up to date while
+orders came:';
 SELECT day, country, lines, round(amount, 2) AS amount FROM earned ORDER BY day, country LIMIT 8;
 
+PRINT 'Clicks, orders that came within half an hour of one, and clicks that no order
+followed:';
 SELECT b.clicks, b.orders, a.abandoned
 FROM (SELECT (SELECT count(*) FROM clicks) AS clicks, sum(orders) AS orders FROM bought) AS b
 CROSS JOIN (SELECT count(*) AS abandoned FROM left_behind) AS a;
 
--- When each article ran low, and what the stock would have to be.
+PRINT 'Articles of which three quarters of the stock were sold in a day: by which
+hour, and how many:';
 SELECT l.product, i.name, min(l.window_end) AS by, max(l.sold) AS sold, max(l.stock) AS stock
 FROM low AS l JOIN inventory AS i ON l.product = i.product
 GROUP BY l.product, i.name, date_trunc('day', l.window_end - INTERVAL '1' SECOND)
 ORDER BY sold DESC, l.product, by LIMIT 5;
 
--- Is what the stream gave out what a batch over its history gives?
+PRINT 'Did the stream give out what a batch over its history gives? All windows are
+equal where missing, unexpected and different are 0:';
 AUDIT conversions;
 
--- The history as a batch: the best customers, live rows included.
+PRINT 'The history as a batch: the best customers, live rows included:';
 SELECT CustomerID AS customer, count(DISTINCT InvoiceNo) AS invoices,
        round(sum(Quantity * UnitPrice), 2) AS amount
 FROM orders WHERE CustomerID IS NOT NULL
 GROUP BY CustomerID ORDER BY amount DESC, customer LIMIT 5;
+
+PRINT 'Next: the same for orders of your own, --set data=DIR. What nobody bought, by
+article:
+  thalweg sql -c "SELECT product, count(*) FROM ''retail-data/abandoned'' GROUP BY product"';

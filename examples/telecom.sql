@@ -103,25 +103,37 @@ CREATE EXTERNAL TABLE top STORED AS DELTA LOCATION 'telecom-data/busiest';
 CREATE EXTERNAL TABLE runs STORED AS DELTA LOCATION 'telecom-data/silent';
 CREATE EXTERNAL TABLE now STORED AS DELTA LOCATION 'telecom-data/load';
 
+PRINT 'The feed has ended. Ten minutes of a cell that are far off the same hour of
+the days before, z in standard deviations (of the cells made here 4 breaks down and
+7 is flooded):';
 SELECT window_start, cell, n, round(mean) AS mean, round(usual) AS usual, round(z, 1) AS z
 FROM found ORDER BY window_start, cell LIMIT 10;
 
+PRINT 'How often each cell was the busiest of an hour, or among the three busiest:';
 SELECT cell, count(*) FILTER (WHERE place = 1) AS first, count(*) AS among_three
 FROM top GROUP BY cell ORDER BY among_three DESC, cell LIMIT 5;
 
--- Silences between the runs of a cell.
+PRINT 'Silences of a quarter of an hour or more: when the cell was heard last, and
+when again:';
 SELECT cell, until - INTERVAL '15' MINUTE AS heard_last, next AS heard_again
 FROM (SELECT cell, until, lead(since) OVER (PARTITION BY cell ORDER BY since) AS next FROM runs)
 WHERE next IS NOT NULL ORDER BY heard_last, cell LIMIT 5;
 
--- The last hour of each cell against its capacity: history and live in one query.
+PRINT 'The last hour of each cell against the most that it carried before, history
+and live in one query:';
 SELECT n.cell, n.hour, round(n.mean) AS mean, c.peak AS capacity,
        round(100 * n.mean / c.peak) AS percent
 FROM now AS n JOIN capacity AS c ON n.cell = c.cell AND EXTRACT(HOUR FROM n.hour) = c.hour
 ORDER BY n.hour DESC, percent DESC, n.cell LIMIT 5;
 
--- Is what the stream gave out what a batch over its history gives?
+PRINT 'Did the stream give out what a batch over its history gives? All hours are
+equal where missing, unexpected and different are 0:';
 AUDIT carried;
 
+PRINT 'All samples are stored; those that came late are not in the hours:';
 SELECT (SELECT count(*) FROM feed) AS samples, (SELECT sum(n) FROM hours) AS in_hours,
        (SELECT count(*) FROM feed__late) AS late;
+
+PRINT 'Next: the same for traces of your own, --set traces=FILE --set split=DAY. The
+busiest hours:
+  thalweg sql -c "SELECT * FROM ''telecom-data/carried'' ORDER BY total DESC LIMIT 5"';

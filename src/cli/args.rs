@@ -12,20 +12,20 @@ use crate::plan::memory::bytes;
 use crate::sql::variables::in_name;
 
 const EXAMPLES: &str = "\
-Examples:
-  thalweg sql -c \"SELECT count(*) FROM 'trips/*.parquet'\"
+Examples, in the project's folder:
+  thalweg sql -c \"SELECT count(*) FROM 'datasets/flights/*.csv'\"
   thalweg sql                                  a prompt with history and completion
-  thalweg run pipeline.sql --until-end         a stream over the files there are, then exit
-  thalweg gen tpch --scale 1 -o tpch           test data
+  thalweg run examples/fraud.sql --until-end   a stream over the files there are, then exit
+  thalweg gen tpch --scale 0.01 -o tpch        test data
   thalweg devices                              the GPUs this machine has
 
 Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage,
 130 interrupted.";
 
 const SQL_EXAMPLES: &str = "\
-Files are tables; quote their names:
-  thalweg sql -c \"SELECT * FROM 'a.csv' LIMIT 5\"
-  thalweg sql -c \"SELECT carrier, avg(delay) FROM 'flights/*.parquet' GROUP BY carrier\"
+Files are tables; quote their names (datasets/ is a folder of the project):
+  thalweg sql -c \"SELECT * FROM 'datasets/readings.csv' LIMIT 5\"
+  thalweg sql -c \"SELECT carrier, avg(delay) FROM 'datasets/flights/*.csv' GROUP BY carrier\"
   thalweg sql -c \"SELECT count(*) FROM 's3://bucket/logs/*.ndjson.gz'\"
 A directory is one table; year=2026/month=01/ in its paths become columns.
 s3:// takes AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and, for another server than
@@ -33,49 +33,53 @@ Amazon's, AWS_ENDPOINT from the environment; a public bucket needs AWS_SKIP_SIGN
 https:// reads single files, from servers that answer range requests.
 
 Several statements, results as CSV, in a file:
-  thalweg sql -f report.sql --format csv -o report.csv
-A file that says '${data:-days}' reads days, or what --set names:
-  thalweg sql -f report.sql --set data=2026/01
+  thalweg sql -f examples/report.sql --format csv -o report.csv
+A file that says '${month:-2026-01}' reads 2026-01, or what --set names:
+  thalweg sql -f examples/report.sql --set month=2026-02
 From another program:
   echo 'SELECT 1 AS one' | thalweg sql --format json
 A SELECT with EMIT follows a stream and prints rows as they come, until Ctrl-C (exit 130):
-  thalweg sql -c \"CREATE STREAM s (key BIGINT) WITH (connector = 'file', path = 's.csv');
-                  SELECT * FROM s EMIT CHANGES\"
+  thalweg sql -c \"CREATE STREAM readings (sensor VARCHAR, value DOUBLE)
+                    WITH (connector = 'file', path = 'datasets/readings.csv');
+                  SELECT * FROM readings WHERE value > 29 EMIT CHANGES\"
 Where does it run, and why there?
-  thalweg sql -c \"EXPLAIN SELECT sum(price) FROM 'orders.parquet'\"";
+  thalweg sql -c \"EXPLAIN SELECT sum(o_totalprice) FROM 'datasets/tpch/orders.parquet'\"";
 
 const RUN_EXAMPLES: &str = "\
-A pipeline is a file of statements:
-  CREATE STREAM bids (auction BIGINT, price BIGINT, ts TIMESTAMP,
-                      WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
-    WITH (connector = 'file', path = 'bids/', format = 'parquet');
+A pipeline is a file of statements, such as bids.sql:
+  CREATE STREAM bids (auction BIGINT, price BIGINT, date_time TIMESTAMP,
+                      WATERMARK FOR date_time AS date_time - INTERVAL '5' SECOND)
+    WITH (connector = 'file', path = 'datasets/nexmark/bid.json');
   CREATE SINK per_window WITH (connector = 'console');
   INSERT INTO per_window
     SELECT window_start, auction, max(price) AS top
-    FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+    FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(date_time), INTERVAL '1' MINUTE))
     GROUP BY window_start, window_end, auction;
 
-  thalweg run pipeline.sql                 until interrupted; then drains, commits, exits 0
-  thalweg run pipeline.sql --until-end     to the end of the files, all windows closed
-  thalweg run pipeline.sql --set data=2026/01
-                                           ${data} in the file is 2026/01";
+  thalweg run bids.sql                 until interrupted; then drains, commits, exits 0
+  thalweg run bids.sql --until-end     to the end of the files, all windows closed
+  thalweg run examples/telecom.sql --until-end --set split=2019-12-02
+                                       ${split} in the file is 2019-12-02
+
+PRINT 'text' is a line above the next result. On a terminal a run ends with a line on stderr that
+counts rows and tells the time.";
 
 const SLT_EXAMPLES: &str = "\
 Each file runs in an engine of its own, every record of it, also behind one that fails or panics.
 For `onlyif` and `skipif` this engine is datafusion and thalweg, and its device's name.
 Paths in the files are relative to the working directory:
-  cd datafusion/datafusion/sqllogictest && thalweg slt test_files/joins.slt
-  thalweg slt --device gpu tests/slt
-  thalweg slt --style sqlite sqllogictest/test/select1.test
-  thalweg slt --style duckdb duckdb/test/sql/aggregate
+  thalweg slt tests/slt/dates.slt
+  thalweg slt --device gpu --style duckdb tests/slt/join.slt
+The styles are those of the files of DataFusion (from its folder datafusion/sqllogictest), DuckDB
+and SQLite; the project's own, in tests/slt, go by that of DuckDB.
 Prints passed, failed and skipped of each file, what differs, and exits with 1 if any has failed.
 Programs that a file wants to run (`system`) are not run.";
 
 const GEN_EXAMPLES: &str = "\
 Examples:
   thalweg gen tpch --scale 1 -o tpch
-  thalweg gen tpch --scale 0.01 --tables lineitem,orders --format csv -o tiny
-  thalweg gen nexmark --events 1000000 --seed 7 -o nexmark
+  thalweg gen tpch --scale 0.01 --tables customer,orders --format csv -o tiny
+  thalweg gen nexmark --events 100000 --seed 7 -o nexmark
 
 Each table is one file, DIR/<table>.<format>. The same arguments give the same rows anywhere.";
 
@@ -120,8 +124,8 @@ pub enum Command {
 /// Which side runs the work.
 #[derive(Debug, Clone, Args)]
 pub struct Device {
-    /// Where filters, aggregates, joins and sorts run: as the measured rates say, on the GPU
-    /// whatever can, or on the CPU only
+    /// Where filters, aggregates and joins run: as the measured rates say, on the GPU whatever can,
+    /// or on the CPU only
     #[arg(long, default_value = "auto", value_parser = device_parser())]
     pub device: DeviceChoice,
     /// With --device gpu: what cannot run on the GPU is an error
@@ -248,8 +252,8 @@ pub struct Run {
     /// Reads bounded sources to their end, closes all windows, exits
     #[arg(long)]
     pub until_end: bool,
-    /// Serves Prometheus metrics there, such as 127.0.0.1:9464
-    #[arg(long, value_name = "ADDR")]
+    /// Serves Prometheus metrics there (not available yet)
+    #[arg(long, value_name = "ADDR", hide = true)]
     pub metrics: Option<std::net::SocketAddr>,
     #[command(flatten)]
     pub device: Device,

@@ -11,7 +11,7 @@ use reedline::{Completer, CompletionResult, Span, Suggestion};
 use super::lexer::{Kind, pieces};
 
 /// Keywords that begin or join clauses, our own among them.
-pub const KEYWORDS: [&str; 93] = [
+pub const KEYWORDS: [&str; 94] = [
     "ALL",
     "ANALYZE",
     "AND",
@@ -74,6 +74,7 @@ pub const KEYWORDS: [&str; 93] = [
     "OVER",
     "PARTITION",
     "PARTITIONED",
+    "PRINT",
     "RECURSIVE",
     "REPLACE",
     "RIGHT",

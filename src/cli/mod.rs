@@ -141,7 +141,7 @@ fn install_log() {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("thalweg=warn"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(|| pipeline::Stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)

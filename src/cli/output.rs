@@ -27,6 +27,8 @@ pub struct Output {
     format: Format,
     sink: Sink,
     results: usize,
+    /// The last that was written is a line above the next result.
+    printed: bool,
     /// How tables are drawn.
     pub look: Look,
     /// What shows tables that are longer than the screen.
@@ -50,7 +52,8 @@ impl Output {
             let message = "this format is binary: name a file with -o, or pipe it on";
             return Err(Failure::failed(message));
         }
-        Ok(Self { format, sink, results: 0, look: Look::default(), pager: None })
+        let (look, pager) = (Look::default(), None);
+        Ok(Self { format, sink, results: 0, printed: false, look, pager })
     }
 
     /// As `thalweg sql` is asked to write results.
@@ -68,6 +71,18 @@ impl Output {
             Some(screen) => self.show(rows, screen).await,
             None => self.encode(rows, encoder).await,
         }
+    }
+
+    /// Writes a line of text above the next result. Where results are drawn it is one of them; for
+    /// other forms it goes to stderr.
+    pub fn print(&mut self, text: &str) -> Outcome {
+        if !self.draws() {
+            eprintln!("{text}");
+            return Ok(());
+        }
+        self.part()?;
+        self.printed = true;
+        self.put(format!("{text}\n").as_bytes())
     }
 
     /// What the terminal has room for, where results go to one as tables.
@@ -193,10 +208,11 @@ impl Output {
         Ok(encode::encoder(self.format, schema, seekable)?)
     }
 
-    /// An empty line between two results.
+    /// An empty line between two results, and above what is printed of the next.
     fn part(&mut self) -> Outcome {
         self.results += 1;
-        match self.results > 1 && !self.is_binary() {
+        let printed = std::mem::take(&mut self.printed);
+        match self.results > 1 && !printed && !self.is_binary() {
             true => self.put(b"\n"),
             false => Ok(()),
         }

@@ -3,7 +3,8 @@
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use clap::CommandFactory;
@@ -15,17 +16,20 @@ use super::args::{Arguments, Run};
 use super::caret::pointed;
 use super::failure::{Failure, Outcome, describe, leading_place};
 use super::output::Output;
+use super::script::Stopped;
 use crate::error::{Error, Result};
 use crate::job::{Results, RunOptions};
 use crate::sql::variables::{Values, substitute};
 use crate::stream::progress::{Observer, Progress};
+use crate::stream::totals::Totals;
 
 /// Runs until the pipeline's end or a signal; either way it drains and commits first.
 pub async fn run(arguments: Run) -> Outcome {
     if arguments.start_fresh && !arguments.yes && !sure()? {
         return Ok(());
     }
-    let shown = Shown::new(arguments.progress.as_deref())?;
+    let (begun, bar) = (Instant::now(), bar());
+    let shown = Shown::new(arguments.progress.as_deref(), bar.clone())?;
     let options = RunOptions {
         options: arguments.device.options(),
         pipeline: arguments.pipeline,
@@ -36,11 +40,30 @@ pub async fn run(arguments: Run) -> Outcome {
         metrics: arguments.metrics,
         observer: shown.map(|shown| Observer(Arc::new(move |progress| shown.show(progress)))),
     };
-    let mut results = Printed(Output::open(arguments.format, None)?);
+    let mut results = Printed { output: Output::open(arguments.format, None)?, bar };
     let (path, values) = (options.pipeline.clone(), options.values.clone());
     let done = crate::job::run(options, &mut results).await;
-    done.map_err(|error| with_line(error, &path, &values))?;
-    results.0.finish()
+    results.clear();
+    let totals = done.map_err(|error| with_line(error, &path, &values))?;
+    results.output.finish()?;
+    if std::io::stderr().is_terminal() {
+        eprintln!("{}", summary(&path, &totals, begun.elapsed()));
+    }
+    Ok(())
+}
+
+/// What a run has done, in one line.
+fn summary(path: &Path, totals: &Totals, time: Duration) -> String {
+    let Totals { read, stored, late, rejected, results, sides } = totals;
+    let seconds = time.as_secs_f64();
+    let sides: Vec<&str> = sides.iter().map(String::as_str).collect();
+    let on = if sides.is_empty() { "" } else { " on " };
+    format!(
+        "{}: {read} rows read, {stored} stored, {late} late, {rejected} rejected; {results} \
+         results; {seconds:.1} s{on}{}",
+        path.display(),
+        sides.join(" and ")
+    )
 }
 
 /// An error with the line of the pipeline that it speaks of.
@@ -78,7 +101,7 @@ struct Shown {
 
 impl Shown {
     /// `None` where nobody looks.
-    fn new(path: Option<&Path>) -> Result<Option<Self>> {
+    fn new(path: Option<&Path>, bar: Option<ProgressBar>) -> Result<Option<Self>> {
         let lines: Option<Box<dyn Write + Send>> = match path {
             None => None,
             Some(path) if path == Path::new("-") => Some(Box::new(std::io::stdout())),
@@ -87,11 +110,6 @@ impl Shown {
                 Some(Box::new(File::create(path).map_err(wrong)?))
             }
         };
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{spinner} {msg}");
-            let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-            ProgressBar::new_spinner().with_style(style)
-        });
         if lines.is_none() && bar.is_none() {
             return Ok(None);
         }
@@ -110,6 +128,9 @@ impl Shown {
             }
         }
         let Some(bar) = &self.bar else { return };
+        if bar.is_finished() {
+            bar.reset(); // it made room for results
+        }
         let rows = progress.input_rows_per_second;
         let state = progress.state_operators.iter().map(|state| state.num_rows_total).sum::<u64>();
         let watermark = progress.event_time.watermark.as_deref().unwrap_or("none");
@@ -121,19 +142,76 @@ impl Shown {
     }
 }
 
-impl Drop for Shown {
-    fn drop(&mut self) {
+/// The line that shows how it goes, where there is one.
+static BAR: OnceLock<ProgressBar> = OnceLock::new();
+
+/// Begins to show how it goes, on a terminal.
+fn bar() -> Option<ProgressBar> {
+    let bar = || {
+        let style = ProgressStyle::with_template("{spinner} {msg}");
+        let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+        ProgressBar::new_spinner().with_style(style)
+    };
+    std::io::stderr().is_terminal().then(|| BAR.get_or_init(bar).clone())
+}
+
+/// Writes to stderr above the line that shows how it goes, which would else be drawn over it.
+pub struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let write = || std::io::stderr().write(bytes);
+        match BAR.get() {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().flush()
+    }
+}
+
+struct Printed {
+    output: Output,
+    bar: Option<ProgressBar>,
+}
+
+impl Printed {
+    /// Makes room for results where the line stands.
+    fn clear(&self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
     }
 }
 
-struct Printed(Output);
-
 #[async_trait]
 impl Results for Printed {
     async fn write(&mut self, rows: SendableRecordBatchStream) -> Result<()> {
-        self.0.write(rows).await.map(|_| ()).map_err(Error::from)
+        self.clear();
+        self.output.write(rows).await.map(|_| ()).map_err(Error::from)
+    }
+
+    fn print(&mut self, text: &str) -> Result<()> {
+        self.clear();
+        self.output.print(text).map_err(Stopped::Output).map_err(Error::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_told_in_a_line() {
+        let sides = ["cpu", "gpu"].map(str::to_string).into();
+        let totals = Totals { read: 5, stored: 4, late: 1, rejected: 2, results: 7, sides };
+        let told = summary(Path::new("a/p.sql"), &totals, Duration::from_millis(1240));
+        let want =
+            "a/p.sql: 5 rows read, 4 stored, 1 late, 2 rejected; 7 results; 1.2 s on cpu and gpu";
+        assert_eq!(told, want);
+        let none = summary(Path::new("p.sql"), &Totals::default(), Duration::ZERO);
+        assert!(none.ends_with("0 results; 0.0 s"), "{none}");
     }
 }

@@ -27,6 +27,9 @@ use crate::sql::Engine;
 const HELP: &str = "\
 Statements end with ';' and may span lines. Tab completes, Ctrl-R searches the history,
 Ctrl-C stops a query, Ctrl-D leaves. SELECT .. FROM stream EMIT CHANGES follows a stream.
+Files are tables; in the project's folder:
+  SELECT * FROM 'datasets/readings.csv' LIMIT 5;
+  SELECT carrier, avg(delay) FROM 'datasets/flights/*.csv' GROUP BY carrier;
   \\d           tables             \\d NAME      a table's columns
   \\x           rows as lists      \\types       types of columns
   \\timing      rows and seconds   \\pager       long results in $PAGER, or less

@@ -44,7 +44,9 @@ pub async fn write(output: &Path) -> Outcome {
     if let Some(bids) = tables.find(|table| table.name == Kind::Bid.name()) {
         write_text(&bids, Format::Json, &output.join("nexmark/bid.json"), &bar).await?;
     }
-    for table in [samples::flights(0), samples::flights(1), samples::readings()] {
+    let (january, february) = (samples::flights(0), samples::flights(1));
+    let events = [samples::readings(), samples::quotes(), samples::trades()];
+    for table in [january, february].into_iter().chain(events) {
         let path = output.join(format!("{}.csv", table.name));
         write_text(&table, Format::Csv, &path, &bar).await?;
     }

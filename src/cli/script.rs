@@ -15,7 +15,7 @@ use super::waiting::Waiting;
 use crate::error::Error;
 use crate::plan::beside;
 use crate::sql::variables::substitute;
-use crate::sql::{self, Engine, Statement};
+use crate::sql::{self, Engine, Kind, Statement};
 
 /// True where `sql` is going to read statements from a person.
 pub fn is_prompt(arguments: &Sql) -> bool {
@@ -77,6 +77,9 @@ pub async fn run_statement(
     output: &mut Output,
     interrupt: &Interrupt,
 ) -> Result<u64, Stopped> {
+    if let Kind::Print(text) = &statement.kind {
+        return output.print(text).map(|()| 0).map_err(Stopped::Output);
+    }
     let (waiting, started) = (Waiting::begin(), Instant::now());
     if output.draws()
         && let Some(mut explained) = engine.explain(&statement).await.map_err(Stopped::By)?

@@ -3,6 +3,8 @@
 //! ```text
 //! flights   date, carrier, flight, origin, destination, departs, delay, note   a file a month
 //! readings  sensor, value, ts: out of order, one in fifty late                 events
+//! quotes    symbol, bid, ask, ts: prices that change                           events
+//! trades    trade, symbol, price, quantity, ts: each between the prices         events
 //! products  product, name, category, price, stock: two versions                a Delta table
 //! ```
 
@@ -139,6 +141,90 @@ pub fn readings() -> Table {
     })
 }
 
+const SYMBOLS: [&str; 4] = ["ALFA", "BETA", "GAMA", "DELT"];
+
+/// Quotes come each second, of one symbol after another; trades each three.
+const QUOTES: u64 = 400;
+const TRADES: u64 = 120;
+const TRADE_SECONDS: u64 = 3;
+
+/// Cents of the lower price in the `nth` quote of a symbol: it wanders around its level.
+fn bid_cents(symbol: u64, nth: u64) -> i128 {
+    let steps = (1..=nth).map(|n| i128::from(Draw::new(SEED + 6 + symbol, n).below(21)) - 10);
+    4_000 + 2_500 * i128::from(symbol) + steps.sum::<i128>()
+}
+
+/// Cents between the prices of a quote.
+fn spread_cents(symbol: u64) -> i128 {
+    4 + 2 * i128::from(symbol)
+}
+
+fn cents(values: Vec<i128>) -> ArrayRef {
+    let precise = Decimal128Array::from(values).with_data_type(DataType::Decimal128(10, 2));
+    Arc::new(precise)
+}
+
+/// Prices of four symbols at which one may sell and buy: `quotes`.
+pub fn quotes() -> Table {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("symbol", DataType::Utf8, false),
+        Field::new("bid", DataType::Decimal128(10, 2), false),
+        Field::new("ask", DataType::Decimal128(10, 2), false),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+    ]));
+    let made = schema.clone();
+    Table::new("quotes", schema, 1, move |_| {
+        let (mut symbols, mut times) = (StringBuilder::new(), TimestampMicrosecondBuilder::new());
+        let (mut bids, mut asks) = (Vec::new(), Vec::new());
+        for row in 0..QUOTES {
+            let symbol = row % SYMBOLS.len() as u64;
+            symbols.append_value(SYMBOLS[symbol as usize]);
+            let bid = bid_cents(symbol, row / SYMBOLS.len() as u64);
+            bids.push(bid);
+            asks.push(bid + spread_cents(symbol));
+            times.append_value(YEAR_US + row as i64 * 1_000_000);
+        }
+        let times: ArrayRef = Arc::new(times.finish());
+        rows(&made, vec![Arc::new(symbols.finish()), cents(bids), cents(asks), times])
+    })
+}
+
+/// Trades at one of the prices that were in force, some with a cent more or less: `trades`.
+pub fn trades() -> Table {
+    let schema = Arc::new(Schema::new(vec![
+        Field::new("trade", DataType::Int64, false),
+        Field::new("symbol", DataType::Utf8, false),
+        Field::new("price", DataType::Decimal128(10, 2), false),
+        Field::new("quantity", DataType::Int64, false),
+        Field::new("ts", DataType::Timestamp(TimeUnit::Microsecond, None), false),
+    ]));
+    let made = schema.clone();
+    Table::new("trades", schema, 1, move |_| {
+        let (mut symbols, mut times) = (StringBuilder::new(), TimestampMicrosecondBuilder::new());
+        let (mut prices, mut quantities) = (Vec::new(), Vec::new());
+        for row in 0..TRADES {
+            let mut draw = Draw::new(SEED + 5, row);
+            let symbol = draw.below(SYMBOLS.len() as u64);
+            symbols.append_value(SYMBOLS[symbol as usize]);
+            let second = 10 + row * TRADE_SECONDS;
+            let bid = bid_cents(symbol, (second - symbol) / SYMBOLS.len() as u64);
+            let side = if draw.below(2) == 0 { 0 } else { spread_cents(symbol) };
+            prices.push(bid + side + i128::from(draw.below(3)) - 1);
+            quantities.push(10 * (1 + draw.below(40) as i64));
+            // Half a second after a quote, so that none is of the same time.
+            times.append_value(YEAR_US + second as i64 * 1_000_000 + 500_000);
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from_iter_values(1..=TRADES as i64)),
+            Arc::new(symbols.finish()),
+            cents(prices),
+            Arc::new(Int64Array::from(quantities)),
+            Arc::new(times.finish()),
+        ];
+        rows(&made, columns)
+    })
+}
+
 const PRODUCTS: i64 = 200;
 
 const CATEGORIES: [&str; 5] = ["books", "garden", "kitchen", "music", "tools"];
@@ -170,12 +256,11 @@ pub fn products(version: u64) -> Table {
             stock.push(Draw::new(SEED + 3 + version, product as u64).below(500) as i64);
             changed.push(YEAR_US + if more { 31 * DAY_US } else { 0 });
         }
-        let prices = Decimal128Array::from(prices).with_data_type(DataType::Decimal128(10, 2));
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int64Array::from_iter_values(1..=PRODUCTS)),
             Arc::new(names.finish()),
             Arc::new(categories.finish()),
-            Arc::new(prices),
+            cents(prices),
             Arc::new(Int64Array::from(stock)),
             Arc::new(TimestampMicrosecondArray::from(changed).with_timezone("UTC")),
         ];
@@ -215,6 +300,13 @@ mod tests {
         }
         assert!(out_of_order > 500 && (20..80).contains(&late), "{out_of_order} {late}");
         assert!(readings.column(1).null_count() > 5);
+        let (quotes, trades) = (only(quotes()), only(trades()));
+        assert_eq!((quotes.num_rows(), trades.num_rows()), (400, 120));
+        let last = |batch: &RecordBatch, column| {
+            let times = batch.column(column).as_primitive::<TimestampMicrosecondType>();
+            times.value(times.len() - 1)
+        };
+        assert!(last(&trades, 4) < last(&quotes, 3));
         let (first, second) = (only(products(0)), only(products(1)));
         assert_eq!(first.column(1), second.column(1));
         assert_ne!(first.column(3), second.column(3));

@@ -27,6 +27,7 @@ use crate::stream::progress::Observer;
 use crate::stream::query::Query;
 use crate::stream::reconcile::Subject;
 use crate::stream::sink::Writer;
+use crate::stream::totals::Totals;
 use crate::task;
 
 pub use live::follow;
@@ -56,19 +57,25 @@ pub struct RunOptions {
 pub trait Results: Send {
     /// Writes all rows of one result.
     async fn write(&mut self, rows: SendableRecordBatchStream) -> Result<()>;
+
+    /// Writes the line of a PRINT.
+    fn print(&mut self, _text: &str) -> Result<()> {
+        Ok(())
+    }
 }
 
-/// Runs the pipeline until its end or until SIGINT or SIGTERM, then drains and commits.
+/// Runs the pipeline until its end or until SIGINT or SIGTERM, then drains and commits. Answers
+/// what its streams have read and given.
 ///
 /// Errors: the first that a statement or a continuous query meets; what was committed stays.
-pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
+pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<Totals> {
     let path = options.pipeline.display().to_string();
     let told = |error: Error| match error {
         Error::User(message) => Error::User(format!("{path}: {message}")),
         other => other,
     };
     if options.metrics.is_some() {
-        return Err(Error::User("--metrics is not there yet".to_string()));
+        return Err(Error::User("--metrics is not available yet".to_string()));
     }
     let text = std::fs::read_to_string(&options.pipeline);
     let text = text.map_err(|error| told(Error::User(error.to_string())))?;
@@ -103,13 +110,14 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<()> {
             other => other,
         })?;
         if *pipeline.stop.borrow() {
-            return Ok(());
+            return Ok(pipeline.totals());
         }
     }
     pipeline.warn_of_nothing();
     let drained = task::caught("a pipeline", pipeline.drain()).await;
+    let totals = pipeline.totals();
     pipeline.forget();
-    drained
+    drained.map(|()| totals)
 }
 
 /// Where state folders are kept, by the pipeline's name.
@@ -178,6 +186,7 @@ impl Pipeline {
         }
         let defines = match &statement.kind {
             Kind::CreateStream(_) | Kind::CreateSink(_) | Kind::Show(_) => true,
+            Kind::Print(_) => self.queries.is_empty(),
             Kind::Drop { .. } | Kind::Check { .. } => false,
             Kind::Sql(statement) => is_setting(statement),
         };
@@ -194,6 +203,9 @@ impl Pipeline {
             return results
                 .write(self.engine.context.read_batch(rows)?.execute_stream().await?)
                 .await;
+        }
+        if let Kind::Print(text) = &statement.kind {
+            return results.print(text);
         }
         let writes = is_writing(&statement);
         match self.engine.execute(statement).await? {
@@ -354,6 +366,11 @@ impl Pipeline {
             }
         };
         (PathBuf::from(STATE).join(name), false)
+    }
+
+    /// What the streams have read and given so far.
+    fn totals(&self) -> Totals {
+        self.runner.as_ref().map(Runner::totals).unwrap_or_default()
     }
 
     /// Removes what is of no use after this run.

@@ -93,6 +93,8 @@ pub enum Kind {
         since: Option<String>,
         audit: bool,
     },
+    /// A line of text between results, for whoever writes them: the engine does nothing.
+    Print(String),
 }
 
 /// What a statement answers.
@@ -201,6 +203,7 @@ impl Engine {
             ))),
             Kind::Show(Object::Stream) => self.show_streams().await,
             Kind::Show(Object::Sink) => self.show_sinks().await,
+            Kind::Print(_) => Ok(Outcome::Done),
         }
     }
 

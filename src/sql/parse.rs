@@ -1,5 +1,5 @@
 //! Statements: what the stock grammar reads, and `CREATE STREAM`, `CREATE SINK`, `DROP STREAM`,
-//! `DROP SINK`, `SHOW STREAMS`, `SHOW SINKS`, which are ours.
+//! `DROP SINK`, `SHOW STREAMS`, `SHOW SINKS`, `AUDIT`, `RECONCILE`, `PRINT`, which are ours.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -156,6 +156,14 @@ fn kind(parser: &mut DFParser<'_>, grammar: &Grammar) -> Result<Kind, DataFusion
     };
     if let Some(audit) = against_batch {
         return check(parser, audit, grammar);
+    }
+    if word(0, "PRINT") {
+        parser.parser.next_token();
+        let text = parser.parser.next_token();
+        return match text.token {
+            Token::SingleQuotedString(text) => Ok(Kind::Print(text)),
+            _ => Ok(parser.parser.expected("a text in quotes", text)?),
+        };
     }
     match object(1) {
         Some(object) if word(0, "CREATE") => return create(parser, object, grammar),
@@ -414,6 +422,9 @@ mod tests {
             panic!("not a sink")
         };
         assert_eq!(sink.name, "k");
+        let Kind::Print(text) = one("PRINT 'it''s here'") else { panic!("not a text") };
+        assert_eq!(text, "it's here");
+        assert!(error("PRINT here").contains("a text in quotes, found: here"));
         assert!(matches!(one("SHOW STREAMS"), Kind::Show(Object::Stream)));
         let Kind::Drop { object, name, if_exists } = one("DROP SINK IF EXISTS k") else {
             panic!("not a drop")

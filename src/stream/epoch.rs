@@ -26,10 +26,11 @@ use super::graph::{Input, Times};
 use super::journal::{EpochRecord, Journal, Span};
 use super::log::{LogRows, Start};
 use super::memory::Memory;
-use super::progress::{EventTimes, Observer, Progress, SourceProgress, Steps, time};
-use super::query::{Done, Query};
+use super::progress::{Observer, Steps};
+use super::query::Query;
 use super::snapshot::{self, Snapshot};
 use super::store::Store;
+use super::totals::Totals;
 use super::watermark::BEFORE_ALL;
 use super::{definitions, now_us, reader, recovery, stop, trim};
 use crate::error::{Error, Result};
@@ -73,7 +74,7 @@ pub struct Runner {
     left_off: bool,
     /// Epochs up to this one are not merged.
     pub(super) apart: u64,
-    feeds: Vec<Feed>,
+    pub(super) feeds: Vec<Feed>,
     ready: Arc<Notify>,
     /// The last recorded epoch, while its effects are on their way; it has the stores then.
     pending: Option<Pending>,
@@ -81,9 +82,11 @@ pub struct Runner {
     saved_epoch: u64,
     /// Who is told of epochs, and when it was last.
     pub observer: Option<Observer>,
-    observed: Instant,
+    pub(super) observed: Instant,
     /// Names this run.
-    run: String,
+    pub(super) run: String,
+    /// Of this run, but for what its queries have given.
+    pub(super) totals: Totals,
     /// Its lock goes last: until then the state folder is this run's.
     pub(super) journal: Journal,
 }
@@ -99,18 +102,19 @@ struct Batch {
 
 /// What is read and not committed.
 #[derive(Default)]
-struct Epoch {
+pub(super) struct Epoch {
     /// Rows of streams that are stored.
-    rows: BTreeMap<String, Vec<RecordBatch>>,
+    pub(super) rows: BTreeMap<String, Vec<RecordBatch>>,
     /// Records, those that are malformed included.
-    count: usize,
-    time_us: i64,
+    pub(super) count: usize,
+    pub(super) late: u64,
+    pub(super) time_us: i64,
     begun: Option<Instant>,
     /// Rows of each stream.
-    counts: BTreeMap<String, u64>,
+    pub(super) counts: BTreeMap<String, u64>,
     /// Versions of the tables beside the streams.
     tables: BTreeMap<String, i64>,
-    steps: Steps,
+    pub(super) steps: Steps,
 }
 
 impl Runner {
@@ -146,6 +150,7 @@ impl Runner {
             observer: None,
             observed: Instant::now(),
             run: format!("{:x}-{:x}", now_us(), std::process::id()),
+            totals: Totals::default(),
         })
     }
 
@@ -356,6 +361,7 @@ impl Runner {
         }
         let begun = Instant::now();
         epoch.count += batch.count;
+        epoch.late += batch.late;
         for (name, rows) in &batch.rows {
             let count = rows.iter().map(|rows| rows.len() as u64).sum::<u64>();
             *epoch.counts.entry(name.clone()).or_default() += count;
@@ -442,6 +448,7 @@ impl Runner {
     fn effects(&mut self, number: u64, epoch: Epoch) -> Result<()> {
         let deliveries = self.queries.iter_mut().filter_map(|query| query.commit(number)).collect();
         let progress = self.progress(number, &epoch);
+        self.totals.add(&epoch);
         let snapshot = match self.saved.elapsed() >= self.tuning.snapshot {
             true => self.snapshot()?,
             false => None,
@@ -589,81 +596,12 @@ impl Runner {
         Err(Error::Bug("windows do not close at the end".to_string()))
     }
 
-    /// What is told of an epoch, by query, before it is in stores and sinks.
-    fn progress(&mut self, number: u64, epoch: &Epoch) -> Vec<Progress> {
-        if self.observer.is_none() {
-            return Vec::new();
-        }
-        let since = std::mem::replace(&mut self.observed, Instant::now()).elapsed();
-        let mut told = Vec::with_capacity(self.queries.len());
-        for query in &self.queries {
-            let feeds: Vec<&Feed> = self.feeds.iter().filter(|feed| reads(query, feed)).collect();
-            let streams = query.graph.streams.iter();
-            let rows = streams.filter_map(|stream| epoch.counts.get(&stream.name)).sum::<u64>();
-            let record = self.journal.record(number);
-            let sources = query.graph.streams.iter().map(|stream| {
-                let feeds: Vec<&&Feed> =
-                    feeds.iter().filter(|feed| feed.stream.name == stream.name).collect();
-                let spans = record.and_then(|record| record.streams.get(&stream.name));
-                let spans = spans.map(Vec::as_slice).unwrap_or_default();
-                let by = |value: fn(&Span) -> i64| {
-                    spans.iter().map(|span| (span.partition, value(span))).collect()
-                };
-                let shown = |feed: &&&Feed| Some((feed.partition, time(feed.watermark())?));
-                SourceProgress {
-                    description: stream.name.clone(),
-                    start_offset: by(|span| span.from),
-                    end_offset: by(|span| span.to),
-                    watermark: feeds.iter().filter_map(shown).collect(),
-                    rejected_rows: feeds.iter().map(|feed| feed.rejected).sum(),
-                    bounded_rows: feeds.iter().map(|feed| feed.bounded()).sum(),
-                    store_version: None,
-                }
-            });
-            let sources = sources.collect();
-            let timed = feeds.iter().filter(|feed| feed.stream.watermark.is_some());
-            let least = timed.min_by_key(|feed| feed.watermark());
-            told.push(query.progress(Done {
-                epoch: number,
-                run: &self.run,
-                time_us: epoch.time_us,
-                rows,
-                since,
-                steps: epoch.steps,
-                event_time: EventTimes {
-                    watermark: least.and_then(|feed| time(feed.watermark())),
-                    held_back_by: least.map(|f| format!("{}/{}", f.stream.name, f.partition)),
-                },
-                sources,
-            }));
-        }
-        told
-    }
-
     /// Tells batch queries over the streams what is recorded of their logs.
     fn tell_streams(&self) {
         for stream in self.streams.values() {
             let partitions = 0..stream.connector.partitions();
             let starts = partitions.map(|partition| self.journal.origin(&stream.name, partition));
             stream.record(starts.collect());
-        }
-    }
-
-    fn report(&mut self) {
-        for stream in self.streams.values() {
-            let of = || self.feeds.iter().filter(|feed| feed.stream.name == stream.name);
-            let rejected = of().map(|feed| feed.rejected).sum();
-            super::report(stream, rejected, of().map(Feed::bounded).sum());
-        }
-        for query in &mut self.queries {
-            let late = std::mem::take(&mut query.graph.late);
-            if late > 0 {
-                let names: Vec<_> = query.graph.streams.iter().map(|s| s.name.as_str()).collect();
-                let (names, name) = (names.join(", "), &query.name);
-                let what = "rows came after their window was over and are not in the result (a row \
-                            counts once for each window)";
-                tracing::warn!("stream {names}, sink {name}: {late} {what}");
-            }
         }
     }
 }
@@ -674,7 +612,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// More closings one after another are a loop.
 const MOST_CLOSINGS: usize = 1000;
 
-fn reads(query: &Query, feed: &Feed) -> bool {
+pub(super) fn reads(query: &Query, feed: &Feed) -> bool {
     query.graph.streams.iter().any(|stream| stream.name == feed.stream.name)
 }
 

@@ -36,8 +36,9 @@ pub struct Query {
     advanced: u64,
     /// Results of the running epoch that wait for its commit.
     results: Vec<RecordBatch>,
-    /// Rows given out in the epoch.
+    /// Rows given out in the epoch, and in this run.
     epoch_rows: u64,
+    pub given: u64,
 }
 
 type SharedSink = Arc<Mutex<Box<dyn Sink>>>;
@@ -95,6 +96,7 @@ impl Query {
             advanced: 0,
             results: Vec::new(),
             epoch_rows: 0,
+            given: 0,
         })
     }
 
@@ -161,7 +163,9 @@ impl Query {
 
     fn gave(&mut self, rows: &[RecordBatch], epoch: u64) {
         self.written = epoch;
-        self.epoch_rows += rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        let rows = rows.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+        self.epoch_rows += rows;
+        self.given += rows;
     }
 
     /// Version of the table behind its sink, where there is one.

@@ -158,6 +158,35 @@ fn several_results_are_parted_by_one_empty_line_and_ddl_prints_nothing() {
 }
 
 #[test]
+fn a_printed_line_stands_above_the_next_result() {
+    let folder = folder();
+    let script = "PRINT 'it''s one:'; SELECT 1 AS a; SELECT 2 AS b; PRINT 'two\nlines'; PRINT '-'; \
+                  SELECT 3 AS c";
+    let run = |format| {
+        thalweg(folder.path(), &["sql", "--device", "cpu", "--format", format, "-c", script])
+    };
+    let drawn = |name, value| format!("+---+\n| {name} |\n+---+\n| {value} |\n+---+\n");
+    let (a, b, c) = (drawn("a", 1), drawn("b", 2), drawn("c", 3));
+    let want = format!("it's one:\n{a}\n{b}\ntwo\nlines\n-\n{c}");
+    assert_eq!(told(&run("table")), (0, want, String::new()));
+    let (lines, rows) = ("it's one:\ntwo\nlines\n-\n", "a\n1\n\nb\n2\n\nc\n3\n");
+    assert_eq!(told(&run("csv")), (0, rows.to_string(), lines.to_string()));
+}
+
+#[test]
+fn what_is_not_there_yet_is_told_and_not_in_the_help() {
+    let folder = folder();
+    write(folder.path(), "p.sql", "SELECT 1 AS a");
+    let run = ["run", "p.sql", "--metrics", "127.0.0.1:0"];
+    let (code, _, err) = told(&thalweg(folder.path(), &run));
+    assert!(code == 1 && err.contains("--metrics is not available yet"), "{err}");
+    for (command, name) in [("run", "metrics"), ("gen", "ssb"), ("gen", "h2o"), ("sql", "sorts")] {
+        let (_, help, _) = told(&thalweg(folder.path(), &[command, "--help"]));
+        assert!(!help.is_empty() && !help.contains(name), "{help}");
+    }
+}
+
+#[test]
 fn scripts_come_from_files_and_stdin_and_tell_where_they_fail() {
     let folder = folder();
     write(

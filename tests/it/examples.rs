@@ -29,11 +29,20 @@ fn thalweg(folder: &Path, arguments: &[&str]) -> (String, String, Option<i32>) {
 impl Example {
     fn run(name: &'static str, set: &[&str]) -> Self {
         let mut example = Self { folder: TempDir::new().unwrap(), name, first: String::new() };
-        example.first = example.again(set);
+        let (out, told) = example.once(set);
+        example.first = out;
+        if set.is_empty() {
+            example.try_next(&told);
+        }
         example
     }
 
     fn again(&self, set: &[&str]) -> String {
+        self.once(set).0
+    }
+
+    /// What it prints, and what is told beside.
+    fn once(&self, set: &[&str]) -> (String, String) {
         let script = std::path::absolute(format!("examples/{}.sql", self.name)).unwrap();
         let script = script.display().to_string();
         let mut arguments = vec!["run", &script, "--until-end", "--format", "csv"];
@@ -41,7 +50,22 @@ impl Example {
         set.iter().for_each(|value| arguments.extend(["--set", value]));
         let (out, told, code) = thalweg(self.folder.path(), &arguments);
         assert_eq!(code, Some(0), "{}\n{out}\n{told}", self.name);
-        out
+        (out, told)
+    }
+
+    /// What it says may be tried next answers something.
+    fn try_next(&self, told: &str) {
+        let (_, next) = told.split_once("Next: ").unwrap();
+        let queries = next.lines().filter_map(|line| {
+            line.strip_prefix("  thalweg sql -c \"").and_then(|line| line.strip_suffix('"'))
+        });
+        let queries: Vec<_> = queries.collect();
+        assert!(!queries.is_empty(), "{next}");
+        for query in queries {
+            let arguments = ["sql", "--device", "cpu", "--format", "csv", "-c", query];
+            let (out, told, code) = thalweg(self.folder.path(), &arguments);
+            assert!(code == Some(0) && out.lines().count() > 1, "{query}\n{out}\n{told}");
+        }
     }
 
     /// The lines that a second run does not print again; all others it prints the same.
@@ -148,6 +172,36 @@ fn any_side_prints_the_same() {
             assert_eq!(printed(name, device, set), want, "{name} on {device}");
         }
     }
+}
+
+/// Before each result stands what it is, and at the end what to try next.
+#[test]
+fn every_result_is_announced() {
+    for name in ["fraud", "patients", "quickstart", "report", "retail", "telecom"] {
+        let text = std::fs::read_to_string(format!("examples/{name}.sql")).unwrap();
+        let statements: Vec<&str> = text.split(";\n").map(without_comments).collect();
+        let mut before = "";
+        let mut results = 0;
+        for statement in &statements {
+            if ["SELECT", "AUDIT", "RECONCILE"].iter().any(|word| statement.starts_with(word)) {
+                assert!(before.starts_with("PRINT '"), "{name}: {statement}");
+                results += 1;
+            }
+            before = statement;
+        }
+        assert!(results > 1, "{name}");
+        let last = statements.iter().rev().find(|statement| !statement.is_empty());
+        assert!(name == "report" || last.unwrap().starts_with("PRINT 'Next: "), "{name}");
+    }
+}
+
+/// A statement from its first word on.
+fn without_comments(statement: &str) -> &str {
+    let mut text = statement.trim_start();
+    while text.starts_with("--") {
+        text = text.split_once('\n').map_or("", |(_, rest)| rest).trim_start();
+    }
+    text
 }
 
 /// The stored rows with the watermark before each: what the late rule needs, in plain SQL.

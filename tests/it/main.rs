@@ -47,6 +47,9 @@ mod messages;
 mod parity;
 /// Planted panics are errors, in the library without any hook.
 mod panics;
+/// Every example of the documents and of `--help`, as it stands.
+#[cfg(unix)]
+mod printed;
 /// Random data and queries on all sides.
 mod random;
 /// Real files, the same on both sides.

@@ -5,9 +5,11 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
-use thalweg::config::DeviceChoice;
+use thalweg::config::{DeviceChoice, Options};
+use thalweg::job::RunOptions;
+use thalweg::stream::totals::Totals;
 
-use crate::stream::killed;
+use crate::stream::{Collected, killed};
 
 fn thalweg(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
@@ -39,6 +41,7 @@ fn the_quickstart_runs_and_runs_again() {
     let run = || output(thalweg(folder.path()).args(["run", "quickstart.sql", "--until-end"]));
     let (first, _) = run();
     assert!(first.contains("2026-01-01T00:00:00") && first.contains("bidder"), "{first}");
+    assert!(first.starts_with("The stream has ended.") && first.contains("\n\nNext: "), "{first}");
     let (again, told) = run();
     assert_eq!(again, first);
     assert!(!told.contains("WARN"), "{told}");
@@ -67,6 +70,45 @@ fn what_reads_nothing_says_so() {
         let told = run(statements);
         assert!(!told.contains("nothing") && !told.contains("WARN"), "{statements}: {told}");
     }
+}
+
+/// What a run has done: with a row that is malformed, one that is late, a store and two sinks.
+#[tokio::test]
+async fn a_run_counts_what_it_does_and_a_second_nothing_twice() {
+    let folder = TempDir::new().unwrap();
+    let rows: String = [1, 2, 30, 3].map(row).concat();
+    std::fs::write(folder.path().join("in.csv"), format!("n,ts\n{rows}x,x\n")).unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let script = format!(
+        "CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts) WITH (connector = 'file',
+           path = '{}', on_error = 'skip', store = '{}');
+         CREATE SINK a WITH (connector = 'delta', path = '{}');
+         CREATE SINK b WITH (connector = 'blackhole');
+         INSERT INTO a SELECT window_end, sum(n) AS n
+         FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '10' SECOND)) GROUP BY window_end;
+         INSERT INTO b SELECT n FROM s;",
+        at("in.csv"),
+        at("store"),
+        at("a")
+    );
+    std::fs::write(folder.path().join("p.sql"), script).unwrap();
+    let run = || {
+        let options = RunOptions {
+            pipeline: folder.path().join("p.sql"),
+            until_end: true,
+            state: Some(folder.path().join("state")),
+            options: Options { device: DeviceChoice::Cpu, ..Options::default() },
+            ..RunOptions::default()
+        };
+        async { thalweg::job::run(options, &mut Collected::default()).await.unwrap() }
+    };
+    let first = run().await;
+    let sides = first.sides.clone();
+    let want = Totals { read: 5, stored: 4, late: 1, rejected: 1, results: 2 + 4, sides };
+    assert_eq!(first, want);
+    assert_eq!(Vec::from_iter(&first.sides), ["cpu"]);
+    let again = run().await;
+    assert_eq!((again.read, again.stored, again.results), (0, 0, 0), "{again:?}");
 }
 
 fn row(second: u32) -> String {
