@@ -1,5 +1,5 @@
-//! What was measured as a picture: for each kernel a small chart of rows a second over rows, both on
-//! scales of powers of ten.
+//! What was measured as a picture: for each kernel a small chart of rows a second over rows, both
+//! on scales of powers of ten.
 
 use std::fmt::Write;
 
