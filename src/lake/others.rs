@@ -63,13 +63,19 @@ impl Table {
     ///
     /// Errors: a RESTORE that does not tell the version.
     pub async fn reached(&self, application: &str) -> Result<Option<i64>> {
-        let (reached, _) = self.look_back(application).await?;
+        let reached = self.reached_by(&[application.to_string()]).await?;
+        Ok(reached.first().copied().flatten())
+    }
+
+    /// The same of several at once: those that commits name together are found together.
+    pub async fn reached_by(&self, applications: &[String]) -> Result<Vec<Option<i64>>> {
+        let (reached, _) = self.look_back(applications).await?;
         Ok(reached)
     }
 
     /// Tells what others have written since the newest commit of `application` that counts.
     pub async fn tell_others(&self, application: &str) -> Result<()> {
-        let (_, commits) = self.look_back(application).await?;
+        let (_, commits) = self.look_back(&[application.to_string()]).await?;
         commits.iter().rev().for_each(|commit| self.tell(commit));
         Ok(())
     }
@@ -91,21 +97,32 @@ impl Table {
         }
     }
 
-    /// How far an application reaches, and the commits behind that, from the newest on.
-    async fn look_back(&self, application: &str) -> Result<(Option<i64>, Vec<Commit>)> {
+    /// How far applications reach, and the commits behind the last that was found, from the newest
+    /// on.
+    async fn look_back(&self, applications: &[String]) -> Result<(Vec<Option<i64>>, Vec<Commit>)> {
+        let failed = |error| failed(&self.name, error);
         let (mut at, mut passed) = (self.table.version(), Vec::new());
-        // A table of others may have many commits.
-        let known = transaction(&self.table, application).await;
-        if known.map_err(|error| failed(&self.name, error))?.is_none() {
-            return Ok((None, passed));
+        let (mut reached, mut sought) = (vec![None; applications.len()], Vec::new());
+        for (nth, application) in applications.iter().enumerate() {
+            // A table of others may have many commits.
+            if transaction(&self.table, application).await.map_err(failed)?.is_some() {
+                sought.push(nth);
+            }
         }
-        while let Some(version) = at {
+        while let Some(version) = at.filter(|_| !sought.is_empty()) {
             let Some(commit) = self.commit_at(version).await? else {
-                let reached = self.reached_at(version, application).await;
-                return Ok((reached.map_err(|error| failed(&self.name, error))?, passed));
+                for nth in sought {
+                    reached[nth] =
+                        self.reached_at(version, &applications[nth]).await.map_err(failed)?;
+                }
+                break;
             };
-            if let Some(reached) = commit.reached.get(application) {
-                return Ok((Some(*reached), passed));
+            sought.retain(|nth| {
+                reached[*nth] = commit.reached.get(&applications[*nth]).copied();
+                reached[*nth].is_none()
+            });
+            if sought.is_empty() {
+                break;
             }
             at = match commit.restored {
                 Some(restored) => Some(restored),
@@ -114,7 +131,7 @@ impl Table {
             };
             passed.push(commit);
         }
-        Ok((None, passed))
+        Ok((reached, passed))
     }
 
     fn restored_by_time(&self, version: u64) -> Error {
@@ -276,10 +293,10 @@ mod tests {
         open(&path).await.append(&[batch(&[8])], &[]).await.unwrap();
         table.upsert(&[batch(&[2])], &keys, &to(3)).await.unwrap();
         assert_eq!(open(&path).await.reached("thalweg/p/s").await.unwrap(), Some(3));
-        let (_, others) = open(&path).await.look_back("thalweg/p/s").await.unwrap();
+        let (_, others) = open(&path).await.look_back(&["thalweg/p/s".to_string()]).await.unwrap();
         assert!(others.is_empty());
         open(&path).await.append(&[batch(&[9])], &[]).await.unwrap();
-        let (_, others) = open(&path).await.look_back("thalweg/p/s").await.unwrap();
+        let (_, others) = open(&path).await.look_back(&["thalweg/p/s".to_string()]).await.unwrap();
         assert!(others.len() == 1 && others[0].changes && others[0].operation == "WRITE");
         // A second run.
         open(&path).await.append(&[batch(&[4])], &to(4)).await.unwrap();

@@ -95,8 +95,7 @@ impl Store {
             }
         }
         table.tell_others(&application(&owner)).await?;
-        let (epoch, next) = places(&table, &owner).await?;
-        let news = table.reached(&news_application(&owner)).await?;
+        let Places { epoch, next, news } = places(&table, &owner).await?;
         Ok(Some(Self { table, owner, schema, epoch, next, news }))
     }
 
@@ -231,11 +230,11 @@ fn news_name(number: i64) -> String {
 }
 
 /// The news that commits have named, in order.
-async fn known_news(table: &Table, owner: &Owner, path: &str) -> Result<Vec<News>> {
+async fn known_news(table: &Table, newest: Option<i64>, path: &str) -> Result<Vec<News>> {
     let wrong = |what: &str| Error::Data(format!("the store '{path}': {what}"));
     let mut files: BTreeMap<String, Vec<u8>> = table.aside("").await?.into_iter().collect();
     let mut known = Vec::new();
-    let mut at = table.reached(&news_application(owner)).await?;
+    let mut at = newest;
     while let Some(number) = at {
         let name = news_name(number);
         let json = files.remove(&name).ok_or_else(|| {
@@ -258,15 +257,24 @@ async fn known_owner(table: &Table) -> Result<Option<Owner>> {
     owner.map(Some).map_err(|error| Error::Data(format!("{OWNER} of a store: {error}")))
 }
 
-/// The last epoch and each partition's next offset.
-async fn places(table: &Table, owner: &Owner) -> Result<(u64, Vec<i64>)> {
-    let epoch = table.reached(&application(owner)).await?.unwrap_or(0);
-    let mut next = Vec::with_capacity(owner.partitions);
-    for partition in 0..owner.partitions {
-        let reached = table.reached(&partition_application(owner, partition)).await?;
-        next.push(reached.unwrap_or(0));
-    }
-    Ok((epoch.max(0).unsigned_abs(), next))
+/// How far a store is.
+struct Places {
+    /// The last epoch.
+    epoch: u64,
+    /// Each partition's next offset.
+    next: Vec<i64>,
+    /// Number of the newest news.
+    news: Option<i64>,
+}
+
+async fn places(table: &Table, owner: &Owner) -> Result<Places> {
+    let partitions = (0..owner.partitions).map(|partition| partition_application(owner, partition));
+    let applications: Vec<String> =
+        [application(owner), news_application(owner)].into_iter().chain(partitions).collect();
+    let mut reached = table.reached_by(&applications).await?.into_iter();
+    let epoch = reached.next().flatten().unwrap_or(0).max(0).unsigned_abs();
+    let news = reached.next().flatten();
+    Ok(Places { epoch, next: reached.map(|next| next.unwrap_or(0)).collect(), news })
 }
 
 /// A stream's history as it is now, for readers.
@@ -291,7 +299,7 @@ impl History {
                 stream.name
             )));
         };
-        let (_, next) = places(&table, &owner).await?;
+        let Places { next, news, .. } = places(&table, &owner).await?;
         let mut rest: Vec<Start> = next
             .into_iter()
             .map(|offset| Start {
@@ -299,7 +307,7 @@ impl History {
                 ..Start::default()
             })
             .collect();
-        for news in known_news(&table, &owner, path).await? {
+        for news in known_news(&table, news, path).await? {
             for (partition, segment) in news.segments {
                 if let Some(start) = rest.get_mut(partition) {
                     start.place.segments.push(segment);
