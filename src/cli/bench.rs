@@ -88,8 +88,12 @@ async fn nexmark(arguments: NexmarkBench) -> Outcome {
             }
         }
     }
-    let table = table(&measured, events)?;
-    if let Some(path) = &arguments.json {
+    publish(table(&measured, events)?, arguments.json.as_deref()).await
+}
+
+/// Prints what was measured; writes it as JSON, an object a line, where that is asked for.
+async fn publish(table: RecordBatch, json: Option<&Path>) -> Outcome {
+    if let Some(path) = json {
         let wrong = |error| Failure::failed(format!("{}: {error}", path.display()));
         let mut file = std::fs::File::create(path).map_err(wrong)?;
         let mut writer = arrow::json::LineDelimitedWriter::new(&mut file);

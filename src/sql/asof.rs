@@ -166,13 +166,7 @@ fn time(args: &TableFunctionArgs) -> Option<&datafusion::sql::sqlparser::ast::Ex
 
 #[cfg(test)]
 mod tests {
-    use crate::sql::token::split;
-
-    fn rewritten(text: &str) -> String {
-        let chunk = split(text).unwrap().remove(0);
-        let words: Vec<_> = chunk.tokens.iter().map(|t| t.token.to_string()).collect();
-        words.join(" ")
-    }
+    use crate::sql::token::rewritten;
 
     #[test]
     fn a_column_of_another_table_becomes_an_argument() {

@@ -67,13 +67,7 @@ fn is_type(tokens: &[TokenWithSpan], grammar: &Grammar) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::sql::token::split;
-
-    fn rewritten(text: &str) -> String {
-        let chunk = split(text).unwrap().remove(0);
-        let words: Vec<_> = chunk.tokens.iter().map(|t| t.token.to_string()).collect();
-        words.join(" ")
-    }
+    use crate::sql::token::rewritten;
 
     #[test]
     fn names_of_constraints_are_columns_where_a_type_follows() {

@@ -119,13 +119,7 @@ impl VisitorMut for Units {
 
 #[cfg(test)]
 mod tests {
-    use crate::sql::token::split;
-
-    fn rewritten(text: &str) -> String {
-        let chunk = split(text).unwrap().remove(0);
-        let words: Vec<_> = chunk.tokens.iter().map(|t| t.token.to_string()).collect();
-        words.join(" ")
-    }
+    use crate::sql::token::rewritten;
 
     #[test]
     fn a_query_may_begin_with_from() {

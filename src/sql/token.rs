@@ -241,6 +241,14 @@ fn opening(span: Span) -> impl Iterator<Item = TokenWithSpan> {
     tokens.into_iter().map(move |token| TokenWithSpan { token, span })
 }
 
+/// The first statement of a text as it is split, its tokens parted by spaces.
+#[cfg(test)]
+pub fn rewritten(text: &str) -> String {
+    let chunk = split(text).unwrap().remove(0);
+    let words: Vec<_> = chunk.tokens.iter().map(|t| t.token.to_string()).collect();
+    words.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -82,13 +82,7 @@ fn begins_alias(token: &Token) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::sql::token::split;
-
-    fn rewritten(text: &str) -> String {
-        let chunk = split(text).unwrap().remove(0);
-        let words: Vec<_> = chunk.tokens.iter().map(|t| t.token.to_string()).collect();
-        words.join(" ")
-    }
+    use crate::sql::token::{rewritten, split};
 
     #[test]
     fn versions_become_part_of_the_name() {

@@ -3,10 +3,13 @@
 //!
 //! `THALWEG_DAMAGE_SEED` and `THALWEG_DAMAGE_RUNS` choose more damages than the few of each run.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use tempfile::TempDir;
+use thalweg::generate::draw::Draw;
+
+use super::support::{copy, files, number};
 
 const SCRIPT: &str = "
     SET thalweg.epoch_rows = 500; SET thalweg.epoch_ms = 0; SET thalweg.snapshot_ms = 0;
@@ -59,56 +62,17 @@ fn sunk(folder: &Path, sink: &str) -> Vec<String> {
     rows
 }
 
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let path = entry.unwrap().path();
-        let target = to.join(path.file_name().unwrap());
-        match path.is_dir() {
-            true => copy(&path, &target),
-            false => drop(std::fs::copy(&path, &target).unwrap()),
-        }
-    }
-}
-
-/// The files of a state folder, in order.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(files(&path)),
-            false if path.ends_with("lock") => {}
-            false => found.push(path),
-        }
-    }
-    found.sort();
-    found
-}
-
-/// Numbers that look random, the same of each seed.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) as usize % bound.max(1)
-    }
-}
-
 /// Damages one file of a state folder; answers how.
-fn damage(state: &Path, dice: &mut Dice) -> String {
-    let all = files(state);
-    let path = &all[dice.below(all.len())];
+fn damage(state: &Path, mut draw: Draw) -> String {
+    let mut below = |limit: usize| draw.below(limit as u64) as usize;
+    let all: Vec<_> = files(state).into_iter().filter(|path| !path.ends_with("lock")).collect();
+    let path = &all[below(all.len())];
     let name = path.strip_prefix(state).unwrap().display().to_string();
     let mut bytes = std::fs::read(path).unwrap();
-    let at = dice.below(bytes.len());
-    match dice.below(5) {
+    let at = below(bytes.len());
+    match below(5) {
         0 | 1 if !bytes.is_empty() => {
-            bytes[at] ^= 1 << dice.below(8);
+            bytes[at] ^= 1 << below(8);
             std::fs::write(path, bytes).unwrap();
             format!("a bit of byte {at} of {name}")
         }
@@ -123,17 +87,13 @@ fn damage(state: &Path, dice: &mut Dice) -> String {
         _ => {
             let end = path.extension();
             let alike: Vec<_> = all.iter().filter(|other| other.extension() == end).collect();
-            let other = alike[dice.below(alike.len())];
+            let other = alike[below(alike.len())];
             let theirs = std::fs::read(other).unwrap();
             std::fs::write(path, theirs).unwrap();
             std::fs::write(other, bytes).unwrap();
             format!("{name} and {} are swapped", other.display())
         }
     }
-}
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 #[test]
@@ -151,7 +111,7 @@ fn damaged_state_gives_what_is_right_or_is_refused() {
     for seed in first..first + runs {
         let here = folder.path().join("here");
         copy(&begun_in, &here);
-        let how = damage(&here.join("state"), &mut Dice(seed));
+        let how = damage(&here.join("state"), Draw::new(seed, 0));
         let output = run(&here, None);
         let told = told(&output);
         match output.status.code() {

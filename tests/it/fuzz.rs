@@ -17,7 +17,7 @@ use thalweg::error::Error;
 use thalweg::sql::Engine;
 
 use super::received::{Listening, arrow_stream};
-use super::support;
+use super::support::{self, number};
 
 /// Inputs of each target in CI; `scripts/full` asks for more.
 const RUNS: u64 = 300;
@@ -88,10 +88,6 @@ const WORDS: [&str; 30] = [
     "true",
     "\\ud800",
 ];
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
 
 /// The seeds of the inputs to try.
 fn seeds() -> impl Iterator<Item = u64> {

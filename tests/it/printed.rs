@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 
-use super::support;
+use super::support::{self, copy};
 
 /// Commands that are not run as they stand, by how they begin, each with the reason.
 const NOT_RUN: [(&str, &str); 7] = [
@@ -272,18 +272,6 @@ fn is_left_out(command: &str) -> bool {
 
 fn is_prompt(command: &str) -> bool {
     command.split_once('#').map_or(command, |(command, _)| command).trim() == PROMPT
-}
-
-fn copy(from: &Path, to: &Path) {
-    std::fs::create_dir(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let to = to.join(entry.file_name());
-        match entry.path().is_dir() {
-            true => copy(&entry.path(), &to),
-            false => std::fs::copy(entry.path(), to).map(|_| ()).unwrap(),
-        }
-    }
 }
 
 fn utf8(bytes: &[u8]) -> String {

@@ -17,18 +17,13 @@ use compare::{Bench, Faults};
 use data::Data;
 use query::Query;
 
+use super::support::number;
+
 /// Runs in CI; `scripts/full` asks for more.
 const RUNS: u64 = 300;
 
 /// Runs with planted faults in CI.
 const FAULTED: u64 = 40;
-
-fn number(variable: &str, default: u64) -> u64 {
-    match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable} = '{text}': a number")),
-        Err(_) => default,
-    }
-}
 
 /// A run's data and query.
 fn case(seed: u64) -> (Data, Query) {

@@ -1,25 +1,12 @@
 //! `datasets/` is what `thalweg gen samples` makes.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 
-use super::support;
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(files(&path)),
-            false => found.push(path),
-        }
-    }
-    found.sort();
-    found
-}
+use super::support::{self, files};
 
 /// Text is the same to the byte, Parquet by its rows: another release of the crate that writes it
 /// may place them otherwise.

@@ -12,7 +12,7 @@ use thalweg::config::DeviceChoice;
 use thalweg::fault;
 use thalweg::sql::Engine;
 
-use super::support;
+use super::support::{self, number};
 
 /// Runs where nobody asks for another number: about half a minute of a debug build on two cores.
 const RUNS: u64 = 300;
@@ -141,11 +141,6 @@ impl Lane {
             large.len(),
         );
     }
-}
-
-fn number(name: &str, usual: u64) -> u64 {
-    let Ok(text) = std::env::var(name) else { return usual };
-    text.parse().unwrap_or_else(|_| panic!("{name}={text}: a number is wanted"))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

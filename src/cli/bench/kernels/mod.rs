@@ -5,19 +5,17 @@
 mod data;
 mod picture;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, Float64Array, StringArray, UInt64Array};
 use arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionContext;
 
-use crate::cli::args::{Format, KernelBench};
+use super::publish;
+use crate::cli::args::KernelBench;
 use crate::cli::failure::{self, Failure};
-use crate::cli::output::Output;
 use crate::config::{DeviceChoice, Options};
 use crate::device::{self, rates};
 use crate::error::{Error, Result};
@@ -108,23 +106,12 @@ pub async fn run(arguments: &KernelBench) -> failure::Outcome {
             all.push(one);
         }
     }
-    let table = table(&all, rates.copy_gb_s)?;
-    if let Some(path) = &arguments.json {
-        write_json(&table, path)?;
-    }
     if let Some(path) = &arguments.svg {
         let text = picture::draw(&all, player.as_ref());
         std::fs::write(path, text)
             .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
     }
-    let mut output = Output::open(Format::Table, None)?;
-    let schema = table.schema();
-    let rows = futures::stream::iter([Ok(table)]);
-    output
-        .write(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
-        .await
-        .map_err(Error::from)?;
-    output.finish()
+    publish(table(&all, rates.copy_gb_s)?, arguments.json.as_deref()).await
 }
 
 /// The same tables on both sides.
@@ -256,14 +243,6 @@ fn table(all: &[Measured], copy_gb_s: f64) -> Result<RecordBatch> {
         ("of_bandwidth", number(&|one| one.bandwidth(copy_gb_s)), true),
         ("ran_on", text(|one| one.ran_on.clone()), false),
     ])?)
-}
-
-fn write_json(table: &RecordBatch, path: &Path) -> failure::Outcome {
-    let wrong = |error| Failure::failed(format!("{}: {error}", path.display()));
-    let mut file = std::fs::File::create(path).map_err(wrong)?;
-    let mut writer = arrow::json::LineDelimitedWriter::new(&mut file);
-    writer.write(table).and_then(|()| writer.finish()).map_err(Error::from)?;
-    Ok(())
 }
 
 #[cfg(test)]
