@@ -1,6 +1,6 @@
 //! Rows that cannot be read: an error, or counted and kept aside with their offsets.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -102,7 +102,8 @@ fn open(path: &Path, from: i64) -> std::io::Result<File> {
         row.is_some_and(|row| row.offset < from)
     };
     let kept: Vec<&str> = text.lines().filter(before).collect();
-    // A stream that a query names twice is read twice at the same time.
+    // A stream that a query names twice is read twice at the same time: each writes to a file of its
+    // own, and the one renamed last, which has all rows, stays.
     static NAMES: AtomicU64 = AtomicU64::new(0);
     let name = NAMES.fetch_add(1, Ordering::Relaxed);
     let new = path.with_extension(format!("{}-{name}.new", std::process::id()));
@@ -110,7 +111,7 @@ fn open(path: &Path, from: i64) -> std::io::Result<File> {
     file.write_all(kept.iter().flat_map(|line| [*line, "\n"]).collect::<String>().as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&new, path)?;
-    OpenOptions::new().append(true).open(path)
+    Ok(file)
 }
 
 #[cfg(test)]
