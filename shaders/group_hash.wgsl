@@ -6,52 +6,31 @@
 // longest prefix of a key always installs the next limb or finds it installed, so that no entry
 // stays half written, no key has two entries, and nobody waits.
 //
-// Round 0 only installs keys. If the table is full, `tab[0]` is set, this and all later rounds and
-// slots do nothing, and the host empties the table and plays the slot again: nothing is counted
-// twice. Later rounds add the values.
+// Round 1 installs keys and adds values. A tuple whose key finds no room is not counted: its row,
+// and its number among the row's tuples, is put down in `spill`, and the host plays it again on a
+// larger table. Entries are never given back, so that all tuples of a key are placed or none is;
+// later rounds, for accumulators that need them, leave out those that are not.
 //
-// Holes: LIMBS, ENTRY (words of an entry), ROUND, `process(row)`, `row_count()`.
+// Holes: LIMBS, ENTRY (words of an entry), ROUND, `process(row)`, `driving_rows()`,
+// `driven_row(i)`, which also sets `wanted` where single tuples are played again.
 
 @group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
+// 0: tuples put down; from word 4 on two words each: row, number. What has no room is counted only.
+@group(0) @binding(3) var<storage, read_write> spill: array<atomic<u32>>;
 
 const TAB: u32 = 4u;
-const PROBES_MAX: u32 = 128u;
+const SPILL: u32 = 4u;
 
-// Index of the first state word of the key's entry, or NIL.
-fn find(key: array<u32, LIMBS>) -> u32 {
-    var k = key;
-    var h = 0u;
-    for (var i = 0u; i < LIMBS; i++) {
-        h = hash_word(h, k[i]);
-    }
-    var at = hash_end(h) & slot[2];
-    for (var probes = 0u; probes < PROBES_MAX; probes++) {
-        let entry = TAB + at * ENTRY;
-        var mine = true;
-        for (var i = 0u; i < LIMBS; i++) {
-            if (install(entry + i, k[i]) != k[i]) {
-                mine = false;
-                break;
-            }
-        }
-        if (mine) {
-            return entry + LIMBS;
-        }
-        at = (at + 1u) & slot[2];
-    }
-    atomicStore(&tab[0], 1u);
-    return NIL;
-}
+// The number of the row's next tuple, and of the only one that is played.
+var<private> ordinal: u32;
+var<private> wanted: u32;
 
-// What stands in the word after an attempt to put `limb` there.
-fn install(at: u32, limb: u32) -> u32 {
-    var word = atomicLoad(&tab[at]);
-    // The exchange may fail without cause on some hardware; thirty-two times it does not.
-    for (var tries = 0u; word == 0u && tries < 32u; tries++) {
-        let swap = atomicCompareExchangeWeak(&tab[at], 0u, limb);
-        word = select(swap.old_value, limb, swap.exchanged);
+fn put_down(row: u32, number: u32) {
+    let at = atomicAdd(&spill[0], 1u);
+    if (at < slot[3]) {
+        atomicStore(&spill[SPILL + 2u * at], row);
+        atomicStore(&spill[SPILL + 2u * at + 1u], number);
     }
-    return word;
 }
 
 @compute @workgroup_size(WORKGROUP)
@@ -60,12 +39,10 @@ fn main(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    if (atomicLoad(&tab[0]) != 0u) {
-        return;
-    }
     let stride = slot[1] * WORKGROUP;
-    let rows = row_count();
+    let rows = driving_rows();
     for (var row = flat_group(wid, nwg) * WORKGROUP + lane; row < rows; row += stride) {
-        process(row);
+        ordinal = 0u;
+        process(driven_row(row));
     }
 }

@@ -13,9 +13,6 @@ fn main(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    if (atomicLoad(&tab[0]) != 0u) {
-        return;
-    }
     let entries = slot[2] + 1u;
     let stride = nwg.x * nwg.y * WORKGROUP;
     for (var i = flat_group(wid, nwg) * WORKGROUP + lane; i < entries; i += stride) {

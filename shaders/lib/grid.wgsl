@@ -1,6 +1,9 @@
 // Invocations of a workgroup, as the host counts them (`config::WORKGROUP`).
 const WORKGROUP: u32 = 256u;
 
+// No row, no place.
+const NIL: u32 = 0xffffffffu;
+
 // The flat index of a workgroup: the player lays a dispatch out in two dimensions where one would
 // pass the adapter's limit (65535 groups), so kernels never read workgroup_id.x alone.
 //

@@ -1,10 +1,8 @@
 // The first two bindings of every fused kernel: the slot's arena and its status words.
 
 @group(0) @binding(0) var<storage, read> slot: array<u32>;
-// 0: faults, one bit each; 1: a table or chain was too long; 2: tuples counted.
+// 0: faults, one bit each; 1: a chain was too long; 2: tuples counted.
 @group(0) @binding(1) var<storage, read_write> status: array<atomic<u32>>;
-
-const NIL: u32 = 0xffffffffu;
 
 // Always 0, which no compiler knows.
 fn zeros() -> vec2<u32> {

@@ -45,6 +45,14 @@ impl Acc {
         }
     }
 
+    /// Words of a state that hold its value, without the one that says if there was one.
+    pub const fn value_words(self) -> usize {
+        match self {
+            Acc::Sum64 | Acc::Sum128 | Acc::Sum160 | Acc::Best { .. } => self.words() - 1,
+            Acc::Count | Acc::FloatSum | Acc::Bools => self.words(),
+        }
+    }
+
     /// Adds one value, given as bits in the way of [`crate::expr::ir`]; NULL changes nothing.
     pub fn update(self, state: &mut [u32], value: Option<u128>) {
         let Some(bits) = value else { return };

@@ -1,7 +1,7 @@
-//! Arrays out of value bits.
+//! Arrays out of the words of a device.
 
-use arrow::array::{ArrayData, ArrayRef, NullBufferBuilder, make_array};
-use arrow::buffer::{BooleanBuffer, Buffer};
+use arrow::array::{ArrayData, ArrayRef, make_array, new_null_array};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::DataType;
 
 use crate::error::{Error, Result};
@@ -23,28 +23,35 @@ pub(super) fn rep(data_type: &DataType) -> Option<Rep> {
     })
 }
 
-/// An array of `data_type` out of value bits, of which the low ones count.
-pub(super) fn from_bits(
+/// An array of `data_type` out of values of `words` words each, low words first, of which the low
+/// bits count. Values of the type's own width are taken as they are, without a copy.
+///
+/// Errors, as a bug of ours, where values of so many words cannot be of the type.
+pub fn from_words(
     data_type: &DataType,
-    bits: impl ExactSizeIterator<Item = Option<u128>>,
+    values: &Buffer,
+    words: usize,
+    nulls: Option<NullBuffer>,
 ) -> Result<ArrayRef> {
-    let len = bits.len();
-    let mut nulls = NullBufferBuilder::new(len);
-    let bits = bits.map(|value| {
-        nulls.append(value.is_some());
-        value.unwrap_or(0)
-    });
+    let all = values.typed_data::<u32>();
+    let len = all.len() / words.max(1);
+    let each = all.chunks_exact(words.max(1));
+    let wide = |value: &[u32]| u64::from(value[0]) | u64::from(value[1]) << 32;
     let values = match data_type.primitive_width() {
+        _ if data_type == &DataType::Null => return Ok(new_null_array(data_type, len)),
         _ if data_type == &DataType::Boolean => {
-            BooleanBuffer::from_iter(bits.map(|bits| bits & 1 == 1)).into_inner()
+            BooleanBuffer::collect_bool(len, |row| all[row * words] & 1 == 1).into_inner()
         }
-        Some(1) => Buffer::from_vec(bits.map(|bits| bits as u8).collect()),
-        Some(2) => Buffer::from_vec(bits.map(|bits| bits as u16).collect()),
-        Some(4) => Buffer::from_vec(bits.map(|bits| bits as u32).collect()),
-        Some(8) => Buffer::from_vec(bits.map(|bits| bits as u64).collect()),
-        Some(16) => Buffer::from_vec(bits.map(|bits| bits as i128).collect()),
-        _ => return Err(Error::Bug(format!("no {data_type} comes from the device"))),
+        Some(width) if width == 4 * words => values.clone(),
+        Some(1) => Buffer::from_vec(each.map(|value| value[0] as u8).collect()),
+        Some(2) => Buffer::from_vec(each.map(|value| value[0] as u16).collect()),
+        Some(4) => Buffer::from_vec(each.map(|value| value[0]).collect()),
+        Some(8) if words > 2 => Buffer::from_vec(each.map(wide).collect()),
+        _ => {
+            return Err(Error::Bug(format!("no {data_type} comes of {words} words of a device")));
+        }
     };
-    let data = ArrayData::builder(data_type.clone()).len(len).add_buffer(values);
-    Ok(make_array(data.nulls(nulls.finish()).build()?))
+    let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+    let data = ArrayData::builder(data_type.clone()).len(len).nulls(nulls).add_buffer(values);
+    Ok(make_array(data.align_buffers(true).build()?))
 }

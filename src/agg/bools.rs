@@ -1,9 +1,11 @@
 //! `bool_and` and `bool_or`: over the values that are not NULL; NULL if there are none.
 
-use arrow::array::ArrayRef;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::DataType;
 
-use super::{Acc, Call, Output, Plan, States, array};
+use super::{Acc, Call, Output, Plan, StateColumn};
 use crate::error::{Declined, Result};
 
 pub(super) fn plan_and(call: &Call<'_>) -> Result<Plan, Declined> {
@@ -27,14 +29,14 @@ struct Bools {
 }
 
 impl Output for Bools {
-    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
+    fn finish(&self, states: &[StateColumn]) -> Result<ArrayRef> {
         const SOME_TRUE: u32 = 1;
         const SOME_FALSE: u32 = 2;
-        let values = states.iter(0).map(|state| match state[0] {
+        let values = states[0].words().iter().map(|seen| match seen {
             0 => None,
-            seen if self.and => Some(u128::from(seen & SOME_FALSE == 0)),
-            seen => Some(u128::from(seen & SOME_TRUE != 0)),
+            seen if self.and => Some(seen & SOME_FALSE == 0),
+            seen => Some(seen & SOME_TRUE != 0),
         });
-        array::from_bits(&DataType::Boolean, values)
+        Ok(Arc::new(values.collect::<BooleanArray>()))
     }
 }

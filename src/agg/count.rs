@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array};
+use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion::physical_expr::expressions::Literal;
 
-use super::{Acc, Call, Column, Output, Plan, States, acc};
+use super::{Acc, Call, Column, Output, Plan, StateColumn};
 use crate::error::{Declined, Result};
 
 pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {
@@ -26,8 +26,7 @@ pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {
 struct Count;
 
 impl Output for Count {
-    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
-        let counts = states.iter(0).map(|state| acc::join(&state[..2]) as i64);
-        Ok(Arc::new(Int64Array::from_iter_values(counts)))
+    fn finish(&self, states: &[StateColumn]) -> Result<ArrayRef> {
+        states[0].array(&DataType::Int64)
     }
 }

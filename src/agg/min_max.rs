@@ -7,9 +7,8 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
-use super::{Acc, Call, Output, Plan, States, acc, array};
+use super::{Acc, Call, Output, Plan, StateColumn, array};
 use crate::error::{Declined, Result};
-use crate::expr::ir::Rep;
 
 pub(super) fn plan_min(call: &Call<'_>) -> Result<Plan, Declined> {
     plan(call, false)
@@ -23,8 +22,7 @@ fn plan(call: &Call<'_>, max: bool) -> Result<Plan, Declined> {
     let [data_type] = &call.types[..] else { return Err(call.decline()) };
     match array::rep(data_type) {
         Some(rep) if data_type == &call.result => {
-            let best = Best { rep, max, data_type: data_type.clone() };
-            Ok(Plan::one(Acc::Best { rep, max }, best))
+            Ok(Plan::one(Acc::Best { rep, max }, Best { data_type: data_type.clone() }))
         }
         _ => Err(call.decline()),
     }
@@ -32,17 +30,11 @@ fn plan(call: &Call<'_>, max: bool) -> Result<Plan, Declined> {
 
 #[derive(Debug)]
 struct Best {
-    rep: Rep,
-    max: bool,
     data_type: DataType,
 }
 
 impl Output for Best {
-    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
-        let last = self.rep.words();
-        let values = states.iter(0).map(|state| {
-            (state[last] != 0).then(|| acc::unrank(self.rep, self.max, &state[..last]))
-        });
-        array::from_bits(&self.data_type, values)
+    fn finish(&self, states: &[StateColumn]) -> Result<ArrayRef> {
+        states[0].array(&self.data_type)
     }
 }

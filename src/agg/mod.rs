@@ -15,13 +15,14 @@
 //! give the same bits as the device.
 
 mod acc;
-mod array;
+pub mod array;
 mod avg;
 mod bools;
 mod count;
 pub mod decimal;
 pub mod float_sum;
 mod min_max;
+mod states;
 mod sum;
 pub mod udaf;
 
@@ -37,6 +38,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use crate::error::{Declined, Error, Result};
 
 pub use acc::{Acc, order, unorder};
+pub use states::StateColumn;
 
 /// The functions that have a device form: DataFusion's own, and what plans a call.
 const FUNCTIONS: &[(Function, Planner)] = &[
@@ -124,17 +126,25 @@ impl Aggregate {
         self.columns.iter().map(|column| column.acc.words()).sum()
     }
 
-    /// Final values, one per group, of the call's result type.
+    fn complete<'a>(&self, states: &'a [StateColumn]) -> Result<&'a [StateColumn]> {
+        if states.len() != self.columns.len() {
+            let (wanted, given) = (self.columns.len(), states.len());
+            return Err(Error::Bug(format!("an aggregate of {wanted} states is given {given}")));
+        }
+        Ok(states)
+    }
+
+    /// Final values, one per group, of the call's result type. `states` are of its accumulators.
     ///
     /// Errors: what DataFusion raises at the end, such as an average too large for its type.
-    pub fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
-        let array = self.output.finish(states)?;
+    pub fn finish(&self, states: &[StateColumn]) -> Result<ArrayRef> {
+        let array = self.output.finish(self.complete(states)?)?;
         checked(array, &self.result)
     }
 
     /// The same states as DataFusion's partial-state columns, of the types of `state_fields()`.
-    pub fn partial(&self, states: States<'_>) -> Result<Vec<ArrayRef>> {
-        let arrays = self.output.partial(states)?;
+    pub fn partial(&self, states: &[StateColumn]) -> Result<Vec<ArrayRef>> {
+        let arrays = self.output.partial(self.complete(states)?)?;
         if arrays.len() != self.fields.len() {
             return Err(Error::Bug(format!("{self:?} gives {} state columns", arrays.len())));
         }
@@ -152,38 +162,6 @@ fn checked(array: ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
         return Err(Error::Bug(format!("an aggregate gives {given} where {wanted} is due")));
     }
     Ok(array)
-}
-
-/// The states of one aggregate, one per group, in the words of a table of groups.
-#[derive(Debug, Clone, Copy)]
-pub struct States<'a> {
-    words: &'a [u32],
-    stride: usize,
-    offset: usize,
-    groups: usize,
-}
-
-impl<'a> States<'a> {
-    /// Group `g` has its state in `words` from `offset + g * stride` on.
-    ///
-    /// Errors, as a bug of ours, where the words end before the last group.
-    pub fn new(words: &'a [u32], stride: usize, offset: usize, groups: usize) -> Result<Self> {
-        if offset > stride || groups * stride > words.len() {
-            let len = words.len();
-            return Err(Error::Bug(format!("{groups} states of {stride} words in {len}")));
-        }
-        Ok(Self { words, stride, offset, groups })
-    }
-
-    pub fn groups(&self) -> usize {
-        self.groups
-    }
-
-    /// For each group, what follows the first `skip` words of its state.
-    fn iter(self, skip: usize) -> impl ExactSizeIterator<Item = &'a [u32]> {
-        let Self { words, stride, offset, groups } = self;
-        (0..groups).map(move |group| &words[group * stride + offset + skip..(group + 1) * stride])
-    }
 }
 
 /// A call, as the file of its function sees it.
@@ -224,10 +202,10 @@ impl Plan {
 /// How states become columns.
 trait Output: std::fmt::Debug + Send + Sync {
     /// Final values, one per group.
-    fn finish(&self, states: States<'_>) -> Result<ArrayRef>;
+    fn finish(&self, states: &[StateColumn]) -> Result<ArrayRef>;
 
     /// Partial states. Most functions have their value so far as the only one.
-    fn partial(&self, states: States<'_>) -> Result<Vec<ArrayRef>> {
+    fn partial(&self, states: &[StateColumn]) -> Result<Vec<ArrayRef>> {
         Ok(vec![self.finish(states)?])
     }
 }

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array};
 use arrow::datatypes::DataType;
 
-use super::float_sum::{self, FloatSum};
-use super::{Acc, Call, Output, Plan, States, acc, array, decimal, udaf};
+use super::float_sum::FloatSum;
+use super::{Acc, Call, Output, Plan, StateColumn, acc, decimal, udaf};
 use crate::error::{Declined, Result};
 
 pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {
@@ -31,7 +31,7 @@ pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {
                 _ => Acc::Sum160,
             };
             let (sum, result) = (sum.data_type().clone(), result.clone());
-            return Ok(Plan::one(acc, Decimals { last: acc.words() - 1, sum, result }));
+            return Ok(Plan::one(acc, Decimals { sum, result }));
         }
         (Float64, Float64) => {
             let mergeable = udaf::is_state(call.state.first());
@@ -39,50 +39,41 @@ pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {
         }
         _ => return Err(call.decline()),
     };
-    Ok(Plan::one(acc, Integers { last: acc.words() - 1, data_type: result.clone() }))
+    Ok(Plan::one(acc, Integers { data_type: result.clone() }))
 }
 
 #[derive(Debug)]
 struct Integers {
-    /// The word that tells if there was a value.
-    last: usize,
     data_type: DataType,
 }
 
 impl Output for Integers {
-    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
-        let last = self.last;
-        let values =
-            states.iter(0).map(|state| (state[last] != 0).then(|| acc::join(&state[..last])));
-        array::from_bits(&self.data_type, values)
+    fn finish(&self, states: &[StateColumn]) -> Result<ArrayRef> {
+        states[0].array(&self.data_type)
     }
 }
 
 /// Sums that are decimals.
 #[derive(Debug)]
 struct Decimals {
-    /// The word that tells if there was a value.
-    last: usize,
     /// In which sums are handed on.
     sum: DataType,
     result: DataType,
 }
 
 impl Decimals {
-    fn column(&self, data_type: &DataType, states: States<'_>) -> Result<ArrayRef> {
-        let last = self.last;
-        let sums =
-            states.iter(0).map(|state| Ok((state[last] != 0).then(|| acc::signed(&state[..last]))));
+    fn column(&self, data_type: &DataType, states: &[StateColumn]) -> Result<ArrayRef> {
+        let sums = states[0].seen().map(|sum| Ok(sum.map(acc::signed)));
         Ok(decimal::column(data_type, sums)?)
     }
 }
 
 impl Output for Decimals {
-    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
+    fn finish(&self, states: &[StateColumn]) -> Result<ArrayRef> {
         self.column(&self.result, states)
     }
 
-    fn partial(&self, states: States<'_>) -> Result<Vec<ArrayRef>> {
+    fn partial(&self, states: &[StateColumn]) -> Result<Vec<ArrayRef>> {
         Ok(vec![self.column(&self.sum, states)?])
     }
 }
@@ -95,15 +86,14 @@ struct Floats {
 }
 
 impl Output for Floats {
-    fn finish(&self, states: States<'_>) -> Result<ArrayRef> {
-        let values = states.iter(0).map(|state| FloatSum::from_words(state).value());
+    fn finish(&self, states: &[StateColumn]) -> Result<ArrayRef> {
+        let values = states[0].iter().map(|state| FloatSum::from_words(state).value());
         Ok(Arc::new(values.collect::<Result<Float64Array>>()?))
     }
 
-    fn partial(&self, states: States<'_>) -> Result<Vec<ArrayRef>> {
+    fn partial(&self, states: &[StateColumn]) -> Result<Vec<ArrayRef>> {
         if self.mergeable {
-            let words = states.iter(0).map(|state| &state[..float_sum::WORDS]);
-            return Ok(vec![udaf::state_array(words.flatten().copied())]);
+            return Ok(vec![udaf::state_array(states[0].words().iter().copied())]);
         }
         Ok(vec![self.finish(states)?])
     }

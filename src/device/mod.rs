@@ -25,7 +25,7 @@ mod tests;
 pub use gpu::{open, open_with_tier};
 pub use pool::MemoryUse;
 pub use quiet::{keep_drivers_quiet, let_speak};
-pub use twin::twin;
+pub use twin::{capabilities as twin_capabilities, twin, twin_with};
 
 use async_trait::async_trait;
 

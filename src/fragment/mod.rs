@@ -4,7 +4,9 @@
 
 pub mod spec;
 pub mod intern;
+pub mod key;
 pub mod arena;
 pub mod text;
+pub mod compact;
 pub mod fold;
 pub mod twin;

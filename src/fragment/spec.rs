@@ -195,6 +195,11 @@ pub struct Aggregation {
 }
 
 impl Aggregation {
+    /// The accumulators, in order.
+    pub fn accs(&self) -> Vec<Acc> {
+        self.folds.iter().map(|fold| fold.acc).collect()
+    }
+
     /// Words of one group's states.
     pub fn words(&self) -> usize {
         self.folds.iter().map(|fold| fold.acc.words()).sum()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::arena::{self, H_HEADS, H_MASK, H_NEXT, H_ROWS, HEADER};
-use super::fold;
+use super::key;
 use super::spec::{Aggregation, ArenaColumn, Input, JoinKind, Key, Pipeline, Probe, Step, Table};
 use super::text::Drive;
 use crate::error::DeviceError;
@@ -124,7 +124,7 @@ impl Found<'_, '_> {
     /// The packed limbs of the keys.
     pub fn limbs(&mut self, keys: &[Key]) -> Vec<u32> {
         let values: Vec<_> = keys.iter().map(|key| self.eval(&key.expr)).collect();
-        fold::pack_limbs(keys, &values)
+        key::pack_limbs(keys, &values)
     }
 }
 

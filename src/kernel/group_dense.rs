@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::group_hash::TABLE_HEADER;
 use super::{Kernel, Shape, with_arenas};
 use crate::fragment::fold;
+use crate::fragment::key::Dense;
 use crate::fragment::spec::{Aggregation, Key};
 use crate::fragment::text::words;
 use crate::record::{Bound, Program};
@@ -27,46 +28,6 @@ pub const KERNEL: Kernel = Kernel {
         ("group < GROUPS", "group + 1u < GROUPS"),
     ],
 };
-
-/// How keys become an index: key `i` (its value, 0 for NULL) times `strides[i]`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Dense {
-    /// Values of each key: one more than the largest.
-    pub sizes: Vec<u32>,
-}
-
-impl Dense {
-    pub fn groups(&self) -> u32 {
-        self.sizes.iter().product()
-    }
-
-    /// Words of an entry: the group's existence, the states, their shadows.
-    pub fn entry(aggregation: &Aggregation) -> usize {
-        1 + aggregation.words() + fold::shadows(aggregation)
-    }
-
-    /// The keys of a group.
-    pub fn keys(&self, group: u32) -> Vec<u32> {
-        let mut rest = group;
-        self.sizes
-            .iter()
-            .map(|size| {
-                let key = rest % size;
-                rest /= size;
-                key
-            })
-            .collect()
-    }
-}
-
-/// The key's index among its `size` values: a boolean counts NULL, false, true; a string its code.
-fn key_value(key: &Key, bits: Option<u128>) -> u32 {
-    match (key.expr.rep, bits) {
-        (_, None) => 0,
-        (crate::expr::ir::Rep::B1, Some(bits)) => bits as u32 + 1,
-        (_, Some(bits)) => bits as u32,
-    }
-}
 
 /// Rounds 1... Bindings: slot, status, table; then the joins'.
 pub fn program(
@@ -119,12 +80,8 @@ pub fn program(
             let table = &mut *own[0];
             for row in 0..job.row_count(arenas) {
                 job.process(arenas, row, &mut |found| {
-                    let (mut index, mut stride) = (0, 1);
-                    for (key, size) in keys.iter().zip(&dense.sizes) {
-                        index += key_value(key, found.eval(&key.expr)) * stride;
-                        stride *= size;
-                    }
-                    let at = TABLE_HEADER + index as usize * entry;
+                    let values = keys.iter().map(|key| found.eval(&key.expr)).collect::<Vec<_>>();
+                    let at = TABLE_HEADER + dense.index(&keys, values.into_iter()) * entry;
                     table[at] |= 1;
                     if round == 1 {
                         found.update(&folded, &mut table[at + 1..at + 1 + folded.words()]);

@@ -10,6 +10,8 @@ pub mod reduce;
 pub mod group_dense;
 pub mod group_hash;
 pub mod settle;
+pub mod rehash;
+pub mod compact;
 pub mod select;
 pub mod scan;
 pub mod build;
@@ -40,6 +42,8 @@ pub const KERNELS: &[&Kernel] = &[
     &group_dense::KERNEL,
     &group_hash::KERNEL,
     &settle::KERNEL,
+    &rehash::KERNEL,
+    &compact::KERNEL,
     &select::KERNEL,
     &scan::KERNEL,
     &build::KERNEL,
@@ -57,6 +61,7 @@ const PARTS: &[(&str, &str)] = &[
     ("lib/acc_wide", include_str!("../../shaders/lib/acc_wide.wgsl")),
     (ACC, include_str!("../../shaders/lib/acc.wgsl")),
     ("lib/float_sum", include_str!("../../shaders/lib/float_sum.wgsl")),
+    ("lib/place", include_str!("../../shaders/lib/place.wgsl")),
     ("lib/float_bins", include_str!("../../shaders/lib/float_bins.wgsl")),
 ];
 

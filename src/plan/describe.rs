@@ -80,6 +80,7 @@ pub fn wgsl(fragment: &Fragment, adapter: &Capabilities) -> String {
                 &Arc::new(keys.clone()),
                 &Arc::new(aggregation.clone()),
                 1,
+                false,
             ),
         };
         let first = program.parts.iter().find(|(_, name)| name == "<generated>");

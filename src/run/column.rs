@@ -1,5 +1,7 @@
 //! Bits to Arrow arrays and back.
 
+use std::panic::AssertUnwindSafe;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -12,6 +14,16 @@ use crate::error::{Error, Result};
 use crate::expr::ir::Rep;
 use crate::fragment::arena::{self, Layout};
 use crate::fragment::spec::{ArenaColumn, Store};
+use crate::record::Words;
+
+/// Words that came down as a buffer of Arrow's, of the same memory.
+pub fn buffer(words: Words) -> Buffer {
+    let (start, bytes) = (words.as_ptr(), 4 * words.len());
+    let Some(start) = NonNull::new(start.cast_mut().cast::<u8>()) else { return Buffer::default() };
+    let owner = Arc::new(AssertUnwindSafe(words));
+    // SAFETY: the words lie at `start`, do not move with their owner, and nobody writes there.
+    unsafe { Buffer::from_custom_allocation(start, bytes, owner) }
+}
 
 /// An array of the type from bit patterns; not for strings, whose codes an interner decodes.
 pub fn from_bits(bits: &[Option<u128>], data_type: &DataType) -> Result<ArrayRef> {

@@ -1,15 +1,20 @@
 //! Rows from tuples: computed columns from the kernel's words, all others taken on the host.
 
+use std::sync::Arc;
+
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, new_null_array};
 use arrow::compute::{interleave, take};
 use arrow::datatypes::SchemaRef;
 
+use parking_lot::Mutex;
+
 use super::chunk::Chunk;
+use super::column;
 use super::table::TableState;
-use super::{Runner, column};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::expr::ir::Expr;
-use crate::fragment::spec::Output;
+use crate::fragment::intern::Interner;
+use crate::fragment::spec::{Output, Pipeline, Sink};
 use crate::fragment::twin::NIL;
 use crate::kernel::select::{self, Columns};
 
@@ -36,44 +41,38 @@ pub fn columns(outputs: &[Output]) -> Columns {
     columns
 }
 
-/// The tuples of one slot as the kernel wrote them.
-pub struct Tuples<'a> {
-    pub columns: &'a Columns,
-    pub words: &'a [u32],
-    pub rows: usize,
+/// Where the rows of one slot's tuples come from.
+pub struct Source {
+    pub pipeline: Arc<Pipeline>,
+    pub columns: Arc<Columns>,
+    pub schema: SchemaRef,
+    pub interners: Arc<Vec<Mutex<Interner>>>,
+    pub chunk: Arc<Chunk>,
+    pub tables: Arc<[TableState]>,
 }
 
-impl Tuples<'_> {
-    fn ids(&self, table: Option<usize>) -> &[u32] {
-        let at = self.columns.rows.iter().position(|row| *row == table).unwrap_or(0);
-        &self.words[at * self.rows..(at + 1) * self.rows]
-    }
-}
-
-impl Runner {
-    /// The output rows of a slot's tuples.
-    pub(super) fn output_batch(
-        &self,
-        outputs: &[Output],
-        schema: &SchemaRef,
-        tuples: &Tuples<'_>,
-        chunk: &Chunk,
-        tables: &[TableState],
-    ) -> Result<RecordBatch> {
+impl Source {
+    /// The output rows of `rows` tuples: `words` as the kernel wrote them, column after column.
+    pub fn batch(&self, words: &[u32], rows: usize) -> Result<RecordBatch> {
+        let Sink::Select { outputs, .. } = &self.pipeline.sink else {
+            return Err(Error::Bug("rows of a pipeline that does not select".into()));
+        };
+        let ids = |table: Option<usize>| {
+            let at = self.columns.rows.iter().position(|row| *row == table).unwrap_or(0);
+            &words[at * rows..(at + 1) * rows]
+        };
         let mut arrays: Vec<ArrayRef> = Vec::new();
-        let mut first = tuples.columns.rows.len();
-        for (output, field) in outputs.iter().zip(schema.fields()) {
+        let mut first = self.columns.rows.len();
+        for (output, field) in outputs.iter().zip(self.schema.fields()) {
             arrays.push(match output {
                 Output::Source(index) => {
-                    take_source(chunk, *index, tuples.ids(None), field.data_type())?
+                    take_source(&self.chunk, *index, ids(None), field.data_type())?
                 }
                 Output::Table { table, column } => {
-                    let ids = tuples.ids(Some(*table));
-                    take_table(tables[*table].batch.column(*column), ids)?
+                    take_table(self.tables[*table].batch.column(*column), ids(Some(*table)))?
                 }
                 Output::Computed { expr, data_type, domain } => {
-                    let bits =
-                        select::read(expr.rep, tuples.words, tuples.rows, first, tuples.rows);
+                    let bits = select::read(expr.rep, words, rows, first, rows);
                     first += expr.rep.words() + 1;
                     match domain {
                         Some(domain) => {
@@ -86,8 +85,8 @@ impl Runner {
                 }
             });
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(tuples.rows));
-        Ok(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?)
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)?)
     }
 }
 

@@ -41,25 +41,31 @@ pub struct Slot {
     pub own: Vec<Buffer>,
     /// Which of the sink's tables it was played on.
     pub lot: usize,
+    /// What of it is still to be played, where that is not all.
+    pub spilled: Option<group::Spilled>,
 }
 
-/// What became of a slot.
-pub enum Verdict {
+/// What becomes of a slot that was played.
+pub enum Verdict<'a> {
     Done,
-    /// Nothing of it was applied: make room and play it again.
+    /// Its rows leave while other slots are submitted.
+    Emit(BoxFuture<'a, Result<()>>),
+    /// All of it, or what the sink has put down in the slot, was not applied: make room and play
+    /// that again.
     Again,
 }
 
 /// The end of a pipeline: which kernels run for a slot, and what happens with their answer.
 #[async_trait]
-pub trait Sink: Send {
+pub trait Sink<'a>: Send {
     /// Prepares the programs for slots, or for a tail.
     fn begin(&mut self, shape: &Shape) -> Result<()>;
 
     /// The commands after the slot's upload; the first download is the status.
     fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>>;
 
-    async fn done(&mut self, slot: &Slot, completed: Completed) -> Result<Verdict>;
+    /// Takes in a slot's answer.
+    fn done(&mut self, slot: &mut Slot, completed: Completed) -> Result<Verdict<'a>>;
 
     /// Before a slot is played again.
     async fn make_room(&mut self, slot: &Slot) -> Result<()>;
@@ -128,7 +134,7 @@ enum Ended {
     Emitted(usize, Result<()>),
 }
 
-type Work<'a> = BoxFuture<'a, (Ended, Option<Box<dyn Sink + 'a>>)>;
+type Work<'a> = BoxFuture<'a, (Ended, Option<Box<dyn Sink<'a> + 'a>>)>;
 
 /// A slot of the ring, by what it holds.
 enum Held {
@@ -143,8 +149,8 @@ struct Driver<'a> {
     runner: &'a Runner,
     pipeline: Arc<Pipeline>,
     lookups: Lookups,
-    /// Away while a slot is emitted.
-    sink: Option<Box<dyn Sink + 'a>>,
+    /// Away while it makes room and a slot is played again.
+    sink: Option<Box<dyn Sink<'a> + 'a>>,
     joins: Arc<Joins>,
     /// Away while a chunk is pulled.
     chunks: Option<chunk::Chunks>,
@@ -167,7 +173,7 @@ impl Runner {
         out: &Sender,
     ) -> Result<()> {
         let joins = self.joins(&pipeline, tables)?;
-        let sink: Box<dyn Sink + '_> = match &pipeline.sink {
+        let sink: Box<dyn Sink<'_> + '_> = match &pipeline.sink {
             SinkSpec::Select { outputs, schema } => {
                 let columns = Arc::new(output::columns(outputs));
                 Box::new(select::SelectSink::new(
@@ -175,7 +181,7 @@ impl Runner {
                     pipeline.clone(),
                     columns,
                     schema,
-                    tables,
+                    tables.into(),
                     out,
                 ))
             }
@@ -360,8 +366,8 @@ impl<'a> Driver<'a> {
         let status = player.buffer(STATUS_BYTES, "status")?;
         let rows = self.tail_rows.unwrap_or(chunk.rows as u32);
         let header = encoded.header;
-        let (own, lot) = (Vec::new(), 0);
-        let mut slot = Box::new(Slot { chunk, buffer, status, rows, header, own, lot });
+        let (own, lot, spilled) = (Vec::new(), 0, None);
+        let mut slot = Box::new(Slot { chunk, buffer, status, rows, header, own, lot, spilled });
         let Some(sink) = &mut self.sink else {
             return Err(Error::Bug("a slot submitted while its sink is away".into()));
         };
@@ -392,15 +398,19 @@ impl<'a> Driver<'a> {
             return;
         };
         let Some(mut sink) = self.sink.take() else { return };
+        let verdict = sink.done(&mut slot, completed);
         let (runner, joins) = (self.runner, self.joins.clone());
-        let work = async move {
-            let span = trace::span(trace::Kind::Emit, "slot");
-            let done = emit_slot(runner, sink.as_mut(), &joins, &mut slot, completed).await;
-            drop(span);
-            fault::held().await;
-            (Ended::Emitted(number, done), Some(sink))
+        let work = if let Ok(Verdict::Again) = verdict {
+            async move {
+                let done = play_again(runner, sink.as_mut(), &joins, &mut slot).await;
+                (Ended::Emitted(number, done), Some(sink))
+            }
+            .boxed()
+        } else {
+            self.sink = Some(sink);
+            async move { (Ended::Emitted(number, emitted(verdict).await), None) }.boxed()
         };
-        self.under_way.push(work.boxed());
+        self.under_way.push(work);
     }
 
     /// Keeps what was brought; the event it means.
@@ -454,17 +464,27 @@ fn play<'a>(
     async move { Ok(runner.player.submit(recording).await?) }
 }
 
-/// Gives a slot's answer to the sink, and plays the slot again as often as the sink asks.
-async fn emit_slot(
+/// Emits what a verdict has to emit.
+async fn emitted(verdict: Result<Verdict<'_>>) -> Result<()> {
+    let span = trace::span(trace::Kind::Emit, "slot");
+    fault::point("emit");
+    let done = match verdict {
+        Ok(Verdict::Emit(rows)) => rows.await,
+        other => other.map(|_| ()),
+    };
+    drop(span);
+    fault::held().await;
+    done
+}
+
+/// Plays a slot again, as often as the sink asks, and emits it.
+async fn play_again<'a>(
     runner: &Runner,
-    sink: &mut dyn Sink,
+    sink: &mut (dyn Sink<'a> + 'a),
     joins: &Joins,
     slot: &mut Slot,
-    completed: Completed,
 ) -> Result<()> {
-    crate::fault::point("emit");
-    let mut completed = completed;
-    while let Verdict::Again = sink.done(slot, completed).await? {
+    loop {
         sink.make_room(slot).await?;
         fault::held().await;
         let recorded = sink.record(slot, joins)?;
@@ -472,10 +492,13 @@ async fn emit_slot(
         let mut staging = runner.player.staging(bytes).await?;
         staging.words()[..HEADER].copy_from_slice(&slot.header);
         let upload = Command::Upload { from: staging, bytes, to: slot.buffer.clone(), at: 0 };
-        completed = play(runner, slot, upload, recorded).await?;
+        let completed = play(runner, slot, upload, recorded).await?;
         runner.stats.completed(&completed);
+        match sink.done(slot, completed) {
+            Ok(Verdict::Again) => {}
+            verdict => return emitted(verdict).await,
+        }
     }
-    Ok(())
 }
 
 /// The fixed words of a slot's arena.

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 
 use super::pipeline::{Joins, Sink, Slot, Verdict, check_status, download_status};
 use super::{Runner, Sender, group};
+use crate::agg::StateColumn;
 use crate::error::Result;
 use crate::fragment::arena;
 use crate::fragment::spec::Aggregation;
@@ -28,7 +29,7 @@ impl<'a> ReduceSink<'a> {
 }
 
 #[async_trait]
-impl Sink for ReduceSink<'_> {
+impl<'a> Sink<'a> for ReduceSink<'a> {
     fn begin(&mut self, shape: &Shape) -> Result<()> {
         self.program = Some(reduce::program(shape, &self.aggregation));
         Ok(())
@@ -48,7 +49,7 @@ impl Sink for ReduceSink<'_> {
         ])
     }
 
-    async fn done(&mut self, _: &Slot, completed: Completed) -> Result<Verdict> {
+    fn done(&mut self, _: &mut Slot, completed: Completed) -> Result<Verdict<'a>> {
         check_status(&completed.downloads[0])?;
         for partial in completed.downloads[1].chunks_exact(self.state.len().max(1)) {
             group::merge_state(&self.aggregation, &mut self.state, partial);
@@ -61,7 +62,9 @@ impl Sink for ReduceSink<'_> {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        let arrays = group::aggregate_columns(&self.aggregation, &self.state, 1)?;
+        let (accs, words) = (self.aggregation.accs(), self.aggregation.words());
+        let states = StateColumn::of_rows(&accs, &self.state, words, 0)?;
+        let arrays = group::aggregate_columns(&self.aggregation, &states)?;
         group::send(self.out, &self.aggregation.schema, arrays, 1).await
     }
 }

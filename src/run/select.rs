@@ -4,24 +4,26 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
+use futures::future::FutureExt;
 
-use super::output;
+use super::output::Source;
 use super::pipeline::{Joins, Sink, Slot, Verdict, check_status, download_status};
 use super::table::TableState;
 use super::{Runner, Sender};
 use crate::error::{DeviceError, Result};
 use crate::fragment::arena;
-use crate::fragment::spec::{Pipeline, Sink as SinkSpec};
+use crate::fragment::spec::Pipeline;
 use crate::kernel::select::{self, COUNTS_HEADER, Columns, TILE};
 use crate::kernel::{Shape, scan};
 use crate::record::{Buffer, Command, Completed, Program, Recording};
+use crate::task;
 
 pub struct SelectSink<'a> {
     runner: &'a Runner,
     pipeline: Arc<Pipeline>,
     columns: Arc<Columns>,
     schema: SchemaRef,
-    tables: &'a [TableState],
+    tables: Arc<[TableState]>,
     programs: Option<(Arc<Program>, Arc<Program>)>,
     scan: Arc<Program>,
     /// Tuples of the next slot's output; grows where a join multiplies rows.
@@ -35,33 +37,45 @@ impl<'a> SelectSink<'a> {
         pipeline: Arc<Pipeline>,
         columns: Arc<Columns>,
         schema: &SchemaRef,
-        tables: &'a [TableState],
+        tables: Arc<[TableState]>,
         out: &'a Sender,
     ) -> Self {
         let scan = scan::program(&runner.linker);
         let schema = schema.clone();
         Self { runner, pipeline, columns, schema, tables, programs: None, scan, capacity: 0, out }
     }
+}
 
-    /// The tuples of the slot, brought to the host without the gaps between columns.
-    async fn fetch(&self, out: &Buffer, capacity: u32, rows: u32) -> Result<Vec<u32>> {
-        if rows == 0 || self.columns.words() == 0 {
+/// The tuples of one slot, on the device.
+struct Tuples<'a> {
+    runner: &'a Runner,
+    columns: Arc<Columns>,
+    buffer: Buffer,
+    capacity: u32,
+    rows: u32,
+}
+
+impl Tuples<'_> {
+    /// Brings them to the host, without the gaps between columns.
+    async fn fetch(&self) -> Result<Vec<u32>> {
+        let Self { runner, columns, buffer, capacity, rows } = self;
+        if *rows == 0 || columns.words() == 0 {
             return Ok(Vec::new());
         }
         let mut recording = Recording { label: "fetch".into(), commands: vec![] };
-        for word in 0..self.columns.words() as u64 {
-            let at = 4 * word * capacity as u64;
-            let range = at..at + 4 * rows as u64;
-            recording.commands.push(Command::Download { buffer: out.clone(), range });
+        for word in 0..columns.words() as u64 {
+            let at = 4 * word * *capacity as u64;
+            let range = at..at + 4 * *rows as u64;
+            recording.commands.push(Command::Download { buffer: buffer.clone(), range });
         }
-        let completed = self.runner.player.submit(recording).await?;
-        self.runner.stats.completed(&completed);
+        let completed = runner.player.submit(recording).await?;
+        runner.stats.completed(&completed);
         Ok(completed.downloads.concat())
     }
 }
 
 #[async_trait]
-impl Sink for SelectSink<'_> {
+impl<'a> Sink<'a> for SelectSink<'a> {
     fn begin(&mut self, shape: &Shape) -> Result<()> {
         let count = select::program(shape, &self.columns, 0);
         let write = select::program(shape, &self.columns, 1);
@@ -101,32 +115,38 @@ impl Sink for SelectSink<'_> {
         ])
     }
 
-    async fn done(&mut self, slot: &Slot, completed: Completed) -> Result<Verdict> {
+    fn done(&mut self, slot: &mut Slot, completed: Completed) -> Result<Verdict<'a>> {
         check_status(&completed.downloads[0])?;
-        let total = completed.downloads[1][1];
+        let rows = completed.downloads[1][1];
         let capacity = slot.header[arena::H_CAPACITY];
-        if total > capacity {
-            self.capacity = total.next_power_of_two().max(total);
+        if rows > capacity {
+            self.capacity = rows.next_power_of_two().max(rows);
             return Ok(Verdict::Again);
         }
-        let words = self.fetch(&slot.own[1], capacity, total).await?;
-        let SinkSpec::Select { outputs, .. } = &self.pipeline.sink else {
+        if rows == 0 {
             return Ok(Verdict::Done);
-        };
-        let rows = total as usize;
-        let tuples = output::Tuples { columns: &self.columns, words: &words, rows };
-        if rows > 0 {
-            let batch = self.runner.output_batch(
-                outputs,
-                &self.schema,
-                &tuples,
-                &slot.chunk,
-                self.tables,
-            )?;
-            // Nobody listens any more: the rows are not wanted.
-            let _ = self.out.send(Ok(batch)).await;
         }
-        Ok(Verdict::Done)
+        let (runner, columns) = (self.runner, self.columns.clone());
+        let tuples = Tuples { runner, columns, buffer: slot.own[1].clone(), capacity, rows };
+        let source = Source {
+            pipeline: self.pipeline.clone(),
+            columns: self.columns.clone(),
+            schema: self.schema.clone(),
+            interners: runner.interners.clone(),
+            chunk: slot.chunk.clone(),
+            tables: self.tables.clone(),
+        };
+        let out = self.out;
+        let emit = async move {
+            let words = tuples.fetch().await?;
+            let batch =
+                task::blocking("taking a slot's rows", move || source.batch(&words, rows as usize));
+            let batch = batch.await?;
+            // Nobody listens any more: the rows are not wanted.
+            let _ = out.send(Ok(batch)).await;
+            Ok(())
+        };
+        Ok(Verdict::Emit(emit.boxed()))
     }
 
     async fn make_room(&mut self, _: &Slot) -> Result<()> {

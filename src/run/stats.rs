@@ -15,7 +15,9 @@ pub struct Stats {
     pub download_ns: AtomicU64,
     /// Rows of all join tables.
     pub build_rows: AtomicU64,
-    /// Times a group table was emptied to the host because it was full.
+    /// Times a group table moved into a larger one on the device.
+    pub table_growths: AtomicU64,
+    /// Times a group table was put aside, to be merged with the next on the host.
     pub table_flushes: AtomicU64,
     /// Groups that came out of group tables.
     pub groups: AtomicU64,
@@ -36,7 +38,7 @@ impl Stats {
     }
 
     /// All counters by name, in the order of a reading.
-    pub fn all(&self) -> [(&'static str, u64); 11] {
+    pub fn all(&self) -> [(&'static str, u64); 12] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("rows_in", get(&self.rows_in)),
@@ -44,6 +46,7 @@ impl Stats {
             ("slots", get(&self.slots)),
             ("bytes_up", get(&self.bytes_up)),
             ("bytes_down", get(&self.bytes_down)),
+            ("table_growths", get(&self.table_growths)),
             ("table_flushes", get(&self.table_flushes)),
             ("groups", get(&self.groups)),
             ("encode_ns", get(&self.encode_ns)),

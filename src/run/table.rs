@@ -18,6 +18,7 @@ use crate::kernel::build;
 use crate::record::{Buffer, Command, Recording};
 
 /// A built table.
+#[derive(Clone)]
 pub struct TableState {
     /// The build side's rows.
     pub batch: RecordBatch,

@@ -28,6 +28,11 @@ fn constants_are_equal_on_both_sides() {
         ("group_dense", "TAB", header),
         ("group_hash", "TAB", header),
         ("settle", "TAB", header),
+        ("rehash", "TAB", header),
+        ("compact", "TAB", header),
+        ("compact", "COUNTS", select::COUNTS_HEADER as u32),
+        ("compact", "ITEMS", select::TILE / WORKGROUP),
+        ("group_hash", "SPILL", group_hash::SPILL_HEADER as u32),
         ("select", "COUNTS", select::COUNTS_HEADER as u32),
         ("scan", "HEADER", select::COUNTS_HEADER as u32),
         ("select", "ITEMS", select::TILE / WORKGROUP),
@@ -39,8 +44,10 @@ fn constants_are_equal_on_both_sides() {
     assert_eq!(constant(&grid, "WORKGROUP"), Some(WORKGROUP));
     // As `lib/scan` splits it.
     assert_eq!(WORKGROUP, 8 * 32);
+    assert_eq!(constant(&grid, "NIL"), Some(twin::NIL));
+    let place = std::fs::read_to_string("shaders/lib/place.wgsl").unwrap();
+    assert_eq!(constant(&place, "PROBES_MAX"), Some(group_hash::PROBES_MAX));
     let slot = std::fs::read_to_string("shaders/lib/slot.wgsl").unwrap();
-    assert_eq!(constant(&slot, "NIL"), Some(twin::NIL));
     let [x, y] = arena::H_ZEROS;
     let zeros = format!("return vec2<u32>(slot[{x}], slot[{y}]);");
     assert!(slot.contains(&zeros), "zeros() in lib/slot");

@@ -19,7 +19,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
-use thalweg::agg::{Acc, Aggregate, States};
+use thalweg::agg::{Acc, Aggregate, StateColumn};
 use thalweg::expr::ir::Rep;
 
 use rows::{Range, SEED, columns, context, table};
@@ -158,6 +158,12 @@ fn plan_all(node: &AggregateExec) -> Vec<Aggregate> {
     node.aggr_expr().iter().map(plan).collect()
 }
 
+/// The states of one aggregate, from word `offset` of each group's on.
+fn states(plan: &Aggregate, words: &[u32], stride: usize, offset: usize) -> Vec<StateColumn> {
+    let accs: Vec<Acc> = plan.columns().iter().map(|column| column.acc).collect();
+    StateColumn::of_rows(&accs, words, stride, offset).unwrap()
+}
+
 fn update(plans: &[Aggregate], args: &[Vec<ArrayRef>], row: usize, mut state: &mut [u32]) {
     for (plan, args) in plans.iter().zip(args) {
         for column in plan.columns() {
@@ -187,12 +193,11 @@ impl Folded {
         let mut offset = 0;
         let mut columns = vec![];
         for plan in plan_all(node) {
-            let groups = self.keys.len();
-            let states = States::new(&self.words, self.stride, offset, groups).unwrap();
+            let states = states(&plan, &self.words, self.stride, offset);
             offset += plan.words();
             match partial {
-                true => columns.extend(plan.partial(states).unwrap()),
-                false => columns.push(plan.finish(states).unwrap()),
+                true => columns.extend(plan.partial(&states).unwrap()),
+                false => columns.push(plan.finish(&states).unwrap()),
             }
         }
         columns
@@ -317,8 +322,9 @@ async fn an_average_too_large_for_its_digits_raises_as_in_datafusion() {
     let bottom = aggregates(&plan).pop().unwrap();
     let input = run(&context, node(&bottom).input().clone()).await;
     let folded = fold(node(&bottom), &input, &mut rng);
-    let states = States::new(&folded.words, folded.stride, 0, 1).unwrap();
-    let ours = plan_all(node(&bottom))[0].finish(states).unwrap_err().to_string();
+    let plan = &plan_all(node(&bottom))[0];
+    let states = states(plan, &folded.words, folded.stride, 0);
+    let ours = plan.finish(&states).unwrap_err().to_string();
     assert_eq!(ours, theirs);
     assert!(ours.contains("decimal overflow"), "{ours}");
 }

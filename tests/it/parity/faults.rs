@@ -12,29 +12,43 @@ use super::groups::shifting;
 use super::play::{Planned, Played, Setup, plan, player};
 use super::{ROWS, block_on};
 
-/// What a kernel's faults are looked for with: queries, rows of a slot.
-fn samples(kernel: &str) -> (Vec<&'static str>, usize) {
+/// What a kernel's faults are looked for with: queries, rows of a slot, entries of a group table.
+fn samples(kernel: &str) -> (Vec<&'static str>, usize, u32) {
+    const ROOM: u32 = 1 << 13;
+    const NO_ROOM: u32 = 64;
+    let keyed = "SELECT k, w, count(*), sum(v) FROM t GROUP BY k, w";
     match kernel {
-        "reduce" => (vec!["SELECT count(*), sum(v), max(v) FROM t"], 1 << 12),
+        "reduce" => (vec!["SELECT count(*), sum(v), max(v) FROM t"], 1 << 12, ROOM),
         // Of booleans alone, the last entry is a group.
-        "group_dense" => (vec!["SELECT b, count(*), sum(v) FROM t GROUP BY b"], 1024),
-        "group_hash" => (vec!["SELECT k, w, count(*), sum(v) FROM t GROUP BY k, w"], 1024),
-        "settle" => (vec!["SELECT b, sum(v) FROM f GROUP BY b"], 1024),
+        "group_dense" => (vec!["SELECT b, count(*), sum(v) FROM t GROUP BY b"], 1024, ROOM),
+        // Several tuples of one row that have no room.
+        "group_hash" => {
+            let joined = "SELECT t.w, count(*), sum(r.x) FROM t JOIN r ON t.k = r.k GROUP BY t.w";
+            (vec![keyed, joined], 1024, NO_ROOM)
+        }
+        "settle" => (vec!["SELECT b, sum(v) FROM f GROUP BY b"], 1024, ROOM),
+        "rehash" => (vec![keyed], 1024, NO_ROOM),
+        // More entries than a tile has.
+        "compact" => (vec![keyed], 1024, ROOM),
         // Computed columns: what a fault leaves unwritten is wrong, but is no row to be taken.
-        "select" => (vec!["SELECT n + 1 FROM t WHERE n < 200"], 1 << 12),
+        "select" => (vec!["SELECT n + 1 FROM t WHERE n < 200"], 1 << 12, ROOM),
         // More tiles than the workgroup has invocations.
-        "scan" => (vec!["SELECT n + 1 FROM large WHERE n <> 3"], 1 << 20),
-        "build" => (vec!["SELECT count(*), sum(t.n) FROM t JOIN r ON t.k = r.k"], 1024),
+        "scan" => (vec!["SELECT n + 1 FROM large WHERE n <> 3"], 1 << 20, ROOM),
+        "build" => (vec!["SELECT count(*), sum(t.n) FROM t JOIN r ON t.k = r.k"], 1024, ROOM),
         other => panic!("no sample for the kernel {other}: add one"),
     }
 }
 
 async fn planned(queries: &[&str]) -> Vec<Planned> {
     let rows = 300_000;
+    let right = batch(vec![
+        ("k", column(&DataType::Int32, 40, Spread::Few(20), 12)),
+        ("x", column(&DataType::Int64, 40, Spread::Wide, 14)),
+    ]);
     let tables = [
         ("t", table(&DataType::Int64, ROWS, 11)),
         ("f", shifting(ROWS)),
-        ("r", batch(vec![("k", column(&DataType::Int32, 40, Spread::Few(20), 12))])),
+        ("r", right),
         ("large", batch(vec![("n", column(&DataType::Int32, rows, Spread::Few(9), 13))])),
     ];
     let queries: Vec<String> = queries.iter().map(|sql| sql.to_string()).collect();
@@ -49,8 +63,8 @@ fn every_planted_fault_is_noticed() {
     block_on(async {
         for kernel in KERNELS {
             assert!(!kernel.faults.is_empty(), "{} lists no fault", kernel.name);
-            let (queries, rows) = samples(kernel.name);
-            let limits = SlotLimits { rows, group_entries: 1 << 13, ..SlotLimits::default() };
+            let (queries, rows, group_entries) = samples(kernel.name);
+            let limits = SlotLimits { rows, group_entries, ..Setup::default().limits };
             let sound = Setup { limits, ..Setup::default() };
             let samples = planned(&queries).await;
             let mut expected: Vec<Played> = Vec::new();

@@ -1,4 +1,4 @@
-//! Group tables that overflow, retire and merge; float sums whose bins shift between slots.
+//! Group tables that grow, retire and merge; float sums whose bins shift between slots.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use datafusion::physical_plan::collect;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 
 use thalweg::config::{DeviceChoice, Options};
-use thalweg::device::{self, Tier};
+use thalweg::device::{self, Capabilities, Player, Tier};
 use thalweg::plan::session;
 use thalweg::run::SlotLimits;
 
@@ -66,8 +66,8 @@ fn states_shift_between_slots() {
     });
 }
 
-/// Plays the queries with these limits; each must have emptied a table to the host at least once.
-async fn tables_retire(queries: &[&str], limits: SlotLimits) {
+/// Plays the queries with these limits; each must have counted one of `what` at least.
+async fn tables_change(what: &str, queries: &[&str], limits: SlotLimits) {
     let tables = [("t", table(&DataType::Int64, ROWS, 3))];
     let queries: Vec<String> = queries.iter().map(|sql| sql.to_string()).collect();
     let planned = plan(&tables, &queries).await;
@@ -75,18 +75,41 @@ async fn tables_retire(queries: &[&str], limits: SlotLimits) {
     same(&planned, &[Tier::T0, Tier::T4], &[0, 33, 1025, ROWS], &setup).await;
     for planned in &planned {
         let played = planned.play(&device::twin(), ROWS, &setup).await.unwrap();
-        assert!(played.stats["table_flushes"] > 0, "no table was retired: {}", planned.sql);
+        assert!(played.stats[what] > 0, "no {what}: {}", planned.sql);
     }
 }
 
+/// Tuples that have no room are played again, on a table that has grown; a join gives several
+/// tuples of one row.
 #[test]
-fn tables_overflow_and_merge() {
+fn tables_grow() {
     let queries = [
         "SELECT n, count(*), sum(v), min(v), avg(u) FROM t GROUP BY n",
         "SELECT g, n, s, max(v), count(u) FROM t GROUP BY g, n, s",
+        "SELECT t.w, count(*), sum(t.v), max(t.v), sum(r.f) FROM t JOIN t r ON t.k = r.k
+         WHERE r.n < 40 GROUP BY t.w",
     ];
-    let limits = SlotLimits { rows: 1024, group_entries: 1, ..SlotLimits::default() };
-    block_on(tables_retire(&queries, limits));
+    let limits = SlotLimits { group_entries: 1, ..Setup::default().limits };
+    block_on(tables_change("table_growths", &queries, limits));
+}
+
+/// Past what a binding holds, tables are put aside, and merged on the host.
+#[test]
+fn tables_that_cannot_grow_are_merged() {
+    let capabilities = Capabilities { max_binding_bytes: 1 << 16, ..device::twin_capabilities() };
+    let twin: Arc<dyn Player> = device::twin_with(capabilities);
+    block_on(async {
+        let tables = [("t", table(&DataType::Int64, ROWS, 3))];
+        let sql = "SELECT w, count(*), sum(v), min(v) FROM t GROUP BY w".to_string();
+        let planned = plan(&tables, &[sql]).await;
+        let limits = SlotLimits { rows: 256, ..Setup::default().limits };
+        let setup = Setup { limits, ..Setup::default() };
+        let whole = planned[0].play(&device::twin(), ROWS, &setup).await.unwrap();
+        let merged = planned[0].play(&twin, ROWS, &setup).await.unwrap();
+        assert_eq!(whole.stats["table_flushes"], 0);
+        assert!(merged.stats["table_flushes"] > 0);
+        assert!(whole.equals(&merged), "{}\n{}", whole.text(), merged.text());
+    });
 }
 
 /// A table takes in so many rows and no more: a bin of a float sum holds so many addends.
@@ -96,8 +119,8 @@ fn tables_retire_before_their_bins_are_full() {
         "SELECT b, count(*), sum(v), max(v) FROM t GROUP BY b",
         "SELECT k, count(*), sum(v), max(v) FROM t GROUP BY k",
     ];
-    let limits = SlotLimits { rows: 1024, table_rows: 1500, ..SlotLimits::default() };
-    block_on(tables_retire(&queries, limits));
+    let limits = SlotLimits { table_rows: 1500, ..Setup::default().limits };
+    block_on(tables_change("table_flushes", &queries, limits));
 }
 
 /// The batches of a stream run one plan again and again: only the first has a table that grows.
@@ -112,7 +135,7 @@ fn a_plan_that_runs_again_has_room_from_the_start() {
         let frame = context.sql("SELECT k, count(*) FROM t GROUP BY k").await.unwrap();
         let task = Arc::new(frame.task_ctx());
         let plan = frame.create_physical_plan().await.unwrap();
-        let mut flushes = Vec::new();
+        let mut growths = Vec::new();
         for _ in 0..2 {
             let plan = reset_plan_states(plan.clone()).unwrap();
             let answer = collect(plan.clone(), task.clone()).await.unwrap();
@@ -120,9 +143,9 @@ fn a_plan_that_runs_again_has_room_from_the_start() {
             let mut found = Vec::new();
             fragments(&plan, &mut found);
             let metrics = found[0].metrics().unwrap();
-            flushes.push(metrics.sum_by_name("table_flushes").unwrap().as_usize());
+            growths.push(metrics.sum_by_name("table_growths").unwrap().as_usize());
         }
-        assert!(flushes[0] > 0, "{flushes:?}");
-        assert_eq!(flushes[1], 0, "{flushes:?}");
+        assert!(growths[0] > 0, "{growths:?}");
+        assert_eq!(growths[1], 0, "{growths:?}");
     });
 }

@@ -46,9 +46,15 @@ pub struct Setup {
 }
 
 impl Default for Setup {
-    /// Slots as small as they can be, so that several are in flight at few rows.
+    /// Slots as small as they can be, so that several are in flight at few rows; groups are
+    /// written by the device however few they are.
     fn default() -> Self {
-        let limits = SlotLimits { rows: 1024, group_entries: 256, ..SlotLimits::default() };
+        let limits = SlotLimits {
+            rows: 1024,
+            group_entries: 256,
+            whole_table_bytes: 0,
+            ..SlotLimits::default()
+        };
         Self { limits, fault: None, collide: false }
     }
 }

@@ -1,0 +1,70 @@
+// Places of keys in an open-addressing table with linear probing; see `group_hash`.
+
+const PROBES_MAX: u32 = 64u;
+
+fn first_place(key: array<u32, LIMBS>, mask: u32) -> u32 {
+    var k = key;
+    var h = 0u;
+    for (var i = 0u; i < LIMBS; i++) {
+        h = hash_word(h, k[i]);
+    }
+    return hash_end(h) & mask;
+}
+
+// Index of the first state word of the key's entry, which is made where it is not there; NIL where
+// there is no room near its place.
+fn place(key: array<u32, LIMBS>, mask: u32) -> u32 {
+    var k = key;
+    var at = first_place(key, mask);
+    for (var probes = 0u; probes < PROBES_MAX; probes++) {
+        let entry = TAB + at * ENTRY;
+        var mine = true;
+        for (var i = 0u; i < LIMBS; i++) {
+            if (install(entry + i, k[i]) != k[i]) {
+                mine = false;
+                break;
+            }
+        }
+        if (mine) {
+            return entry + LIMBS;
+        }
+        at = (at + 1u) & mask;
+    }
+    return NIL;
+}
+
+// What stands in the word after an attempt to put `limb` there.
+fn install(at: u32, limb: u32) -> u32 {
+    var word = atomicLoad(&tab[at]);
+    // The exchange may fail without cause on some hardware; thirty-two times it does not.
+    for (var tries = 0u; word == 0u && tries < 32u; tries++) {
+        let swap = atomicCompareExchangeWeak(&tab[at], 0u, limb);
+        word = select(swap.old_value, limb, swap.exchanged);
+    }
+    return word;
+}
+
+// The same of a key that is there; NIL for one that is not.
+fn find(key: array<u32, LIMBS>, mask: u32) -> u32 {
+    var k = key;
+    var at = first_place(key, mask);
+    for (var probes = 0u; probes < PROBES_MAX; probes++) {
+        let entry = TAB + at * ENTRY;
+        var mine = true;
+        for (var i = 0u; i < LIMBS; i++) {
+            let word = atomicLoad(&tab[entry + i]);
+            if (word == 0u) {
+                return NIL;
+            }
+            if (word != k[i]) {
+                mine = false;
+                break;
+            }
+        }
+        if (mine) {
+            return entry + LIMBS;
+        }
+        at = (at + 1u) & mask;
+    }
+    return NIL;
+}

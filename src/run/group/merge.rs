@@ -1,0 +1,112 @@
+//! Groups on the host: of small tables, and of several that are merged.
+
+use std::collections::HashMap;
+
+use arrow::array::ArrayRef;
+
+use super::table::{Kind, Table};
+use super::{GroupSink, aggregate_columns};
+use crate::agg::StateColumn;
+use crate::error::Result;
+use crate::fragment::key;
+use crate::fragment::spec::Aggregation;
+use crate::kernel::group_hash::TABLE_HEADER;
+use crate::record::{Command, Recording};
+use crate::run::column;
+
+/// Merges the states of all folds of one group into another.
+pub fn merge_state(aggregation: &Aggregation, into: &mut [u32], from: &[u32]) {
+    let mut at = 0;
+    for fold in &aggregation.folds {
+        let words = fold.acc.words();
+        fold.acc.merge(&mut into[at..at + words], &from[at..at + words]);
+        at += words;
+    }
+}
+
+/// Limbs of the keys and states, one group after another.
+#[derive(Default)]
+pub struct Groups {
+    limbs: Vec<u32>,
+    states: Vec<u32>,
+    pub count: usize,
+    /// Built when a second table's groups arrive.
+    index: Option<HashMap<Box<[u32]>, usize>>,
+}
+
+impl Groups {
+    fn add(&mut self, aggregation: &Aggregation, limbs: &[u32], state: &[u32]) {
+        let found = self.index.as_ref().and_then(|index| index.get(limbs).copied());
+        if let Some(group) = found {
+            let at = group * state.len();
+            merge_state(aggregation, &mut self.states[at..at + state.len()], state);
+            return;
+        }
+        if let Some(index) = &mut self.index {
+            index.insert(limbs.into(), self.count);
+        }
+        self.limbs.extend_from_slice(limbs);
+        self.states.extend_from_slice(state);
+        self.count += 1;
+    }
+
+    /// Before a second table: finds the groups of the first.
+    fn index(&mut self, limbs: usize) {
+        if self.index.is_none() && self.count > 0 {
+            let keys = self.limbs.chunks_exact(limbs).enumerate();
+            self.index = Some(keys.map(|(group, key)| (key.into(), group)).collect());
+        }
+    }
+}
+
+impl GroupSink<'_> {
+    /// Brings a whole table down and adds its groups.
+    pub(super) async fn merge(&self, table: &Table, groups: &mut Groups) -> Result<()> {
+        let download = Command::Download { buffer: table.buffer.clone(), range: 0..table.bytes() };
+        let recording = Recording { label: "groups".into(), commands: vec![download] };
+        let completed = self.runner.player.submit(recording).await?;
+        self.runner.stats.completed(&completed);
+        let width = key::limbs(&self.keys);
+        groups.index(width);
+        let state_words = self.aggregation.words();
+        let entries = completed.downloads[0][TABLE_HEADER..].chunks_exact(table.entry_words);
+        for (number, entry) in entries.enumerate().filter(|(_, entry)| entry[0] != 0) {
+            match &table.kind {
+                Kind::Dense(dense) => {
+                    let values = dense.values(&self.keys, number as u32);
+                    let limbs = key::pack_limbs(&self.keys, &values);
+                    groups.add(&self.aggregation, &limbs, &entry[1..1 + state_words]);
+                }
+                Kind::Hashed(_) => {
+                    let (limbs, state) = entry.split_at(width);
+                    groups.add(&self.aggregation, limbs, &state[..state_words]);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Output columns of groups on the host.
+    pub(super) fn arrays(&self, groups: &Groups) -> Result<Vec<ArrayRef>> {
+        let width = key::limbs(&self.keys);
+        let mut columns: Vec<Vec<Option<u128>>> =
+            self.keys.iter().map(|_| Vec::with_capacity(groups.count)).collect();
+        for limbs in groups.limbs.chunks_exact(width) {
+            for (column, value) in columns.iter_mut().zip(key::unpack_limbs(&self.keys, limbs)) {
+                column.push(value);
+            }
+        }
+        let arrays = self.keys.iter().zip(columns).map(|(key, bits)| match key.domain {
+            Some(domain) => {
+                let codes: Vec<u32> = bits.iter().map(|b| b.unwrap_or(0) as u32).collect();
+                self.runner.interners[domain].lock().decode(&codes, &key.data_type)
+            }
+            None => column::from_bits(&bits, &key.data_type),
+        });
+        let mut arrays = arrays.collect::<Result<Vec<_>>>()?;
+        let accs = self.aggregation.accs();
+        let states = StateColumn::of_rows(&accs, &groups.states, self.aggregation.words(), 0)?;
+        arrays.extend(aggregate_columns(&self.aggregation, &states)?);
+        Ok(arrays)
+    }
+}
