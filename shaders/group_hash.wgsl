@@ -6,31 +6,30 @@
 // longest prefix of a key always installs the next limb or finds it installed, so that no entry
 // stays half written, no key has two entries, and nobody waits.
 //
-// Round 1 installs keys and adds values. A tuple whose key finds no room is not counted: its row,
-// and its number among the row's tuples, is put down in `spill`, and the host plays it again on a
-// larger table. Entries are never given back, so that all tuples of a key are placed or none is;
-// later rounds, for accumulators that need them, leave out those that are not.
+// Round 1 installs keys and adds values. A tuple whose key finds no room is not counted, nor are
+// those of its row that follow: its row, and its number among the row's tuples, is put down in
+// `spill`, and the host has them played again on a larger table. Entries are never given back, so
+// that all tuples of a key are placed or none is: later rounds, for accumulators that need them,
+// leave a row where the first has left it.
 //
 // Holes: LIMBS, ENTRY (words of an entry), ROUND, `process(row)`, `driving_rows()`,
-// `driven_row(i)`, which also sets `wanted` where single tuples are played again.
+// `driven_row(i)`, which also sets `wanted` where rows are played again.
 
 @group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
-// 0: tuples put down; from word 4 on two words each: row, number. What has no room is counted only.
+// 0: rows put down; from word 4 on two words each: row, number of the tuple.
 @group(0) @binding(3) var<storage, read_write> spill: array<atomic<u32>>;
 
 const TAB: u32 = 4u;
 const SPILL: u32 = 4u;
 
-// The number of the row's next tuple, and of the only one that is played.
+// The number of the row's next tuple, and of the first that is played.
 var<private> ordinal: u32;
 var<private> wanted: u32;
 
 fn put_down(row: u32, number: u32) {
     let at = atomicAdd(&spill[0], 1u);
-    if (at < slot[3]) {
-        atomicStore(&spill[SPILL + 2u * at], row);
-        atomicStore(&spill[SPILL + 2u * at + 1u], number);
-    }
+    atomicStore(&spill[SPILL + 2u * at], row);
+    atomicStore(&spill[SPILL + 2u * at + 1u], number);
 }
 
 @compute @workgroup_size(WORKGROUP)

@@ -131,8 +131,8 @@ fn put(part: Part, words: &[String], valid: &str, out: &mut String) {
     if part.valid {
         let _ = writeln!(
             out,
-            "    if ({valid}) {{\n        atomicOr(&bits[b + (at >> 5u)], 1u << (at & 31u));\n    }}\n    \
-             b += aligned((groups + 31u) / 32u);"
+            "    if ({valid}) {{\n        atomicOr(&bits[b + (at >> 5u)], 1u << (at & 31u));\n    \
+             }}\n    b += aligned((groups + 31u) / 32u);"
         );
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Kernel, Shape, with_arenas};
 use crate::error::DeviceError;
-use crate::fragment::arena::{H_CAPACITY, H_TABLE_MASK};
+use crate::fragment::arena::H_TABLE_MASK;
 use crate::fragment::spec::{Aggregation, Key};
 use crate::fragment::twin::{hash_end, hash_word};
 use crate::fragment::{fold, key};
@@ -47,9 +47,9 @@ impl Entry {
     }
 }
 
-/// Words of a list of spilled tuples: their number, three spare, then two words each.
-pub fn spill_words(tuples: u32) -> u64 {
-    SPILL_HEADER as u64 + 2 * tuples as u64
+/// Words of a list of spilled rows: their number, three spare, then two words each.
+pub fn spill_words(rows: u32) -> u64 {
+    SPILL_HEADER as u64 + 2 * rows as u64
 }
 
 pub const SPILL_HEADER: usize = 4;
@@ -58,8 +58,8 @@ pub const SPILL_HEADER: usize = 4;
 pub const PROBES_MAX: u32 = 64;
 
 /// One round: 1 adds keys and values, later ones what some accumulators need more. `replay` plays
-/// the tuples that another slot's table had no room for. Bindings: slot, status, table, spilled
-/// tuples, and those to be played again; then the joins'.
+/// the rows that a table had no room for. Bindings: slot, status, table, spilled rows, and those to
+/// be played again; then the joins'.
 pub fn program(
     shape: &Shape,
     keys: &Arc<Vec<Key>>,
@@ -69,21 +69,7 @@ pub fn program(
 ) -> Arc<Program> {
     let entry = Entry::of(keys, aggregation);
     let generator = shape.generator();
-    let process = generator.function("process", &|emitter| {
-        let played = if replay { "number == wanted" } else { "true" };
-        emitter.text.push_str(&format!(
-            "    let number = ordinal;\n    ordinal += 1u;\n    if ({played}) {{\n"
-        ));
-        key::emit_limbs(keys, emitter);
-        let place = if round == 1 { "place" } else { "find" };
-        let spilled = if round == 1 { "put_down(row, number);" } else { "" };
-        emitter.text.push_str(&format!(
-            "    let s = {place}(key, slot[2]);\n    let g = s;\n    if (s == NIL) {{\n        \
-             {spilled}\n    }} else {{\n"
-        ));
-        fold::round_update(aggregation, round, "tab", emitter);
-        emitter.text.push_str("    }\n    }\n");
-    });
+    let process = process(shape, keys, aggregation, round, replay);
     let own = if replay { 3 } else { 2 };
     let driven = match replay {
         false => {
@@ -113,23 +99,25 @@ pub fn program(
             let again = replay.then(|| own.pop()).flatten();
             let (Some(spill), Some(table)) = (own.pop(), own.pop()) else { return };
             let mask = arenas.slot[H_TABLE_MASK];
-            let capacity = arenas.slot[H_CAPACITY];
             let rows = again.as_ref().map_or_else(|| job.row_count(arenas), |again| again[0]);
             for driven in 0..rows {
                 let at = SPILL_HEADER + 2 * driven as usize;
                 let (row, wanted) = match &again {
-                    Some(again) => (again[at], Some(again[at + 1])),
-                    None => (driven, None),
+                    Some(again) => (again[at], again[at + 1]),
+                    None => (driven, 0),
                 };
-                let mut number = 0;
+                let (mut number, mut left) = (0, false);
                 job.process(arenas, row, &mut |found| {
-                    if wanted.is_none_or(|wanted| wanted == number) {
+                    if !left && number >= wanted {
                         let limbs = found.limbs(&keys);
                         match place(table, mask, entry, &limbs) {
                             Some(at) => {
                                 found.update(&folded, &mut table[at..at + folded.words()]);
                             }
-                            None => put_down(spill, capacity, row, number),
+                            None => {
+                                put_down(spill, row, number);
+                                left = true;
+                            }
                         }
                     }
                     number += 1;
@@ -143,11 +131,34 @@ pub fn program(
     shape.linker.link(&KERNEL, label, &generated, shape.floats(), shape.bindings(own), twin)
 }
 
-fn put_down(spill: &mut [u32], capacity: u32, row: u32, number: u32) {
-    if spill[0] < capacity {
-        let at = SPILL_HEADER + 2 * spill[0] as usize;
-        spill[at..at + 2].copy_from_slice(&[row, number]);
-    }
+/// `process(row)` of one round.
+fn process(
+    shape: &Shape,
+    keys: &[Key],
+    aggregation: &Aggregation,
+    round: u32,
+    replay: bool,
+) -> String {
+    shape.generator().function("process", &|emitter| {
+        let played = if replay { "number >= wanted" } else { "true" };
+        emitter.text.push_str(&format!(
+            "    let number = ordinal;\n    ordinal += 1u;\n    if ({played}) {{\n"
+        ));
+        key::emit_limbs(keys, emitter);
+        let place = if round == 1 { "place" } else { "find" };
+        let spilled = if round == 1 { "put_down(row, number);" } else { "" };
+        emitter.text.push_str(&format!(
+            "    let s = {place}(key, slot[2]);\n    let g = s;\n    if (s == NIL) {{\n        \
+             {spilled}\n        return;\n    }}\n"
+        ));
+        fold::round_update(aggregation, round, "tab", emitter);
+        emitter.text.push_str("    }\n");
+    })
+}
+
+fn put_down(spill: &mut [u32], row: u32, number: u32) {
+    let at = SPILL_HEADER + 2 * spill[0] as usize;
+    spill[at..at + 2].copy_from_slice(&[row, number]);
     spill[0] += 1;
 }
 

@@ -15,7 +15,7 @@ use super::pipeline::{Joins, Sink, Slot, Verdict, check_status, download_status,
 use super::{Runner, Sender, Stats};
 use crate::agg::StateColumn;
 use crate::config::WORKGROUP;
-use crate::error::{DeviceError, Result};
+use crate::error::Result;
 use crate::expr::ir::Rep;
 use crate::fragment::arena;
 use crate::fragment::key::Dense;
@@ -67,11 +67,11 @@ pub async fn send(
     Ok(())
 }
 
-/// Tuples of a slot that its table had no room for.
+/// Rows of a slot that its table had no room for.
 #[derive(Clone)]
 pub struct Spilled {
     pub list: Buffer,
-    pub tuples: u32,
+    pub rows: u32,
 }
 
 pub struct GroupSink<'a> {
@@ -184,8 +184,8 @@ impl<'a> Sink<'a> for GroupSink<'a> {
     }
 
     fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
-        let tuples = slot.spilled.as_ref().map_or(slot.rows, |spilled| spilled.tuples);
-        let mut table = self.table_for(tuples as u64)?;
+        let rows = slot.spilled.as_ref().map_or(slot.rows, |spilled| spilled.rows);
+        let mut table = self.table_for(rows as u64)?;
         let mut commands = Vec::new();
         if std::mem::take(&mut table.fresh) {
             let range = 0..table.bytes();
@@ -193,13 +193,12 @@ impl<'a> Sink<'a> for GroupSink<'a> {
         }
         slot.lot = self.lot;
         slot.header[arena::H_TABLE_MASK] = table.entries - 1;
-        slot.header[arena::H_GROUPS] = stride_groups(tuples);
-        slot.header[arena::H_CAPACITY] = tuples;
+        slot.header[arena::H_GROUPS] = stride_groups(rows);
         let mut own = vec![table.buffer.clone()];
         slot.own.clear();
         if let Kind::Hashed(_) = table.kind {
-            let bytes = 4 * group_hash::spill_words(tuples);
-            let spill = self.runner.player.buffer(bytes, "spilled tuples")?;
+            let bytes = 4 * group_hash::spill_words(rows);
+            let spill = self.runner.player.buffer(bytes, "spilled rows")?;
             let range = 0..4 * SPILL_HEADER as u64;
             commands.push(Command::Clear { buffer: spill.clone(), range });
             slot.own.push(spill.clone());
@@ -223,15 +222,9 @@ impl<'a> Sink<'a> for GroupSink<'a> {
         check_status(&completed.downloads[0])?;
         let list = slot.own.first().cloned();
         let spilled = list.zip(completed.downloads.get(1)).map(|(list, words)| (list, words[0]));
-        slot.spilled = match spilled {
-            None | Some((_, 0)) => return Ok(Verdict::Done),
-            Some((_, tuples)) if tuples > slot.header[arena::H_CAPACITY] => {
-                let text = format!("{tuples} joined rows of one slot have no room");
-                return Err(DeviceError::TableFull(text).into());
-            }
-            Some((list, tuples)) => Some(Spilled { list, tuples }),
-        };
-        Ok(Verdict::Again)
+        slot.spilled =
+            spilled.filter(|(_, rows)| *rows > 0).map(|(list, rows)| Spilled { list, rows });
+        Ok(if slot.spilled.is_some() { Verdict::Again } else { Verdict::Done })
     }
 
     async fn make_room(&mut self, slot: &Slot) -> Result<()> {

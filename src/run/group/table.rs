@@ -36,12 +36,12 @@ pub struct Table {
     pub entries: u32,
     pub kind: Kind,
     pub entry_words: usize,
-    /// Rows and tuples that were played on it.
+    /// Rows that were played on it, again where they were.
     pub rows: u64,
     /// True until the first slot's recording has cleared it.
     pub fresh: bool,
     pub steps: Vec<Step>,
-    /// The same for tuples that had no room; empty until there are any.
+    /// The same for rows that had no room; empty until there are any.
     pub replay: Vec<Step>,
 }
 
@@ -112,7 +112,7 @@ impl GroupSink<'_> {
         self.table = Some(Table { steps, replay: Vec::new(), ..table });
     }
 
-    /// Links the rounds for tuples that had no room.
+    /// Links the rounds for rows that had no room.
     pub(super) fn link_replay(&self, table: &mut Table) {
         if table.replay.is_empty() {
             table.replay = self.steps(&table.kind, table.entry_words, true);
@@ -124,10 +124,10 @@ impl GroupSink<'_> {
     pub(super) async fn grow(&mut self) -> Result<()> {
         let Some(mut table) = self.table.take() else { return Ok(()) };
         if let Kind::Hashed(entry) = table.kind {
-            // No more groups than tuples: a table that has room for them all and yet not for one
-            // has keys of one place.
-            let tuples = u32::try_from(table.rows.saturating_mul(4)).unwrap_or(1 << 31);
-            let enough = tuples.max(1).checked_next_power_of_two().unwrap_or(1 << 31);
+            // A table that has room for a group a row, and yet not for one more, holds keys of one
+            // place (or many tuples of a row): a larger one would not help.
+            let rows = u32::try_from(table.rows.saturating_mul(4)).unwrap_or(1 << 31);
+            let enough = rows.max(1).checked_next_power_of_two().unwrap_or(1 << 31);
             let most = self.most_entries(table.entry_words).min(enough);
             let mut entries = table.entries;
             while entries < most {

@@ -102,8 +102,8 @@ fn open(path: &Path, from: i64) -> std::io::Result<File> {
         row.is_some_and(|row| row.offset < from)
     };
     let kept: Vec<&str> = text.lines().filter(before).collect();
-    // A stream that a query names twice is read twice at the same time: each writes to a file of its
-    // own, and the one renamed last, which has all rows, stays.
+    // A stream that a query names twice is read twice at the same time: each writes to a file of
+    // its own, and the one renamed last, which has all rows, stays.
     static NAMES: AtomicU64 = AtomicU64::new(0);
     let name = NAMES.fetch_add(1, Ordering::Relaxed);
     let new = path.with_extension(format!("{}-{name}.new", std::process::id()));

@@ -23,13 +23,17 @@ fn samples(kernel: &str) -> (Vec<&'static str>, usize, u32) {
         "group_dense" => (vec!["SELECT b, count(*), sum(v) FROM t GROUP BY b"], 1024, ROOM),
         // Several tuples of one row that have no room.
         "group_hash" => {
-            let joined = "SELECT t.w, count(*), sum(r.x) FROM t JOIN r ON t.k = r.k GROUP BY t.w";
+            let joined = "SELECT t.w, r.x, count(*), sum(r.x) FROM t JOIN r ON t.k = r.k
+                GROUP BY t.w, r.x";
             (vec![keyed, joined], 1024, NO_ROOM)
         }
         "settle" => (vec!["SELECT b, sum(v) FROM f GROUP BY b"], 1024, ROOM),
         "rehash" => (vec![keyed], 1024, NO_ROOM),
-        // More entries than a tile has.
-        "compact" => (vec![keyed], 1024, ROOM),
+        // More entries than a tile has; a last entry that is a group.
+        "compact" => {
+            let last = "SELECT b, count(*), sum(v) FROM t GROUP BY b";
+            (vec![keyed, last], 1024, ROOM)
+        }
         // Computed columns: what a fault leaves unwritten is wrong, but is no row to be taken.
         "select" => (vec!["SELECT n + 1 FROM t WHERE n < 200"], 1 << 12, ROOM),
         // More tiles than the workgroup has invocations.

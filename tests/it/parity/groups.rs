@@ -79,14 +79,14 @@ async fn tables_change(what: &str, queries: &[&str], limits: SlotLimits) {
     }
 }
 
-/// Tuples that have no room are played again, on a table that has grown; a join gives several
-/// tuples of one row.
+/// Rows that have no room are played again, on a table that has grown; a join gives several tuples
+/// of one row.
 #[test]
 fn tables_grow() {
     let queries = [
         "SELECT n, count(*), sum(v), min(v), avg(u) FROM t GROUP BY n",
         "SELECT g, n, s, max(v), count(u) FROM t GROUP BY g, n, s",
-        "SELECT t.w, count(*), sum(t.v), max(t.v), sum(r.f) FROM t JOIN t r ON t.k = r.k
+        "SELECT t.w, count(*), sum(t.v), max(t.v), sum(r.v) FROM t JOIN t r ON t.k = r.k
          WHERE r.n < 40 GROUP BY t.w",
     ];
     let limits = SlotLimits { group_entries: 1, ..Setup::default().limits };
