@@ -11,6 +11,8 @@
 @group(0) @binding(2) var<storage, read_write> out: array<u32>;
 // Bits of validity, cleared.
 @group(0) @binding(3) var<storage, read_write> bits: array<atomic<u32>>;
+// Of the keys.
+@group(0) @binding(4) var<storage, read> bases: array<u32>;
 
 const TAB: u32 = 4u;
 const ITEMS: u32 = 4u;

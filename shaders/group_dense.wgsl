@@ -3,8 +3,10 @@
 // Each workgroup folds its rows into a table of its own in workgroup memory, then adds that table
 // to the one in device memory: rows contend only within their workgroup.
 //
+// A row whose keys do not fit is put down, as in `group_hash`.
+//
 // Holes: GROUPS, ENTRY (words of an entry; the first says whether the group exists), ROUND,
-// `process(row)` into `loc`, `merge(from, to)` of one entry, `row_count()`.
+// `process(row)` into `loc`, `merge(from, to)` of one entry, `driving_rows()`, `driven_row(i)`.
 
 @group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
 
@@ -23,9 +25,10 @@ fn main(
     }
     workgroupBarrier();
     let stride = slot[1] * WORKGROUP;
-    let rows = row_count();
+    let rows = driving_rows();
     for (var row = flat_group(wid, nwg) * WORKGROUP + lane; row < rows; row += stride) {
-        process(row);
+        ordinal = 0u;
+        process(driven_row(row));
     }
     workgroupBarrier();
     for (var group = lane; group < GROUPS; group += WORKGROUP) {

@@ -12,25 +12,15 @@
 // that all tuples of a key are placed or none is: later rounds, for accumulators that need them,
 // leave a row where the first has left it.
 //
-// Holes: LIMBS, ENTRY (words of an entry), ROUND, `process(row)`, `driving_rows()`,
+// Where the keys have no more values than the table has entries, they are their own places
+// (IDENTITY): no two of them meet, and groups come out sorted.
+//
+// Holes: LIMBS, IDENTITY, ENTRY (words of an entry), ROUND, `process(row)`, `driving_rows()`,
 // `driven_row(i)`, which also sets `wanted` where rows are played again.
 
 @group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
-// 0: rows put down; from word 4 on two words each: row, number of the tuple.
-@group(0) @binding(3) var<storage, read_write> spill: array<atomic<u32>>;
 
 const TAB: u32 = 4u;
-const SPILL: u32 = 4u;
-
-// The number of the row's next tuple, and of the first that is played.
-var<private> ordinal: u32;
-var<private> wanted: u32;
-
-fn put_down(row: u32, number: u32) {
-    let at = atomicAdd(&spill[0], 1u);
-    atomicStore(&spill[SPILL + 2u * at], row);
-    atomicStore(&spill[SPILL + 2u * at + 1u], number);
-}
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

@@ -1,12 +1,14 @@
-// A hash table of groups into a larger one: every entry as it is, keys and states.
+// A table of groups into a hash table, larger or with other packed keys; states stay as they are.
 //
-// Entries of `from` differ, so that an entry's place, once won, is written by one invocation only.
+// Groups differ, so that an entry's place, once won, is written by one invocation only.
 //
-// Holes: LIMBS, ENTRY (words of an entry).
+// Holes: OLD_HEAD, OLD_ENTRY (words of an entry before its states, and in all), LIMBS, ENTRY,
+// IDENTITY of the new table, `packed(entry, number)`.
 
 @group(0) @binding(0) var<storage, read> old_tab: array<u32>;
 @group(0) @binding(1) var<storage, read_write> tab: array<atomic<u32>>;
-// 0: entries of the old table; 1: entries - 1 of the new one; 2: set where an entry found no place.
+// 0: entries of the old table; 1: entries - 1 of the new one; 2: set where an entry found no place;
+// from word 4 on the bases of the old keys.
 @group(0) @binding(2) var<storage, read_write> sizes: array<atomic<u32>>;
 
 const TAB: u32 = 4u;
@@ -20,18 +22,14 @@ fn main(
     let entries = atomicLoad(&sizes[0]);
     let stride = nwg.x * nwg.y * WORKGROUP;
     for (var i = flat_group(wid, nwg) * WORKGROUP + lane; i < entries; i += stride) {
-        let old = TAB + i * ENTRY;
+        let old = TAB + i * OLD_ENTRY;
         if (old_tab[old] != 0u) {
-            var key: array<u32, LIMBS>;
-            for (var limb = 0u; limb < LIMBS; limb++) {
-                key[limb] = old_tab[old + limb];
-            }
-            let state = place(key, atomicLoad(&sizes[1]));
+            let state = place(packed(old, i), atomicLoad(&sizes[1]));
             if (state == NIL) {
                 atomicStore(&sizes[2], 1u);
             } else {
-                for (var word = LIMBS; word < ENTRY; word++) {
-                    atomicStore(&tab[state - LIMBS + word], old_tab[old + word]);
+                for (var word = 0u; word < ENTRY - LIMBS; word++) {
+                    atomicStore(&tab[state + word], old_tab[old + OLD_HEAD + word]);
                 }
             }
         }

@@ -4,6 +4,9 @@ const PROBES_MAX: u32 = 64u;
 
 fn first_place(key: array<u32, LIMBS>, mask: u32) -> u32 {
     var k = key;
+    if (IDENTITY) {
+        return k[0] & mask;
+    }
     var h = 0u;
     for (var i = 0u; i < LIMBS; i++) {
         h = hash_word(h, k[i]);

@@ -8,11 +8,12 @@ use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
 
 use super::intern::Interner;
+use super::key::MAX_BASES;
 use super::spec::{ArenaColumn, Store};
 use crate::error::{Error, Result};
 
 /// Fixed words at the start of an arena; their meaning depends on its use.
-pub const HEADER: usize = 8;
+pub const HEADER: usize = H_BASES + 2 * MAX_BASES;
 /// Rows in the arena.
 pub const H_ROWS: usize = 0;
 /// Slot: workgroups dispatched. Table: buckets - 1.
@@ -26,6 +27,9 @@ pub const H_CAPACITY: usize = 3;
 pub const H_NEXT: usize = 3;
 /// Slot: always 0, which the shader's compiler does not know (`zeros()` in `lib/slot`).
 pub const H_ZEROS: [usize; 2] = [6, 7];
+
+/// Slot: the bases of group keys, two words each (`key::Packing`).
+pub const H_BASES: usize = 8;
 
 /// Where everything lies, in words from the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,8 +2,9 @@
 //! layout, the text that writes it on a device, and the twin.
 
 use std::fmt::Write;
+use std::sync::Arc;
 
-use super::key::{self, Dense};
+use super::key::{self, Packing, Unpacked};
 use super::spec::{Aggregation, Key};
 use crate::agg::{Acc, StateColumn};
 use crate::error::Result;
@@ -60,53 +61,58 @@ impl Layout {
     }
 }
 
-/// How keys lie in an entry, before its states.
-#[derive(Debug, Clone, Copy)]
-pub enum Entries<'a> {
-    /// In limbs of 31 bits (`key::pack_limbs`).
-    Hashed,
-    /// In the entry's number; its first word says that the group exists.
-    Dense(&'a Dense),
+/// How a table holds its groups: an entry is the packed keys and then the states.
+#[derive(Debug, Clone)]
+pub struct Entries {
+    pub packing: Arc<Packing>,
+    /// The keys are the entry's number; its first word says that the group exists.
+    pub numbered: bool,
 }
 
-impl Entries<'_> {
+impl Entries {
     /// Words of an entry before its states.
-    fn head(self, keys: &[Key]) -> usize {
-        match self {
-            Entries::Hashed => key::limbs(keys),
-            Entries::Dense(_) => 1,
-        }
+    pub fn head(&self) -> usize {
+        if self.numbered { 1 } else { self.packing.limbs() }
     }
 
     /// The keys of an entry: bits, `None` for NULL.
-    pub fn keys(self, keys: &[Key], number: usize, entry: &[u32]) -> Vec<Option<u128>> {
-        match self {
-            Entries::Hashed => key::unpack_limbs(keys, &entry[..key::limbs(keys)]),
-            Entries::Dense(dense) => dense.values(keys, number as u32),
+    pub fn keys(&self, keys: &[Key], number: usize, entry: &[u32]) -> Vec<Option<u128>> {
+        match self.numbered {
+            true => self.packing.unpack(keys, &[number as u32]),
+            false => self.packing.unpack(keys, &entry[..self.packing.limbs()]),
         }
+    }
+
+    /// Emits what reads the keys of the entry that begins at word `entry` of `table`, its
+    /// `number`-th; `base(i)` is the text of a word of the bases.
+    pub fn unpack_text(
+        &self,
+        keys: &[Key],
+        table: &str,
+        base: &dyn Fn(usize) -> String,
+        out: &mut String,
+    ) -> Vec<Unpacked> {
+        let limb = |limb: usize| match self.numbered {
+            true => "number".to_string(),
+            false => format!("{table}[entry + {limb}u]"),
+        };
+        key::unpack_text(keys, &self.packing, &limb, base, out)
     }
 }
 
 /// `put_entry(entry, number, at)`: writes the entry that begins at word `entry` of the table, its
 /// `number`-th, as group `at` of `groups`.
-pub fn text(keys: &[Key], aggregation: &Aggregation, entries: Entries<'_>) -> String {
+pub fn text(keys: &[Key], aggregation: &Aggregation, entries: &Entries) -> String {
     let mut out = String::from(
         "fn put_entry(entry: u32, number: u32, at: u32) {\n    var o = 0u;\n    var b = 0u;\n",
     );
     let all = parts(keys, aggregation);
-    let (mut place, mut stride) = (0, 1);
-    for (index, key) in keys.iter().enumerate() {
-        let (words, valid) = match entries {
-            Entries::Hashed => limb_words(key, &mut place),
-            Entries::Dense(dense) => {
-                let digit = format!("(number / {stride}u) % {}u", dense.sizes[index]);
-                stride *= dense.sizes[index];
-                digit_words(key, index, &digit, &mut out)
-            }
-        };
-        put(all[index], &words, &valid, &mut out);
+    let base = |word: usize| format!("bases[{word}u]");
+    let unpacked = entries.unpack_text(keys, "tab", &base, &mut out);
+    for (part, Unpacked { words, valid }) in all.iter().zip(unpacked) {
+        put(*part, &words, &valid, &mut out);
     }
-    let _ = writeln!(out, "    let s = entry + {}u;", entries.head(keys));
+    let _ = writeln!(out, "    let s = entry + {}u;", entries.head());
     let mut state = 0;
     for (fold, part) in aggregation.folds.iter().zip(&all[keys.len()..]) {
         let word = |at: usize| format!("tab[s + {}u]", state + at);
@@ -137,36 +143,6 @@ fn put(part: Part, words: &[String], valid: &str, out: &mut String) {
     }
 }
 
-/// A hashed key's words, and whether it is not NULL; `place` is its first bit in the limbs.
-fn limb_words(key: &Key, place: &mut usize) -> (Vec<String>, String) {
-    let mut field = |bits: usize| {
-        let (limb, low) = (*place / 31, *place % 31);
-        *place += bits;
-        let get = |limb: usize| format!("(tab[entry + {limb}u] & 0x7fffffffu)");
-        let mut text = format!("({} >> {low}u)", get(limb));
-        if low + bits > 31 {
-            text = format!("({text} | ({} << {}u))", get(limb + 1), 31 - low);
-        }
-        if bits < 32 { format!("({text} & {}u)", (1u32 << bits) - 1) } else { text }
-    };
-    let words = match key.expr.rep {
-        Rep::B1 => vec![field(1)],
-        rep => (0..rep.words()).map(|_| field(32)).collect(),
-    };
-    let valid = if key.expr.nullable { format!("{} != 0u", field(1)) } else { "true".into() };
-    (words, valid)
-}
-
-/// A dense key's words, and whether it is not NULL; `digit` is its value's place.
-fn digit_words(key: &Key, index: usize, digit: &str, out: &mut String) -> (Vec<String>, String) {
-    let _ = writeln!(out, "    let d{index} = {digit};");
-    let word = match key.expr.rep {
-        Rep::B1 => format!("max(d{index}, 1u) - 1u"),
-        _ => format!("d{index}"),
-    };
-    (vec![word], format!("d{index} != 0u"))
-}
-
 /// The words of the value that `Acc::Best` keeps the rank of: `agg::unorder` in words.
 fn best_words(rep: Rep, max: bool, word: &dyn Fn(usize) -> String) -> Vec<String> {
     let last = rep.words() - 1;
@@ -189,7 +165,7 @@ fn best_words(rep: Rep, max: bool, word: &dyn Fn(usize) -> String) -> Vec<String
 pub fn twin(
     keys: &[Key],
     aggregation: &Aggregation,
-    entries: Entries<'_>,
+    entries: &Entries,
     table: (&[u32], usize),
     out: &mut [u32],
     bits: &mut [u32],
@@ -199,7 +175,7 @@ pub fn twin(
         words.chunks_exact(entry_words).enumerate().filter(|(_, entry)| entry[0] != 0).collect();
     let all = parts(keys, aggregation);
     let layout = Layout::new(&all, taken.len());
-    let head = entries.head(keys);
+    let head = entries.head();
     let states: Vec<u32> = taken
         .iter()
         .flat_map(|(_, entry)| &entry[head..head + aggregation.words()])

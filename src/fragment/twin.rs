@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::arena::{self, H_HEADS, H_MASK, H_NEXT, H_ROWS, HEADER};
-use super::key;
+use super::key::Packing;
 use super::spec::{Aggregation, ArenaColumn, Input, JoinKind, Key, Pipeline, Probe, Step, Table};
 use super::text::Drive;
 use crate::error::DeviceError;
@@ -121,10 +121,10 @@ impl Found<'_, '_> {
         }
     }
 
-    /// The packed limbs of the keys.
-    pub fn limbs(&mut self, keys: &[Key]) -> Vec<u32> {
+    /// The packed limbs of the keys; `None` where they do not fit.
+    pub fn limbs(&mut self, keys: &[Key], packing: &Packing) -> Option<Vec<u32>> {
         let values: Vec<_> = keys.iter().map(|key| self.eval(&key.expr)).collect();
-        key::pack_limbs(keys, &values)
+        packing.pack(keys, &values)
     }
 }
 

@@ -7,14 +7,13 @@ use super::select::{COUNTS_HEADER, TILE};
 use super::{Kernel, Linker};
 use crate::error::DeviceError;
 use crate::fragment::compact::{self, Entries};
-use crate::fragment::key::Dense;
 use crate::fragment::spec::{Aggregation, Key};
 use crate::record::{Access, Bound, Program};
 
 pub const KERNEL: Kernel = Kernel {
     name: "compact",
     wgsl: include_str!("../../shaders/compact.wgsl"),
-    parts: &["lib/grid", "lib/scan"],
+    parts: &["lib/grid", "lib/scan", "lib/acc_wide"],
     faults: &[
         ("if (first + i < entries", "if (first + i + 1u < entries"),
         ("counts[COUNTS + tile] + sum.x", "sum.x"),
@@ -23,26 +22,25 @@ pub const KERNEL: Kernel = Kernel {
     ],
 };
 
-/// Phase 0 counts, phase 1 writes. `entry` is the words of an entry; its keys are limbs, or its
-/// number where `dense` is given. Bindings: table, counts, values, bits.
+/// Phase 0 counts, phase 1 writes. `entry` is the words of an entry. Bindings: table, counts,
+/// values, bits, bases.
 pub fn program(
     linker: &Linker,
     keys: &Arc<Vec<Key>>,
     aggregation: &Arc<Aggregation>,
-    dense: Option<&Dense>,
+    entries: &Entries,
     entry: usize,
     phase: u32,
 ) -> Arc<Program> {
-    let entries = dense.map_or(Entries::Hashed, Entries::Dense);
     let put = match phase {
         0 => "fn put_entry(entry: u32, number: u32, at: u32) {\n}\n".into(),
         _ => compact::text(keys, aggregation, entries),
     };
     let generated = format!("const PHASE: u32 = {phase}u;\nconst ENTRY: u32 = {entry}u;\n{put}");
-    let (keys, aggregation, dense) = (keys.clone(), aggregation.clone(), dense.cloned());
+    let (keys, aggregation, entries) = (keys.clone(), aggregation.clone(), entries.clone());
     let twin = Arc::new(move |bound: &mut Bound<'_>| {
-        let [table, counts, out, bits] = &mut bound.buffers[..] else {
-            return Err(DeviceError::Validation("compaction has four bindings".into()));
+        let [table, counts, out, bits, _] = &mut bound.buffers[..] else {
+            return Err(DeviceError::Validation("compaction has five bindings".into()));
         };
         let count = counts[2] as usize;
         let words = &table[TABLE_HEADER..TABLE_HEADER + count * entry];
@@ -54,12 +52,11 @@ pub fn program(
             }
             return Ok(());
         }
-        let entries = dense.as_ref().map_or(Entries::Hashed, Entries::Dense);
-        compact::twin(&keys, &aggregation, entries, (words, entry), out, bits)
+        compact::twin(&keys, &aggregation, &entries, (words, entry), out, bits)
             .map_err(|error| DeviceError::Validation(error.to_string()))
     });
     let label = format!("compact<{}>", if phase == 0 { "count" } else { "write" });
-    let mut bindings = vec![Access::ReadWrite; 4];
-    bindings[0] = Access::Read;
+    let mut bindings = vec![Access::ReadWrite; 5];
+    (bindings[0], bindings[4]) = (Access::Read, Access::Read);
     linker.link(&KERNEL, label, &generated, (false, false), bindings, twin)
 }

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use super::group_hash::TABLE_HEADER;
-use super::{Kernel, Shape, with_arenas};
+use super::Kernel;
+use super::group_hash::{Rounds, TABLE_HEADER, entry_words};
 use crate::fragment::fold;
-use crate::fragment::key::Dense;
-use crate::fragment::spec::{Aggregation, Key};
-use crate::fragment::text::words;
-use crate::record::{Bound, Program};
+use crate::record::Program;
 
 pub const KERNEL: Kernel = Kernel {
     name: "group_dense",
@@ -21,6 +18,7 @@ pub const KERNEL: Kernel = Kernel {
         "lib/acc",
         "lib/float_sum",
         "lib/float_bins",
+        "lib/spill",
     ],
     faults: &[
         ("row < rows; row += stride", "row + 1u < rows; row += stride"),
@@ -29,68 +27,35 @@ pub const KERNEL: Kernel = Kernel {
     ],
 };
 
-/// Rounds 1... Bindings: slot, status, table; then the joins'.
-pub fn program(
-    shape: &Shape,
-    keys: &Arc<Vec<Key>>,
-    aggregation: &Arc<Aggregation>,
-    dense: &Dense,
-    round: u32,
-) -> Arc<Program> {
-    let entry = Dense::entry(aggregation);
-    let groups = dense.groups();
-    let generator = shape.generator();
-    let process = generator.function("process", &|emitter| {
-        let mut index = Vec::new();
-        let mut stride = 1;
-        for (key, size) in keys.iter().zip(&dense.sizes) {
-            let text = emitter.emit(&key.expr, "true");
-            let word = words(&key.expr, &text.value)[0].clone();
-            let word = match key.expr.rep {
-                crate::expr::ir::Rep::B1 => format!("({word} + 1u)"),
-                _ => word,
-            };
-            let word = match text.valid.as_str() {
-                "true" => word,
-                valid => format!("select(0u, {word}, {valid})"),
-            };
-            index.push(format!("{word} * {stride}u"));
-            stride *= size;
-        }
-        emitter.text.push_str(&format!(
-            "    let group = min({}, {}u);\n    let s = group * ENTRY + 1u;\n    \
-             let g = TAB + s;\n    loc_or(s - 1u, 1u);\n",
-            index.join(" + "),
-            groups - 1
-        ));
+/// One round, as of `group_hash`; the table has `1 << packing.bits()` entries. Bindings: slot,
+/// status, table, rows put down, and those to be played again; then the joins'.
+pub fn program(rounds: &Rounds<'_>, round: u32) -> Arc<Program> {
+    let Rounds { shape, aggregation, packing, .. } = rounds;
+    let entry = entry_words(1, aggregation);
+    let groups = 1usize << packing.bits();
+    let process = rounds.process(round, &|emitter| {
+        emitter.text.push_str(
+            "    let s = (key[0] & 0x7fffffffu) * ENTRY + 1u;\n    let g = TAB + s;\n    \
+             loc_or(s - 1u, 1u);\n",
+        );
         fold::round_update(aggregation, round, "loc", emitter);
     });
+    let own = rounds.own();
     let generated = format!(
         "const GROUPS: u32 = {groups}u;\nconst ENTRY: u32 = {entry}u;\n\
-         const LOCAL_WORDS: u32 = {}u;\n{}{}{}{process}",
-        groups as usize * entry,
-        shape.declarations(3),
-        generator.prelude(),
+         const LOCAL_WORDS: u32 = {}u;\n{}{}{}{}{process}",
+        groups * entry,
+        shape.declarations(2 + own),
+        rounds.driving(),
+        shape.generator().prelude(),
         fold::round_merge(aggregation, round),
     );
-    let (job, keys, folded, dense) =
-        (shape.twin(), keys.clone(), aggregation.clone(), dense.clone());
-    let twin = Arc::new(move |bound: &mut Bound<'_>| {
-        with_arenas(&job, bound, 1, |arenas, mut own| {
-            let table = &mut *own[0];
-            for row in 0..job.row_count(arenas) {
-                job.process(arenas, row, &mut |found| {
-                    let values = keys.iter().map(|key| found.eval(&key.expr)).collect::<Vec<_>>();
-                    let at = TABLE_HEADER + dense.index(&keys, values.into_iter()) * entry;
-                    table[at] |= 1;
-                    if round == 1 {
-                        found.update(&folded, &mut table[at + 1..at + 1 + folded.words()]);
-                    }
-                });
-            }
-        });
-        Ok(())
+    let twin = rounds.twin(round, move |table, _, limbs| {
+        let at = TABLE_HEADER + (limbs[0] & 0x7fff_ffff) as usize * entry;
+        table[at] = 1;
+        Some(at + 1)
     });
-    let label = shape.label(KERNEL.name, &format!("{groups} groups, round {round}"));
-    shape.linker.link(&KERNEL, label, &generated, shape.floats(), shape.bindings(1), twin)
+    let played = if rounds.replay { ", replay" } else { "" };
+    let label = shape.label(KERNEL.name, &format!("{groups} groups, round {round}{played}"));
+    shape.linker.link(&KERNEL, label, &generated, shape.floats(), shape.bindings(own), twin)
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{Kernel, Shape, with_arenas};
-use crate::error::DeviceError;
-use crate::fragment::arena::H_TABLE_MASK;
+use crate::expr::wgsl::Emitter;
+use crate::fragment::arena::{H_BASES, H_TABLE_MASK};
+use crate::fragment::key::Packing;
 use crate::fragment::spec::{Aggregation, Key};
 use crate::fragment::twin::{hash_end, hash_word};
 use crate::fragment::{fold, key};
-use crate::record::{Bound, Program};
+use crate::record::{Bound, Program, Twin};
 
 pub const KERNEL: Kernel = Kernel {
     name: "group_hash",
@@ -22,32 +23,144 @@ pub const KERNEL: Kernel = Kernel {
         "lib/float_sum",
         "lib/float_bins",
         "lib/place",
+        "lib/spill",
     ],
     faults: &[
         ("row < rows; row += stride", "row + 1u < rows; row += stride"),
-        ("atomicStore(&spill[SPILL + 2u * at], row);", "atomicStore(&spill[SPILL + 2u * at], 0u);"),
-        ("2u * at + 1u], number);", "2u * at + 1u], 0u);"),
+        ("process(driven_row(row));", "process(row);"),
+        ("ordinal = 0u;", "ordinal = select(0u, 1u, row > 0u);"),
     ],
 };
 
 /// Words before the first entry of a group table, all spare.
 pub const TABLE_HEADER: usize = 4;
 
-/// Sizes of a hash table's entry.
+/// A hash table's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
+    /// Words of its keys, and in all.
     pub limbs: usize,
     pub words: usize,
+    /// The keys are their own place.
+    pub identity: bool,
 }
 
 impl Entry {
-    pub fn of(keys: &[Key], aggregation: &Aggregation) -> Self {
-        let limbs = key::limbs(keys);
-        Self { limbs, words: limbs + aggregation.words() + fold::shadows(aggregation) }
+    pub fn of(packing: &Packing, aggregation: &Aggregation) -> Self {
+        let limbs = packing.limbs();
+        Self { limbs, words: entry_words(limbs, aggregation), identity: false }
     }
 }
 
-/// Words of a list of spilled rows: their number, three spare, then two words each.
+/// Words of an entry: its keys (or the group's existence), the states, their shadows.
+pub fn entry_words(head: usize, aggregation: &Aggregation) -> usize {
+    head + aggregation.words() + fold::shadows(aggregation)
+}
+
+/// What the rounds of a grouped aggregation have in common.
+pub struct Rounds<'a> {
+    pub shape: &'a Shape,
+    pub keys: &'a Arc<Vec<Key>>,
+    pub aggregation: &'a Arc<Aggregation>,
+    pub packing: &'a Arc<Packing>,
+    /// Plays the rows that were put down.
+    pub replay: bool,
+}
+
+impl Rounds<'_> {
+    /// The entry of a hash table, keys being hashed.
+    pub fn entry(&self) -> Entry {
+        Entry::of(self.packing, self.aggregation)
+    }
+
+    /// Bindings of the kernels' own: the table, the rows put down, those to be played again.
+    pub(super) fn own(&self) -> usize {
+        if self.replay { 3 } else { 2 }
+    }
+
+    /// `driving_rows()` and `driven_row(i)`.
+    pub(super) fn driving(&self) -> &'static str {
+        match self.replay {
+            false => {
+                "fn driving_rows() -> u32 {\n    return row_count();\n}\n\
+                 fn driven_row(i: u32) -> u32 {\n    return i;\n}\n"
+            }
+            true => {
+                "@group(0) @binding(4) var<storage, read_write> again: array<u32>;\n\
+                 fn driving_rows() -> u32 {\n    return again[0];\n}\n\
+                 fn driven_row(i: u32) -> u32 {\n    wanted = again[SPILL + 2u * i + 1u];\n    \
+                 return again[SPILL + 2u * i];\n}\n"
+            }
+        }
+    }
+
+    /// `process(row)`: `sink` for the packed keys of each tuple that is played and fits; it leaves
+    /// the row by `return` where it has no room.
+    pub(super) fn process(&self, round: u32, sink: &dyn Fn(&mut Emitter<'_>)) -> String {
+        self.shape.generator().function("process", &|emitter| {
+            let played = if self.replay { "number >= wanted" } else { "true" };
+            emitter.text.push_str(&format!(
+                "    let number = ordinal;\n    ordinal += 1u;\n    if ({played}) {{\n"
+            ));
+            let base = |word: usize| format!("slot[{}u]", H_BASES + word);
+            key::emit(self.keys, self.packing, &base, emitter);
+            if self.packing.is_narrow() {
+                let put = if round == 1 { "put_down_misfit(row, number); " } else { "" };
+                emitter.text.push_str(&format!("    if (!fits) {{ {put}return; }}\n"));
+            }
+            sink(emitter);
+            emitter.text.push_str("    }\n");
+        })
+    }
+
+    /// The twin of one dispatch: `place` finds the states of some limbs in the table, if there is
+    /// room. States are complete after round 1.
+    pub(super) fn twin(
+        &self,
+        round: u32,
+        place: impl Fn(&mut [u32], u32, &[u32]) -> Option<usize> + Send + Sync + 'static,
+    ) -> Twin {
+        let (job, own, replay) = (self.shape.twin(), self.own(), self.replay);
+        let (keys, packing) = (self.keys.clone(), self.packing.clone());
+        let folded = self.aggregation.clone();
+        Arc::new(move |bound: &mut Bound<'_>| {
+            with_arenas(&job, bound, own, |arenas, mut own| {
+                if round > 1 {
+                    return;
+                }
+                let again = replay.then(|| own.pop()).flatten();
+                let (Some(spill), Some(table)) = (own.pop(), own.pop()) else { return };
+                let mask = arenas.slot[H_TABLE_MASK];
+                let rows = again.as_ref().map_or_else(|| job.row_count(arenas), |again| again[0]);
+                for driven in 0..rows {
+                    let at = SPILL_HEADER + 2 * driven as usize;
+                    let (row, wanted) = match &again {
+                        Some(again) => (again[at], again[at + 1]),
+                        None => (driven, 0),
+                    };
+                    let (mut number, mut left) = (0, false);
+                    job.process(arenas, row, &mut |found| {
+                        if !left && number >= wanted {
+                            let limbs = found.limbs(&keys, &packing);
+                            let at = limbs.as_ref().and_then(|limbs| place(table, mask, limbs));
+                            if let Some(at) = at {
+                                found.update(&folded, &mut table[at..at + folded.words()]);
+                            } else {
+                                put_down(spill, row, number, limbs.is_none());
+                                left = true;
+                            }
+                        }
+                        number += 1;
+                    });
+                }
+            });
+            Ok(())
+        })
+    }
+}
+
+/// Words of a list of rows put down: their number, that of the misfits, two spare, then two words
+/// each.
 pub fn spill_words(rows: u32) -> u64 {
     SPILL_HEADER as u64 + 2 * rows as u64
 }
@@ -57,114 +170,51 @@ pub const SPILL_HEADER: usize = 4;
 /// Probes before a key is found to have no room: `PROBES_MAX` of `lib/place`.
 pub const PROBES_MAX: u32 = 64;
 
-/// One round: 1 adds keys and values, later ones what some accumulators need more. `replay` plays
-/// the rows that a table had no room for. Bindings: slot, status, table, spilled rows, and those to
-/// be played again; then the joins'.
-pub fn program(
-    shape: &Shape,
-    keys: &Arc<Vec<Key>>,
-    aggregation: &Arc<Aggregation>,
-    round: u32,
-    replay: bool,
-) -> Arc<Program> {
-    let entry = Entry::of(keys, aggregation);
-    let generator = shape.generator();
-    let process = process(shape, keys, aggregation, round, replay);
-    let own = if replay { 3 } else { 2 };
-    let driven = match replay {
-        false => {
-            "fn driving_rows() -> u32 {\n    return row_count();\n}\n\
-             fn driven_row(i: u32) -> u32 {\n    return i;\n}\n"
-        }
-        true => {
-            "@group(0) @binding(4) var<storage, read_write> again: array<u32>;\n\
-             fn driving_rows() -> u32 {\n    return again[0];\n}\n\
-             fn driven_row(i: u32) -> u32 {\n    wanted = again[SPILL + 2u * i + 1u];\n    \
-             return again[SPILL + 2u * i];\n}\n"
-        }
-    };
+/// One round: 1 adds keys and values, later ones what some accumulators need more. Bindings: slot,
+/// status, table, rows put down, and those to be played again; then the joins'.
+pub fn program(rounds: &Rounds<'_>, entry: Entry, round: u32) -> Arc<Program> {
+    let Rounds { shape, aggregation, .. } = rounds;
+    let process = rounds.process(round, &|emitter| {
+        let (place, put) = match round {
+            1 => ("place", "put_down(row, number); "),
+            _ => ("find", ""),
+        };
+        emitter.text.push_str(&format!(
+            "    let s = {place}(key, slot[2]);\n    let g = s;\n    \
+             if (s == NIL) {{ {put}return; }}\n"
+        ));
+        fold::round_update(aggregation, round, "tab", emitter);
+    });
+    let own = rounds.own();
     let generated = format!(
-        "const LIMBS: u32 = {}u;\nconst ENTRY: u32 = {}u;\n{}{driven}{}{process}",
+        "const LIMBS: u32 = {}u;\nconst ENTRY: u32 = {}u;\nconst IDENTITY: bool = {};\n{}{}{}{}",
         entry.limbs,
         entry.words,
+        entry.identity,
         shape.declarations(2 + own),
-        generator.prelude(),
+        rounds.driving(),
+        shape.generator().prelude(),
+        process,
     );
-    let (job, keys, folded) = (shape.twin(), keys.clone(), aggregation.clone());
-    let twin = Arc::new(move |bound: &mut Bound<'_>| -> Result<(), DeviceError> {
-        with_arenas(&job, bound, own, |arenas, mut own| {
-            if round > 1 {
-                return;
-            }
-            let again = replay.then(|| own.pop()).flatten();
-            let (Some(spill), Some(table)) = (own.pop(), own.pop()) else { return };
-            let mask = arenas.slot[H_TABLE_MASK];
-            let rows = again.as_ref().map_or_else(|| job.row_count(arenas), |again| again[0]);
-            for driven in 0..rows {
-                let at = SPILL_HEADER + 2 * driven as usize;
-                let (row, wanted) = match &again {
-                    Some(again) => (again[at], again[at + 1]),
-                    None => (driven, 0),
-                };
-                let (mut number, mut left) = (0, false);
-                job.process(arenas, row, &mut |found| {
-                    if !left && number >= wanted {
-                        let limbs = found.limbs(&keys);
-                        match place(table, mask, entry, &limbs) {
-                            Some(at) => {
-                                found.update(&folded, &mut table[at..at + folded.words()]);
-                            }
-                            None => {
-                                put_down(spill, row, number);
-                                left = true;
-                            }
-                        }
-                    }
-                    number += 1;
-                });
-            }
-        });
-        Ok(())
-    });
-    let played = if replay { ", replay" } else { "" };
+    let twin = rounds.twin(round, move |table, mask, limbs| place(table, mask, entry, limbs));
+    let played = if rounds.replay { ", replay" } else { "" };
     let label = shape.label(KERNEL.name, &format!("round {round}{played}"));
     shape.linker.link(&KERNEL, label, &generated, shape.floats(), shape.bindings(own), twin)
 }
 
-/// `process(row)` of one round.
-fn process(
-    shape: &Shape,
-    keys: &[Key],
-    aggregation: &Aggregation,
-    round: u32,
-    replay: bool,
-) -> String {
-    shape.generator().function("process", &|emitter| {
-        let played = if replay { "number >= wanted" } else { "true" };
-        emitter.text.push_str(&format!(
-            "    let number = ordinal;\n    ordinal += 1u;\n    if ({played}) {{\n"
-        ));
-        key::emit_limbs(keys, emitter);
-        let place = if round == 1 { "place" } else { "find" };
-        let spilled = if round == 1 { "put_down(row, number);" } else { "" };
-        emitter.text.push_str(&format!(
-            "    let s = {place}(key, slot[2]);\n    let g = s;\n    if (s == NIL) {{\n        \
-             {spilled}\n        return;\n    }}\n"
-        ));
-        fold::round_update(aggregation, round, "tab", emitter);
-        emitter.text.push_str("    }\n");
-    })
-}
-
-fn put_down(spill: &mut [u32], row: u32, number: u32) {
+fn put_down(spill: &mut [u32], row: u32, number: u32, misfit: bool) {
     let at = SPILL_HEADER + 2 * spill[0] as usize;
     spill[at..at + 2].copy_from_slice(&[row, number]);
     spill[0] += 1;
+    spill[1] += u32::from(misfit);
 }
 
 /// The twin of `place`: the entry's states, or `None` where there is no room.
 pub(super) fn place(table: &mut [u32], mask: u32, entry: Entry, limbs: &[u32]) -> Option<usize> {
-    let hash = hash_end(limbs.iter().fold(0, |hash, limb| hash_word(hash, *limb)));
+    let hash = match entry.identity {
+        true => limbs[0],
+        false => hash_end(limbs.iter().fold(0, |hash, limb| hash_word(hash, *limb))),
+    };
     let mut at = hash & mask;
     for _ in 0..PROBES_MAX {
         let start = TABLE_HEADER + at as usize * entry.words;

@@ -61,6 +61,7 @@ const PARTS: &[(&str, &str)] = &[
     ("lib/acc_wide", include_str!("../../shaders/lib/acc_wide.wgsl")),
     (ACC, include_str!("../../shaders/lib/acc.wgsl")),
     ("lib/float_sum", include_str!("../../shaders/lib/float_sum.wgsl")),
+    ("lib/spill", include_str!("../../shaders/lib/spill.wgsl")),
     ("lib/place", include_str!("../../shaders/lib/place.wgsl")),
     ("lib/float_bins", include_str!("../../shaders/lib/float_bins.wgsl")),
 ];

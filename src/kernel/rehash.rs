@@ -1,36 +1,67 @@
-//! A hash table of groups moved into a larger one, on the device.
+//! A table of groups moved into a hash table, on the device.
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::group_hash::{self, Entry, TABLE_HEADER};
 use super::{Kernel, Linker};
+use crate::error::DeviceError;
+use crate::fragment::compact::Entries;
+use crate::fragment::key::{self, MAX_BASES, Packing};
+use crate::fragment::spec::Key;
 use crate::record::{Access, Bound, Program};
 
 pub const KERNEL: Kernel = Kernel {
     name: "rehash",
     wgsl: include_str!("../../shaders/rehash.wgsl"),
-    parts: &["lib/grid", "lib/hash", "lib/place"],
+    parts: &["lib/grid", "lib/hash", "lib/acc_wide", "lib/place"],
     faults: &[
         ("i < entries;", "i + 1u < entries;"),
-        ("old_tab[old + word]);", "old_tab[old]);"),
-        ("word < ENTRY; word++", "word + 1u < ENTRY; word++"),
+        ("old_tab[old + OLD_HEAD + word]", "old_tab[old + OLD_HEAD]"),
+        ("word < ENTRY - LIMBS;", "word + 1u < ENTRY - LIMBS;"),
     ],
 };
 
 /// Words of `sizes`: entries of the old table, entries - 1 of the new one, whether an entry found
-/// no place, one spare.
-pub const SIZES: usize = 4;
+/// no place, one spare; then the bases of the old keys.
+pub const SIZES: usize = 4 + 2 * MAX_BASES;
+
+/// A table before and after.
+pub struct Moved {
+    pub old: Entries,
+    /// Words of an old entry.
+    pub old_words: usize,
+    /// The new keys have no bases, or are packed as the old ones.
+    pub packing: Arc<Packing>,
+    pub entry: Entry,
+}
 
 /// Bindings: old table, new table (cleared), sizes.
-pub fn program(linker: &Linker, entry: Entry) -> Arc<Program> {
-    let generated =
-        format!("const LIMBS: u32 = {}u;\nconst ENTRY: u32 = {}u;\n", entry.limbs, entry.words);
+pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: Moved) -> Arc<Program> {
+    let Moved { old, old_words, packing, entry } = &moved;
+    let generated = format!(
+        "const OLD_HEAD: u32 = {}u;\nconst OLD_ENTRY: u32 = {old_words}u;\n\
+         const LIMBS: u32 = {}u;\nconst ENTRY: u32 = {}u;\nconst IDENTITY: bool = {};\n{}",
+        old.head(),
+        entry.limbs,
+        entry.words,
+        entry.identity,
+        packed(keys, old, packing),
+    );
+    let keys = keys.clone();
     let twin = Arc::new(move |bound: &mut Bound<'_>| {
-        let [old, new, sizes] = &mut bound.buffers[..] else { return Ok(()) };
-        let entries = old[TABLE_HEADER..].chunks_exact(entry.words).take(sizes[0] as usize);
-        for old in entries.filter(|old| old[0] != 0) {
-            let (limbs, states) = old.split_at(entry.limbs);
-            match group_hash::place(new, sizes[1], entry, limbs) {
+        let Moved { old: from, old_words, packing, entry } = &moved;
+        let [old, new, sizes] = &mut bound.buffers[..] else {
+            return Err(DeviceError::Validation("moving a table has three bindings".into()));
+        };
+        let entries = old[TABLE_HEADER..].chunks_exact(*old_words).take(sizes[0] as usize);
+        for (number, old) in entries.enumerate().filter(|(_, old)| old[0] != 0) {
+            let values = from.keys(&keys, number, old);
+            let place = packing
+                .pack(&keys, &values)
+                .and_then(|limbs| group_hash::place(new, sizes[1], *entry, &limbs));
+            let states = &old[from.head()..];
+            match place {
                 Some(at) => new[at..at + states.len()].copy_from_slice(states),
                 None => sizes[2] = 1,
             }
@@ -39,4 +70,36 @@ pub fn program(linker: &Linker, entry: Entry) -> Arc<Program> {
     });
     let bindings = vec![Access::Read, Access::ReadWrite, Access::ReadWrite];
     linker.link(&KERNEL, "rehash".into(), &generated, (false, false), bindings, twin)
+}
+
+/// `packed(entry, number)`: the new limbs of an old entry.
+fn packed(keys: &[Key], old: &Entries, packing: &Packing) -> String {
+    let mut out = String::from(
+        "fn packed(entry: u32, number: u32) -> array<u32, LIMBS> {\n    \
+         var limbs: array<u32, LIMBS>;\n",
+    );
+    if *old.packing == *packing && !old.numbered {
+        out.push_str(
+            "    for (var i = 0u; i < LIMBS; i++) {\n        \
+             limbs[i] = old_tab[entry + i];\n    }\n    return limbs;\n}\n",
+        );
+        return out;
+    }
+    let base = |word: usize| format!("atomicLoad(&sizes[{}u])", 4 + word);
+    let unpacked = old.unpack_text(keys, "old_tab", &base, &mut out);
+    let mut fields = Vec::new();
+    for (unpacked, field) in unpacked.iter().zip(&packing.fields) {
+        let mut left = field.bits;
+        for word in &unpacked.words {
+            if left > 0 {
+                fields.push((format!("select(0u, {word}, {})", unpacked.valid), left.min(32)));
+            }
+            left -= left.min(32);
+        }
+        if field.nullable {
+            fields.push((format!("select(0u, 1u, {})", unpacked.valid), 1));
+        }
+    }
+    let _ = writeln!(out, "    limbs = {};\n    return limbs;\n}}", key::limbs_text(&fields));
+    out
 }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::device::Capabilities;
+use crate::fragment::key::Packing;
 use crate::fragment::spec::{Fragment, JoinKind, Pipeline, Sink, Step};
 use crate::fragment::text::Drive;
+use crate::kernel::group_hash::Rounds;
 use crate::kernel::{self, Linker, Shape, reduce};
 use crate::run::select_columns;
 
@@ -75,13 +77,16 @@ pub fn wgsl(fragment: &Fragment, adapter: &Capabilities) -> String {
             Sink::Reduce(aggregation) => {
                 kernel::reduce::program(&shape, &Arc::new(aggregation.clone()))
             }
-            Sink::Group { keys, aggregation } => kernel::group_hash::program(
-                &shape,
-                &Arc::new(keys.clone()),
-                &Arc::new(aggregation.clone()),
-                1,
-                false,
-            ),
+            Sink::Group { keys, aggregation } => {
+                let rounds = Rounds {
+                    shape: &shape,
+                    keys: &Arc::new(keys.clone()),
+                    aggregation: &Arc::new(aggregation.clone()),
+                    packing: &Arc::new(Packing::full(keys)),
+                    replay: false,
+                };
+                kernel::group_hash::program(&rounds, rounds.entry(), 1)
+            }
         };
         let first = program.parts.iter().find(|(_, name)| name == "<generated>");
         let skip = first.map_or(0, |(line, _)| line - 1);

@@ -43,6 +43,8 @@ pub struct SlotLimits {
     pub in_flight: usize,
     /// Entries of a group table to start with, a power of two.
     pub group_entries: u32,
+    /// Rows from which on a slot is asked first which ranges the keys of groups have.
+    pub range_rows: u32,
     /// Bytes up to which a group table comes down as it is.
     pub whole_table_bytes: u64,
     /// Rows that one group table takes in at most: its 64-bit bins of float sums hold so many.
@@ -58,6 +60,7 @@ impl Default for SlotLimits {
             bytes: 32 << 20,
             in_flight: 3,
             group_entries: 1 << 14,
+            range_rows: 1 << 16,
             whole_table_bytes: 32 << 10,
             table_rows: DEVICE_ADDENDS,
         }

@@ -76,19 +76,27 @@ impl GroupSink<'_> {
         let (keys, aggregation) = (&self.keys, &self.aggregation);
         let program = |phase| {
             let (linker, words) = (&self.runner.linker, table.entry_words);
-            kernel::program(linker, keys, aggregation, table.dense(), words, phase)
+            kernel::program(linker, keys, aggregation, &table.groups, words, phase)
         };
         let tiles = table.entries.div_ceil(TILE);
         let header = 4 * COUNTS_HEADER as u64;
         let counts = player.buffer(header + 4 * tiles as u64, "group counts")?;
         let mut staging = player.staging(header).await?;
         staging.words()[..COUNTS_HEADER].copy_from_slice(&[tiles, 0, table.entries, 0]);
+        let mut words = table.groups.packing.base_words();
+        words.resize(words.len().max(1), 0);
+        let size = 4 * words.len() as u64;
+        let bases = player.buffer(size, "bases of keys")?;
+        let mut base_staging = player.staging(size).await?;
+        base_staging.words()[..words.len()].copy_from_slice(&words);
         let dispatch = |program, bindings, groups| Command::Dispatch { program, bindings, groups };
         // Nothing is written yet.
         let none = [player.buffer(4, "no values")?, player.buffer(4, "no bits")?];
-        let bindings = vec![table.buffer.clone(), counts.clone(), none[0].clone(), none[1].clone()];
+        let [values, bits] = none;
+        let bindings = vec![table.buffer.clone(), counts.clone(), values, bits, bases.clone()];
         let commands = vec![
             Command::Upload { from: staging, bytes: header, to: counts.clone(), at: 0 },
+            Command::Upload { from: base_staging, bytes: size, to: bases.clone(), at: 0 },
             dispatch(program(0), bindings, tiles),
             dispatch(scan::program(&self.runner.linker), vec![counts.clone()], 1),
             Command::Download { buffer: counts.clone(), range: 0..header },
@@ -102,7 +110,7 @@ impl GroupSink<'_> {
         let bytes = [4 * layout.words as u64, 4 * layout.bit_words as u64];
         let values = player.buffer(bytes[0], "group columns")?;
         let bits = player.buffer(bytes[1], "group validity")?;
-        let bindings = vec![table.buffer.clone(), counts, values.clone(), bits.clone()];
+        let bindings = vec![table.buffer.clone(), counts, values.clone(), bits.clone(), bases];
         let commands = vec![
             Command::Clear { buffer: bits.clone(), range: 0..bytes[1] },
             dispatch(program(1), bindings, tiles),

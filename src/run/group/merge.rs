@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use arrow::array::ArrayRef;
 
-use super::table::{Kind, Table};
+use super::table::Table;
 use super::{GroupSink, aggregate_columns};
 use crate::agg::StateColumn;
-use crate::error::Result;
-use crate::fragment::key;
+use crate::error::{Error, Result};
+use crate::fragment::key::Packing;
 use crate::fragment::spec::Aggregation;
 use crate::kernel::group_hash::TABLE_HEADER;
 use crate::record::{Command, Recording};
@@ -66,33 +66,27 @@ impl GroupSink<'_> {
         let recording = Recording { label: "groups".into(), commands: vec![download] };
         let completed = self.runner.player.submit(recording).await?;
         self.runner.stats.completed(&completed);
-        let width = key::limbs(&self.keys);
-        groups.index(width);
+        let full = Packing::full(&self.keys);
+        groups.index(full.limbs());
         let state_words = self.aggregation.words();
+        let head = table.groups.head();
         let entries = completed.downloads[0][TABLE_HEADER..].chunks_exact(table.entry_words);
         for (number, entry) in entries.enumerate().filter(|(_, entry)| entry[0] != 0) {
-            match &table.kind {
-                Kind::Dense(dense) => {
-                    let values = dense.values(&self.keys, number as u32);
-                    let limbs = key::pack_limbs(&self.keys, &values);
-                    groups.add(&self.aggregation, &limbs, &entry[1..1 + state_words]);
-                }
-                Kind::Hashed(_) => {
-                    let (limbs, state) = entry.split_at(width);
-                    groups.add(&self.aggregation, limbs, &state[..state_words]);
-                }
-            }
+            let values = table.groups.keys(&self.keys, number, entry);
+            let limbs = full.pack(&self.keys, &values);
+            let limbs = limbs.ok_or_else(|| Error::Bug("a group whose keys do not fit".into()))?;
+            groups.add(&self.aggregation, &limbs, &entry[head..head + state_words]);
         }
         Ok(())
     }
 
     /// Output columns of groups on the host.
     pub(super) fn arrays(&self, groups: &Groups) -> Result<Vec<ArrayRef>> {
-        let width = key::limbs(&self.keys);
+        let full = Packing::full(&self.keys);
         let mut columns: Vec<Vec<Option<u128>>> =
             self.keys.iter().map(|_| Vec::with_capacity(groups.count)).collect();
-        for limbs in groups.limbs.chunks_exact(width) {
-            for (column, value) in columns.iter_mut().zip(key::unpack_limbs(&self.keys, limbs)) {
+        for limbs in groups.limbs.chunks_exact(full.limbs()) {
+            for (column, value) in columns.iter_mut().zip(full.unpack(&self.keys, limbs)) {
                 column.push(value);
             }
         }

@@ -3,6 +3,7 @@
 
 mod columns;
 mod merge;
+mod ranges;
 mod table;
 
 use std::sync::Arc;
@@ -16,15 +17,15 @@ use super::{Runner, Sender, Stats};
 use crate::agg::StateColumn;
 use crate::config::WORKGROUP;
 use crate::error::Result;
-use crate::expr::ir::Rep;
 use crate::fragment::arena;
-use crate::fragment::key::Dense;
+use crate::fragment::key::Packing;
 use crate::fragment::spec::{Aggregation, Key};
 use crate::kernel::Shape;
 use crate::kernel::group_hash::{self, SPILL_HEADER};
 use crate::record::{Buffer, Command, Completed};
 use merge::Groups;
-use table::{Kind, Step, Table};
+use ranges::RANGES;
+use table::{Step, Table};
 
 pub use merge::merge_state;
 
@@ -72,6 +73,8 @@ pub async fn send(
 pub struct Spilled {
     pub list: Buffer,
     pub rows: u32,
+    /// Some of them do not fit how keys are packed.
+    pub misfits: bool,
 }
 
 pub struct GroupSink<'a> {
@@ -79,6 +82,8 @@ pub struct GroupSink<'a> {
     keys: Arc<Vec<Key>>,
     aggregation: Arc<Aggregation>,
     shape: Option<Shape>,
+    /// How keys are packed; `None` until their ranges are known.
+    packing: Option<Arc<Packing>>,
     table: Option<Table>,
     /// Tables that take in no more rows: their groups are merged with the others' on the host.
     retired: Vec<Table>,
@@ -97,35 +102,23 @@ impl<'a> GroupSink<'a> {
         out: &'a Sender,
     ) -> Self {
         let entries = runner.limits.group_entries;
-        let (shape, table, retired) = (None, None, Vec::new());
-        Self { runner, keys, aggregation, shape, table, retired, lot: 0, entries, out }
-    }
-
-    /// Sizes of a dense table, if every key is a boolean or a string of few values.
-    fn dense(&self) -> Option<Dense> {
-        let mut sizes = Vec::new();
-        for key in self.keys.iter() {
-            sizes.push(match (key.expr.rep, key.domain) {
-                (Rep::B1, _) => 3,
-                (Rep::U32, Some(domain)) => self.codes(domain).next_power_of_two(),
-                _ => return None,
-            });
+        Self {
+            runner,
+            keys,
+            aggregation,
+            shape: None,
+            packing: None,
+            table: None,
+            retired: Vec::new(),
+            lot: 0,
+            entries,
+            out,
         }
-        let groups = sizes.iter().try_fold(1u32, |all, size| all.checked_mul(*size))?;
-        let bytes = 4 * groups as u64 * Dense::entry(&self.aggregation) as u64;
-        let most = self.runner.player.capabilities().max_workgroup_bytes.min(16 << 10) as u64;
-        (bytes <= most).then_some(Dense { sizes })
     }
 
     /// Codes of a domain so far, NULL's included.
     fn codes(&self, domain: usize) -> u32 {
         self.runner.interners[domain].lock().len() as u32 + 1
-    }
-
-    /// False if a string has appeared that the dense table has no place for.
-    fn fits(&self, dense: &Dense) -> bool {
-        let mut keys = self.keys.iter().zip(&dense.sizes);
-        keys.all(|(key, size)| key.domain.is_none_or(|domain| self.codes(domain) <= *size))
     }
 
     /// Puts the table aside; the next slot gets a new one.
@@ -136,19 +129,17 @@ impl<'a> GroupSink<'a> {
     }
 
     /// The table that takes in so many rows more.
-    fn table_for(&mut self, rows: u64) -> Result<Table> {
-        let spent = self.table.as_ref().is_some_and(|table| {
-            let filled = table.rows > 0 && table.rows + rows > self.runner.limits.table_rows;
-            filled || table.dense().is_some_and(|dense| !self.fits(dense))
-        });
-        if spent {
+    fn table_for(&mut self, packing: Arc<Packing>, rows: u32) -> Result<Table> {
+        let most = self.runner.limits.table_rows;
+        let filled = |table: &Table| table.rows > 0 && table.rows + rows as u64 > most;
+        if self.table.as_ref().is_some_and(filled) {
             self.retire();
         }
         let table = match self.table.take() {
             Some(table) => table,
-            None => self.new_table()?,
+            None => self.new_table(packing, rows)?,
         };
-        Ok(Table { rows: table.rows + rows, ..table })
+        Ok(Table { rows: table.rows + rows as u64, ..table })
     }
 
     /// The dispatches of one slot's rounds.
@@ -185,7 +176,8 @@ impl<'a> Sink<'a> for GroupSink<'a> {
 
     fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
         let rows = slot.spilled.as_ref().map_or(slot.rows, |spilled| spilled.rows);
-        let mut table = self.table_for(rows as u64)?;
+        let Some(packing) = self.packing_for(rows) else { return self.record_ranges(slot, joins) };
+        let mut table = self.table_for(packing, rows)?;
         let mut commands = Vec::new();
         if std::mem::take(&mut table.fresh) {
             let range = 0..table.bytes();
@@ -194,42 +186,47 @@ impl<'a> Sink<'a> for GroupSink<'a> {
         slot.lot = self.lot;
         slot.header[arena::H_TABLE_MASK] = table.entries - 1;
         slot.header[arena::H_GROUPS] = stride_groups(rows);
-        let mut own = vec![table.buffer.clone()];
-        slot.own.clear();
-        if let Kind::Hashed(_) = table.kind {
-            let bytes = 4 * group_hash::spill_words(rows);
-            let spill = self.runner.player.buffer(bytes, "spilled rows")?;
-            let range = 0..4 * SPILL_HEADER as u64;
-            commands.push(Command::Clear { buffer: spill.clone(), range });
-            slot.own.push(spill.clone());
-            own.push(spill);
-            own.extend(slot.spilled.iter().map(|spilled| spilled.list.clone()));
-            if slot.spilled.is_some() {
-                self.link_replay(&mut table);
-            }
+        let bases = table.groups.packing.base_words();
+        slot.header[arena::H_BASES..][..bases.len()].copy_from_slice(&bases);
+        let spill =
+            self.runner.player.buffer(4 * group_hash::spill_words(rows), "rows put down")?;
+        let head = 0..4 * SPILL_HEADER as u64;
+        commands.push(Command::Clear { buffer: spill.clone(), range: head.clone() });
+        let mut own = vec![table.buffer.clone(), spill.clone()];
+        if let Some(spilled) = &slot.spilled {
+            own.push(spilled.list.clone());
+            self.link_replay(&mut table);
         }
         commands.extend(self.rounds(&table, slot, &own, joins));
         commands.push(download_status(slot));
-        for spill in &slot.own {
-            let range = 0..4 * SPILL_HEADER as u64;
-            commands.push(Command::Download { buffer: spill.clone(), range });
-        }
+        commands.push(Command::Download { buffer: spill.clone(), range: head });
+        slot.own = vec![spill];
         self.table = Some(table);
         Ok(commands)
     }
 
     fn done(&mut self, slot: &mut Slot, completed: Completed) -> Result<Verdict<'a>> {
         check_status(&completed.downloads[0])?;
-        let list = slot.own.first().cloned();
-        let spilled = list.zip(completed.downloads.get(1)).map(|(list, words)| (list, words[0]));
-        slot.spilled =
-            spilled.filter(|(_, rows)| *rows > 0).map(|(list, rows)| Spilled { list, rows });
-        Ok(if slot.spilled.is_some() { Verdict::Again } else { Verdict::Done })
+        let answer = &completed.downloads[1];
+        if slot.lot == RANGES {
+            if self.packing.is_none() {
+                self.narrow(answer)?;
+            }
+            return Ok(Verdict::Again);
+        }
+        let (rows, misfits) = (answer[0], answer[1] > 0);
+        slot.spilled = (rows > 0).then(|| Spilled { list: slot.own[0].clone(), rows, misfits });
+        Ok(if rows > 0 { Verdict::Again } else { Verdict::Done })
     }
 
     async fn make_room(&mut self, slot: &Slot) -> Result<()> {
-        // Otherwise a slot before this one has made room already.
-        if slot.lot == self.lot { self.grow().await } else { Ok(()) }
+        match &slot.spilled {
+            // A slot before this one has made room already.
+            Some(_) if slot.lot != self.lot => Ok(()),
+            Some(spilled) if spilled.misfits => self.widen().await,
+            Some(_) => self.grow().await,
+            None => Ok(()),
+        }
     }
 
     async fn finish(&mut self) -> Result<()> {

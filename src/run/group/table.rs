@@ -5,23 +5,17 @@ use std::sync::Arc;
 use super::GroupSink;
 use crate::config::WORKGROUP;
 use crate::error::Result;
+use crate::fragment::compact::Entries;
 use crate::fragment::fold;
-use crate::fragment::key::{self, Dense};
-use crate::kernel::group_hash::{Entry, TABLE_HEADER};
+use crate::fragment::key::Packing;
+use crate::kernel::group_hash::{Entry, Rounds, TABLE_HEADER, entry_words};
+use crate::kernel::rehash::Moved;
 use crate::kernel::{group_dense, group_hash, rehash, settle};
 use crate::record::{Buffer, Command, Program, Recording};
 use crate::run::Stats;
 
 /// By how much a table grows that has no room.
 const GROWTH: u32 = 8;
-
-/// How a group's entry is found.
-#[derive(Debug, Clone)]
-pub enum Kind {
-    /// The keys are its number.
-    Dense(Dense),
-    Hashed(Entry),
-}
 
 /// One dispatch of a slot's rounds.
 #[derive(Clone)]
@@ -32,27 +26,23 @@ pub enum Step {
 
 pub struct Table {
     pub buffer: Buffer,
-    /// Entries, a power of two for a hash table.
+    /// Entries, a power of two.
     pub entries: u32,
-    pub kind: Kind,
+    /// How an entry holds its group.
+    pub groups: Entries,
+    /// Of a hash table.
+    pub entry: Entry,
     pub entry_words: usize,
     /// Rows that were played on it, again where they were.
     pub rows: u64,
     /// True until the first slot's recording has cleared it.
     pub fresh: bool,
     pub steps: Vec<Step>,
-    /// The same for rows that had no room; empty until there are any.
+    /// The same for rows that were put down; empty until there are any.
     pub replay: Vec<Step>,
 }
 
 impl Table {
-    pub fn dense(&self) -> Option<&Dense> {
-        match &self.kind {
-            Kind::Dense(dense) => Some(dense),
-            Kind::Hashed(_) => None,
-        }
-    }
-
     pub fn bytes(&self) -> u64 {
         table_bytes(self.entries, self.entry_words)
     }
@@ -63,22 +53,31 @@ fn table_bytes(entries: u32, entry_words: usize) -> u64 {
 }
 
 impl GroupSink<'_> {
-    pub(super) fn new_table(&self) -> Result<Table> {
-        let (kind, entries, entry_words) = match self.dense() {
-            Some(dense) => {
-                let (entries, words) = (dense.groups(), Dense::entry(&self.aggregation));
-                (Kind::Dense(dense), entries, words)
-            }
-            None => {
-                let entry = Entry::of(&self.keys, &self.aggregation);
-                let entries = self.entries.min(self.most_entries(entry.words));
-                (Kind::Hashed(entry), entries, entry.words)
-            }
+    /// A table for the first `rows` rows: of one entry for each value the keys may have, in
+    /// workgroup memory or, where the rows are as many, in device memory; else a hash table.
+    pub(super) fn new_table(&self, packing: Arc<Packing>, rows: u32) -> Result<Table> {
+        let values = 1u64 << packing.bits().min(32);
+        let mut entry = Entry::of(&packing, &self.aggregation);
+        let numbered_words = entry_words(1, &self.aggregation);
+        let local = self.runner.player.capabilities().max_workgroup_bytes.min(32 << 10) as u64;
+        let numbered = 4 * values * numbered_words as u64 <= local;
+        let enough = self.entries.max(rows.next_power_of_two());
+        let most = self.most_entries(entry.words);
+        let (entries, entry_words) = if numbered {
+            (values as u32, numbered_words)
+        } else if packing.limbs() == 1 && values <= enough.min(most) as u64 {
+            entry.identity = true;
+            (values as u32, entry.words)
+        } else {
+            (self.entries.min(most), entry.words)
         };
         let buffer = self.runner.player.buffer(table_bytes(entries, entry_words), "group table")?;
-        let (rows, fresh, replay) = (0, true, Vec::new());
-        let steps = self.steps(&kind, entry_words, false);
-        Ok(Table { buffer, entries, kind, entry_words, rows, fresh, steps, replay })
+        let groups = Entries { packing, numbered };
+        let (rows, fresh, steps, replay) = (0, true, Vec::new(), Vec::new());
+        let mut table =
+            Table { buffer, entries, groups, entry, entry_words, rows, fresh, steps, replay };
+        table.steps = self.steps(&table, false);
+        Ok(table)
     }
 
     /// Entries of the largest table that a binding holds.
@@ -89,17 +88,18 @@ impl GroupSink<'_> {
     }
 
     /// The programs of all rounds, in order.
-    fn steps(&self, kind: &Kind, entry_words: usize, replay: bool) -> Vec<Step> {
+    fn steps(&self, table: &Table, replay: bool) -> Vec<Step> {
         let Some(shape) = &self.shape else { return Vec::new() };
-        let (keys, aggregation) = (&self.keys, &self.aggregation);
-        let limbs = if let Kind::Dense(_) = kind { 1 } else { key::limbs(keys) };
+        let (keys, aggregation, packing) = (&self.keys, &self.aggregation, &table.groups.packing);
+        let rounds = Rounds { shape, keys, aggregation, packing, replay };
         let mut steps = Vec::new();
         for round in 1..=fold::rounds(aggregation) {
-            steps.push(Step::Rows(match kind {
-                Kind::Dense(dense) => group_dense::program(shape, keys, aggregation, dense, round),
-                Kind::Hashed(_) => group_hash::program(shape, keys, aggregation, round, replay),
+            steps.push(Step::Rows(match table.groups.numbered {
+                true => group_dense::program(&rounds, round),
+                false => group_hash::program(&rounds, table.entry, round),
             }));
-            let settled = settle::program(&shape.linker, aggregation, limbs, entry_words, round);
+            let (head, words) = (table.groups.head(), table.entry_words);
+            let settled = settle::program(&shape.linker, aggregation, head, words, round);
             steps.extend(settled.map(Step::Entries));
         }
         steps
@@ -108,39 +108,69 @@ impl GroupSink<'_> {
     /// Links the table's rounds for the drive that begins.
     pub(super) fn link(&mut self) {
         let Some(table) = self.table.take() else { return };
-        let steps = self.steps(&table.kind, table.entry_words, false);
+        let steps = self.steps(&table, false);
         self.table = Some(Table { steps, replay: Vec::new(), ..table });
     }
 
-    /// Links the rounds for rows that had no room.
+    /// Links the rounds for rows that were put down.
     pub(super) fn link_replay(&self, table: &mut Table) {
         if table.replay.is_empty() {
-            table.replay = self.steps(&table.kind, table.entry_words, true);
+            table.replay = self.steps(table, true);
         }
     }
 
     /// Makes room: a larger table with the same groups, or, past the largest that a binding holds,
     /// an empty one.
     pub(super) async fn grow(&mut self) -> Result<()> {
-        let Some(mut table) = self.table.take() else { return Ok(()) };
-        if let Kind::Hashed(entry) = table.kind {
-            // A table that has room for a group a row, and yet not for one more, holds keys of one
-            // place (or many tuples of a row): a larger one would not help.
-            let rows = u32::try_from(table.rows.saturating_mul(4)).unwrap_or(1 << 31);
-            let enough = rows.max(1).checked_next_power_of_two().unwrap_or(1 << 31);
-            let most = self.most_entries(table.entry_words).min(enough);
-            let mut entries = table.entries;
-            while entries < most {
-                entries = entries.saturating_mul(GROWTH).min(most);
-                if let Some(buffer) = self.moved(&table, entry, entries).await? {
-                    Stats::add(&self.runner.stats.table_growths, 1);
-                    self.lot += 1;
-                    self.entries = entries;
-                    (table.buffer, table.entries) = (buffer, entries);
-                    self.table = Some(table);
-                    return Ok(());
-                }
+        let Some(table) = self.table.take() else { return Ok(()) };
+        // A table that has room for a group a row, and yet not for one more, holds keys of one
+        // place (or many tuples of a row): a larger one would not help.
+        let rows = u32::try_from(table.rows.saturating_mul(4)).unwrap_or(1 << 31);
+        let enough = rows.max(1).checked_next_power_of_two().unwrap_or(1 << 31);
+        let more = table.entries.saturating_mul(GROWTH);
+        let packing = table.groups.packing.clone();
+        self.replace(table, packing, more, enough).await
+    }
+
+    /// Moves the groups to a table whose keys have room for what did not fit.
+    pub(super) async fn widen(&mut self) -> Result<()> {
+        let Some(table) = self.table.take() else { return Ok(()) };
+        let wider = Packing::coded(&self.keys, &|domain| self.codes(domain).saturating_mul(4));
+        let packing = Arc::new(wider);
+        self.packing = Some(packing.clone());
+        let entries = self.entries.max(table.entries);
+        self.replace(table, packing, entries, u32::MAX).await
+    }
+
+    /// Puts a hash table of at least `entries` entries, and at most `enough`, in place of a table;
+    /// an empty one where they are too many.
+    async fn replace(
+        &mut self,
+        table: Table,
+        packing: Arc<Packing>,
+        mut entries: u32,
+        enough: u32,
+    ) -> Result<()> {
+        let entry = Entry::of(&packing, &self.aggregation);
+        let most = self.most_entries(entry.words).min(enough);
+        entries = entries.min(most);
+        while entries > table.entries || *packing != *table.groups.packing {
+            if let Some(buffer) = self.moved(&table, &packing, entry, entries).await? {
+                Stats::add(&self.runner.stats.table_growths, 1);
+                self.lot += 1;
+                self.entries = self.entries.max(entries);
+                let groups = Entries { packing, numbered: false };
+                let (entry_words, replay) = (entry.words, Vec::new());
+                let mut table =
+                    Table { buffer, entries, groups, entry, entry_words, replay, ..table };
+                table.steps = self.steps(&table, false);
+                self.table = Some(table);
+                return Ok(());
             }
+            if entries == most {
+                break;
+            }
+            entries = entries.saturating_mul(GROWTH).min(most);
         }
         self.table = Some(table);
         self.retire();
@@ -150,24 +180,35 @@ impl GroupSink<'_> {
     /// The groups in a table of so many entries; `None` where one of them found no place there.
     ///
     /// What was recorded for the old table before is played before: the queue keeps its order.
-    async fn moved(&self, table: &Table, entry: Entry, entries: u32) -> Result<Option<Buffer>> {
+    async fn moved(
+        &self,
+        table: &Table,
+        packing: &Arc<Packing>,
+        entry: Entry,
+        entries: u32,
+    ) -> Result<Option<Buffer>> {
         let player = &self.runner.player;
         let bytes = table_bytes(entries, entry.words);
         let buffer = player.buffer(bytes, "group table")?;
         let size = 4 * rehash::SIZES as u64;
         let sizes = player.buffer(size, "table sizes")?;
         let mut staging = player.staging(size).await?;
-        staging.words()[..rehash::SIZES].copy_from_slice(&[table.entries, entries - 1, 0, 0]);
+        let mut words = vec![table.entries, entries - 1, 0, 0];
+        words.extend(table.groups.packing.base_words());
+        words.resize(rehash::SIZES, 0);
+        staging.words()[..rehash::SIZES].copy_from_slice(&words);
         let bindings = vec![table.buffer.clone(), buffer.clone(), sizes.clone()];
         let groups = table.entries.div_ceil(WORKGROUP).clamp(1, 1024);
-        let program = rehash::program(&self.runner.linker, entry);
+        let (old, old_words, packing) = (table.groups.clone(), table.entry_words, packing.clone());
+        let moved = Moved { old, old_words, packing, entry };
+        let program = rehash::program(&self.runner.linker, &self.keys, moved);
         let commands = vec![
             Command::Upload { from: staging, bytes: size, to: sizes.clone(), at: 0 },
             Command::Clear { buffer: buffer.clone(), range: 0..bytes },
             Command::Dispatch { program, bindings, groups },
             Command::Download { buffer: sizes, range: 0..size },
         ];
-        let completed = player.submit(Recording { label: "grow".into(), commands }).await?;
+        let completed = player.submit(Recording { label: "move".into(), commands }).await?;
         self.runner.stats.completed(&completed);
         Ok((completed.downloads[0][2] == 0).then_some(buffer))
     }

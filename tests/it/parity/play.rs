@@ -46,12 +46,13 @@ pub struct Setup {
 }
 
 impl Default for Setup {
-    /// Slots as small as they can be, so that several are in flight at few rows; groups are
-    /// written by the device however few they are.
+    /// Slots as small as they can be, so that several are in flight at few rows; the ranges of keys
+    /// are looked for, and groups written by the device, however few they are.
     fn default() -> Self {
         let limits = SlotLimits {
             rows: 1024,
             group_entries: 256,
+            range_rows: 1,
             whole_table_bytes: 0,
             ..SlotLimits::default()
         };
