@@ -117,10 +117,15 @@ impl SqlOptions {
     }
 
     pub fn limits(&self) -> SlotLimits {
+        let limits = SlotLimits::default();
+        let few = u32::try_from(self.slot_rows / 4).unwrap_or(u32::MAX);
         SlotLimits {
             rows: self.slot_rows.max(1),
             group_entries: (self.group_entries.clamp(1, 1 << 26) as u32).next_power_of_two(),
-            ..SlotLimits::default()
+            // Small slots have few groups too.
+            range_rows: limits.range_rows.min(few),
+            whole_table_bytes: limits.whole_table_bytes.min(4 * self.slot_rows as u64),
+            ..limits
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::DataType;
 use datafusion::physical_plan::collect;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
@@ -109,6 +109,49 @@ fn tables_that_cannot_grow_are_merged() {
         assert_eq!(whole.stats["table_flushes"], 0);
         assert!(merged.stats["table_flushes"] > 0);
         assert!(whole.equals(&merged), "{}\n{}", whole.text(), merged.text());
+    });
+}
+
+/// Keys of later slots that do not fit the bits which those of the first need: integers from few to
+/// many, strings that go on to come, NULLs, several keys of a row by a join.
+#[test]
+fn keys_outgrow_their_bits() {
+    let ids: Int64Array = (0..ROWS as i64).map(|row| (row % 11 != 3).then_some(row)).collect();
+    let names: StringArray = (0..ROWS).map(|row| Some(format!("name {}", row / 40))).collect();
+    let values: Int64Array = (0..ROWS as i64).map(|row| Some(row * row - 77)).collect();
+    let rows = batch(vec![
+        ("id", Arc::new(ids) as ArrayRef),
+        ("name", Arc::new(names)),
+        ("v", Arc::new(values)),
+        ("k", column(&DataType::Int32, ROWS, Spread::Few(13), 15)),
+    ]);
+    let right = batch(vec![
+        ("k", column(&DataType::Int32, 40, Spread::Few(13), 16)),
+        ("x", column(&DataType::Int32, 40, Spread::Wide, 17)),
+    ]);
+    let queries = [
+        "SELECT id, count(*), sum(v) FROM t GROUP BY id",
+        "SELECT id / 2 AS half, min(v), max(v), avg(v) FROM t GROUP BY id / 2",
+        "SELECT id * 1000003 AS far, k, count(v) FROM t GROUP BY id * 1000003, k",
+        "SELECT id - 100000 AS low, name, sum(v * 1.5e0) FROM t GROUP BY id - 100000, name",
+        "SELECT name, count(*), sum(v) FROM t GROUP BY name",
+        "SELECT t.id / 8 AS id, r.x, count(*), sum(t.v) FROM t JOIN r ON t.k = r.k
+         GROUP BY t.id / 8, r.x",
+    ];
+    let queries: Vec<String> = queries.iter().map(|sql| sql.to_string()).collect();
+    block_on(async {
+        let planned = plan(&[("t", rows.clone()), ("r", right.clone())], &queries).await;
+        let setup = Setup::default();
+        same(&planned, &[Tier::T0, Tier::T4], &[1, 1025, ROWS], &setup).await;
+        let whole = SlotLimits { rows: ROWS, range_rows: u32::MAX, ..setup.limits };
+        let whole = Setup { limits: whole, ..setup.clone() };
+        for planned in &planned {
+            let played = planned.play(&device::twin(), ROWS, &setup).await.unwrap();
+            assert!(played.stats["table_growths"] > 0, "all keys fit: {}", planned.sql);
+            // All bits from the start.
+            let full = planned.play(&device::twin(), ROWS, &whole).await.unwrap();
+            assert!(played.equals(&full), "{}\n{}\n{}", planned.sql, played.text(), full.text());
+        }
     });
 }
 
