@@ -123,6 +123,7 @@ fn keys_outgrow_their_bits() {
         ("id", Arc::new(ids) as ArrayRef),
         ("name", Arc::new(names)),
         ("v", Arc::new(values)),
+        ("f", column(&DataType::Float64, ROWS, Spread::Wide, 18)),
         ("k", column(&DataType::Int32, ROWS, Spread::Few(13), 15)),
     ]);
     let right = batch(vec![
@@ -133,7 +134,7 @@ fn keys_outgrow_their_bits() {
         "SELECT id, count(*), sum(v) FROM t GROUP BY id",
         "SELECT id / 2 AS half, min(v), max(v), avg(v) FROM t GROUP BY id / 2",
         "SELECT id * 1000003 AS far, k, count(v) FROM t GROUP BY id * 1000003, k",
-        "SELECT id - 100000 AS low, name, sum(v * 1.5e0) FROM t GROUP BY id - 100000, name",
+        "SELECT id - 100000 AS low, name, sum(f), max(f) FROM t GROUP BY id - 100000, name",
         "SELECT name, count(*), sum(v) FROM t GROUP BY name",
         "SELECT t.id / 8 AS id, r.x, count(*), sum(t.v) FROM t JOIN r ON t.k = r.k
          GROUP BY t.id / 8, r.x",
@@ -147,7 +148,9 @@ fn keys_outgrow_their_bits() {
         let whole = Setup { limits: whole, ..setup.clone() };
         for planned in &planned {
             let played = planned.play(&device::twin(), ROWS, &setup).await.unwrap();
-            assert!(played.stats["table_growths"] > 0, "all keys fit: {}", planned.sql);
+            // Strings are coded ahead of the slots before them: they may all be there by then.
+            let grown = planned.sql.ends_with("BY name") || played.stats["table_growths"] > 0;
+            assert!(grown, "all keys fit: {}", planned.sql);
             // All bits from the start.
             let full = planned.play(&device::twin(), ROWS, &whole).await.unwrap();
             assert!(played.equals(&full), "{}\n{}\n{}", planned.sql, played.text(), full.text());
