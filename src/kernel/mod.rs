@@ -14,6 +14,7 @@ pub mod select;
 pub mod scan;
 pub mod build;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::device::{AdapterKind, Capabilities, Tier};
@@ -48,6 +49,9 @@ pub const KERNELS: &[&Kernel] = &[
 /// The part that is linked once for each table that a kernel declares: `tab`, `loc`.
 const ACC: &str = "lib/acc";
 
+/// The part that is made for a pipeline.
+pub const GENERATED: &str = "<generated>";
+
 /// Shader parts by name.
 const PARTS: &[(&str, &str)] = &[
     ("lib/grid", include_str!("../../shaders/lib/grid.wgsl")),
@@ -66,7 +70,7 @@ pub struct Linker {
     pub tier: Tier,
     /// See `Generator::chain_max`.
     pub chain_max: u32,
-    /// Tests plant a fault: kernel, text, replacement.
+    /// Tests plant a fault: kernel or `GENERATED`, text, replacement.
     pub fault: Option<(String, String, String)>,
     /// Tests make every key collide: a text in place of `lib/hash`.
     pub hash: Option<String>,
@@ -97,18 +101,21 @@ impl Linker {
         Arc::new(Program { label, wgsl: linked, parts: lines, bindings, twin })
     }
 
+    /// The text of a part, with the fault if it is one of this part.
+    fn planted<'a>(&self, part: &str, text: Cow<'a, str>) -> Cow<'a, str> {
+        match &self.fault {
+            Some((name, from, to)) if name == part => text.replace(from.as_str(), to).into(),
+            _ => text,
+        }
+    }
+
     fn text(
         &self,
         kernel: &Kernel,
         generated: &str,
         floats: (bool, bool),
     ) -> (String, Vec<(usize, String)>) {
-        let mut wgsl = link::part(kernel.name, kernel.wgsl);
-        if let Some((name, from, to)) = &self.fault
-            && name == kernel.name
-        {
-            wgsl = wgsl.replace(from.as_str(), to).into();
-        }
+        let wgsl = self.planted(kernel.name, link::part(kernel.name, kernel.wgsl));
         let mut texts = parts::parts(self.tier, floats.0, floats.1)
             .into_iter()
             .map(|(name, text)| (name, link::part(name, text)))
@@ -133,7 +140,7 @@ impl Linker {
             }
         }
         texts.push((kernel.name, wgsl));
-        texts.push(("<generated>", generated.into()));
+        texts.push((GENERATED, self.planted(GENERATED, generated.into())));
         let all: Vec<(&str, &str)> =
             texts.iter().map(|(name, text)| (*name, text.as_ref())).collect();
         link::link(&all)
@@ -173,6 +180,7 @@ impl Shape {
         Generator {
             pipeline: &self.pipeline,
             tables: &self.tables,
+            parameters: self.pipeline.parameters(),
             drive: self.drive,
             chain_max: self.linker.chain_max,
         }

@@ -155,7 +155,7 @@ fn table_layout(table: &Table, batch: &RecordBatch, marks_at: usize) -> (Layout,
             (column.store, column.domain.is_none() && nulls)
         })
         .collect();
-    let mut layout = Layout::new(rows, &shapes, &[]);
+    let mut layout = Layout::new(rows, &shapes, &[], &[]);
     let buckets = rows.next_power_of_two().max(16);
     let mut header = [0; HEADER];
     header[arena::H_ROWS] = rows as u32;
