@@ -197,4 +197,6 @@ pub struct Completed {
     pub upload_ns: u64,
     pub kernel_ns: u64,
     pub download_ns: u64,
+    /// Pipelines that the device compiled, and this was the first to use.
+    pub pipelines_made: u64,
 }

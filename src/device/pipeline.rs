@@ -33,18 +33,19 @@ pub(super) struct Pipelines {
 }
 
 impl Pipelines {
-    /// The pipeline of `program`, compiled (20 to 300 ms) where it is asked for the first time.
+    /// The pipeline of `program`, compiled (20 to 300 ms) where it is asked for the first time, and
+    /// whether it was.
     pub fn get(
         &mut self,
         context: &Context,
         program: &Program,
-    ) -> Result<Arc<Pipeline>, DeviceError> {
+    ) -> Result<(Arc<Pipeline>, bool), DeviceError> {
         self.uses += 1;
         if let Some(made) = self.made.get_mut(program.wgsl.as_str())
             && made.bindings == program.bindings
         {
             made.used = self.uses;
-            return Ok(Arc::clone(&made.pipeline));
+            return Ok((Arc::clone(&made.pipeline), false));
         }
         let pipeline = Arc::new(compile(context, program)?);
         if self.made.len() >= MAX_PIPELINES {
@@ -59,7 +60,7 @@ impl Pipelines {
             used: self.uses,
         };
         self.made.insert(program.wgsl.clone(), made);
-        Ok(pipeline)
+        Ok((pipeline, true))
     }
 }
 

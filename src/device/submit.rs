@@ -126,6 +126,7 @@ struct Outcome {
     /// Bytes of the readback buffer that answer each download.
     downloads: Vec<std::ops::Range<u64>>,
     stamps: Option<Stamps>,
+    pipelines_made: u64,
 }
 
 /// What both threads share.
@@ -169,11 +170,11 @@ impl Crew {
         let context = &*self.context;
         context.health.check()?;
         let Self { readbacks, clocks, .. } = self;
-        let mut encoding = Encoding { context, pipelines, readbacks, clocks };
+        let mut encoding = Encoding { context, pipelines, readbacks, clocks, pipelines_made: 0 };
         let label = recording.label.clone();
         let span = trace::span(trace::Kind::Submit, &label);
         let encoded = context.validated(|| encoding.encode(recording)).and_then(|inner| inner);
-        let Encoded { encoder, staged, readback, downloads, stamps } =
+        let Encoded { encoder, staged, readback, downloads, stamps, pipelines_made } =
             encoded.map_err(|error| in_recording(&label, error))?;
         for (buffer, home) in staged {
             let mapped = buffer.clone();
@@ -201,7 +202,7 @@ impl Crew {
         let index = context.validated(|| context.queue.submit([commands]))?;
         context.health.check()?;
         drop(span);
-        let outcome = Outcome { readback, downloads, stamps };
+        let outcome = Outcome { readback, downloads, stamps, pipelines_made };
         Ok(move |answer| Flight { label, index, mapped, outcome, answer })
     }
 
@@ -280,8 +281,8 @@ impl Crew {
     }
 
     fn collect(&self, outcome: Outcome) -> Result<Completed, DeviceError> {
-        let Outcome { readback, downloads, stamps } = outcome;
-        let mut completed = Completed::default();
+        let Outcome { readback, downloads, stamps, pipelines_made } = outcome;
+        let mut completed = Completed { pipelines_made, ..Completed::default() };
         let Some(readback) = readback else { return Ok(completed) };
         let view = readback.buffer.get_mapped_range(..).map_err(|error| {
             DeviceError::Validation(format!("a readback buffer is not mapped: {error}"))

@@ -125,11 +125,7 @@ impl<'a> Emitter<'a> {
             return constant(parameter.bits(), rep);
         };
         let words: Vec<_> = (at..at + rep.words()).map(|at| format!("parameter({at}u)")).collect();
-        let value = match rep {
-            Rep::B1 => format!("{} != 0u", words[0]),
-            _ => vector(rep, &words),
-        };
-        self.name(rep, value)
+        self.name(rep, vector(rep, &words))
     }
 
     fn raise(&mut self, conditions: &[&str], fault: Fault) {
