@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::context::Context;
 use crate::error::DeviceError;
-use crate::record::{Access, Program, place};
+use crate::record::{Access, Code, Program, place};
 use crate::trace;
 
 /// A kernel ready to be dispatched.
@@ -14,9 +14,8 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// A pipeline with the bindings that its layout was made of.
+/// A pipeline and when it was used.
 struct Made {
-    bindings: Vec<Access>,
     pipeline: Arc<Pipeline>,
     /// The number of the use that was the last so far.
     used: u64,
@@ -25,10 +24,10 @@ struct Made {
 /// Pipelines kept; above it the one unused for longest goes. A query has ten or so.
 const MAX_PIPELINES: usize = 512;
 
-/// The pipelines of one context, by text.
+/// The pipelines of one context, by code.
 #[derive(Default)]
 pub(super) struct Pipelines {
-    made: HashMap<String, Made>,
+    made: HashMap<Arc<Code>, Made>,
     uses: u64,
 }
 
@@ -41,25 +40,19 @@ impl Pipelines {
         program: &Program,
     ) -> Result<(Arc<Pipeline>, bool), DeviceError> {
         self.uses += 1;
-        if let Some(made) = self.made.get_mut(program.wgsl.as_str())
-            && made.bindings == program.bindings
-        {
+        if let Some(made) = self.made.get_mut(&program.code) {
             made.used = self.uses;
             return Ok((Arc::clone(&made.pipeline), false));
         }
         let pipeline = Arc::new(compile(context, program)?);
         if self.made.len() >= MAX_PIPELINES {
             let oldest = self.made.iter().min_by_key(|(_, made)| made.used);
-            if let Some(text) = oldest.map(|(text, _)| text.clone()) {
-                self.made.remove(&text);
+            if let Some(code) = oldest.map(|(code, _)| Arc::clone(code)) {
+                self.made.remove(&code);
             }
         }
-        let made = Made {
-            bindings: program.bindings.clone(),
-            pipeline: Arc::clone(&pipeline),
-            used: self.uses,
-        };
-        self.made.insert(program.wgsl.clone(), made);
+        let made = Made { pipeline: Arc::clone(&pipeline), used: self.uses };
+        self.made.insert(Arc::clone(&program.code), made);
         Ok((pipeline, true))
     }
 }
@@ -102,6 +95,7 @@ fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError
 /// The explicit layout of bind group 0: an automatic one would drop what a variant does not use.
 fn layout(device: &wgpu::Device, program: &Program) -> wgpu::BindGroupLayout {
     let entries: Vec<_> = program
+        .code
         .bindings
         .iter()
         .zip(0..)
@@ -125,7 +119,7 @@ fn layout(device: &wgpu::Device, program: &Program) -> wgpu::BindGroupLayout {
 fn module(context: &Context, program: &Program) -> Result<wgpu::ShaderModule, DeviceError> {
     let text = wgpu::ShaderModuleDescriptor {
         label: Some(&program.label),
-        source: wgpu::ShaderSource::Wgsl(program.wgsl.as_str().into()),
+        source: wgpu::ShaderSource::Wgsl(program.code.wgsl.as_str().into()),
     };
     let scope = context.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let module = if context.checked {

@@ -22,7 +22,7 @@ use crate::expr::parts;
 use crate::fragment::spec::{Pipeline, Table};
 use crate::fragment::text::{Drive, Generator};
 use crate::fragment::twin::{Arenas, TwinPipeline};
-use crate::record::{Access, Bound, Program, Twin};
+use crate::record::{Access, Bound, Code, Program, Twin};
 
 /// A hand-written shader.
 pub struct Kernel {
@@ -98,7 +98,8 @@ impl Linker {
         twin: Twin,
     ) -> Arc<Program> {
         let (linked, lines) = self.text(kernel, generated, floats);
-        Arc::new(Program { label, wgsl: linked, parts: lines, bindings, twin })
+        let code = Arc::new(Code::new(linked, bindings));
+        Arc::new(Program { label, code, parts: lines, twin })
     }
 
     /// The text of a part, with the fault if it is one of this part.

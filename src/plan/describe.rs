@@ -85,7 +85,7 @@ pub fn wgsl(fragment: &Fragment, adapter: &Capabilities) -> String {
         let first = program.parts.iter().find(|(_, name)| name == kernel::GENERATED);
         let skip = first.map_or(0, |(line, _)| line - 1);
         text.push_str(&format!("// pipeline {number}: {}\n", program.label));
-        for line in program.wgsl.lines().skip(skip) {
+        for line in program.code.wgsl.lines().skip(skip) {
             text.push_str(line);
             text.push('\n');
         }
