@@ -5,6 +5,7 @@
 //! same on the CPU stands in the kernel's own file.
 
 pub mod link;
+pub mod programs;
 
 pub mod reduce;
 pub mod group_dense;
@@ -23,6 +24,7 @@ use crate::fragment::spec::{Pipeline, Table};
 use crate::fragment::text::{Drive, Generator};
 use crate::fragment::twin::{Arenas, TwinPipeline};
 use crate::record::{Access, Bound, Code, Program, Twin};
+use programs::{Place, Programs};
 
 /// A hand-written shader.
 pub struct Kernel {
@@ -154,14 +156,44 @@ fn for_loc(acc: &str) -> String {
 }
 
 /// What the programs of one pipeline have in common.
+#[derive(Clone)]
 pub struct Shape {
+    /// Number of the pipeline in its fragment; see `Place`.
+    pub number: usize,
     pub pipeline: Arc<Pipeline>,
     pub tables: Arc<Vec<Table>>,
     pub drive: Drive,
     pub linker: Linker,
+    pub programs: Arc<Programs>,
 }
 
 impl Shape {
+    /// The program of a kernel, made where it is asked for first: what `make` depends on besides
+    /// the shape is told by `variant`.
+    pub fn program(
+        &self,
+        kernel: &Kernel,
+        variant: &[u32],
+        make: impl Fn() -> Arc<Program>,
+    ) -> Arc<Program> {
+        self.programs.get(self.place(kernel, variant), make)
+    }
+
+    /// The same of a kernel that is not always needed.
+    pub fn program_if_any(
+        &self,
+        kernel: &Kernel,
+        variant: &[u32],
+        make: impl FnOnce() -> Option<Arc<Program>>,
+    ) -> Option<Arc<Program>> {
+        self.programs.get_if_any(self.place(kernel, variant), make)
+    }
+
+    fn place(&self, kernel: &Kernel, variant: &[u32]) -> Place {
+        let (pipeline, drive) = (self.number, self.drive);
+        Place { pipeline, drive, kernel: kernel.name, variant: variant.to_vec() }
+    }
+
     /// Tables the pipeline probes, in the order they are bound.
     pub fn bound_tables(&self) -> Vec<usize> {
         self.pipeline.probes().map(|probe| probe.table).collect()

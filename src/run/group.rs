@@ -233,16 +233,27 @@ impl<'a> GroupSink<'a> {
         let (keys, aggregation) = (&self.keys, &self.aggregation);
         let limbs = if table.dense.is_some() { 1 } else { fold::limbs(keys) };
         if table.dense.is_none() {
-            programs.push(Step::Rows(group_hash::program(shape, keys, aggregation, 0)));
+            let make = || group_hash::program(shape, keys, aggregation, 0);
+            programs.push(Step::Rows(shape.program(&group_hash::KERNEL, &[0], make)));
         }
         let rounds = fold::rounds(aggregation);
         for round in 1..=rounds {
             programs.push(Step::Rows(match &table.dense {
-                Some(dense) => group_dense::program(shape, keys, aggregation, dense, round),
-                None => group_hash::program(shape, keys, aggregation, round),
+                Some(dense) => {
+                    let variant = [&[round], dense.sizes.as_slice()].concat();
+                    let make = || group_dense::program(shape, keys, aggregation, dense, round);
+                    shape.program(&group_dense::KERNEL, &variant, make)
+                }
+                None => {
+                    let make = || group_hash::program(shape, keys, aggregation, round);
+                    shape.program(&group_hash::KERNEL, &[round], make)
+                }
             }));
-            let linker = &shape.linker;
-            let settled = settle::program(linker, aggregation, limbs, table.entry_words, round);
+            let entry_words = table.entry_words;
+            let variant = [round, limbs as u32, entry_words as u32];
+            let settled = shape.program_if_any(&settle::KERNEL, &variant, || {
+                settle::program(&shape.linker, aggregation, limbs, entry_words, round)
+            });
             programs.extend(settled.map(Step::Entries));
         }
         table.programs = programs;
@@ -330,12 +341,7 @@ impl<'a> GroupSink<'a> {
 #[async_trait]
 impl Sink for GroupSink<'_> {
     fn begin(&mut self, shape: &Shape) -> Result<()> {
-        self.shape = Some(Shape {
-            pipeline: shape.pipeline.clone(),
-            tables: shape.tables.clone(),
-            drive: shape.drive,
-            linker: shape.linker.clone(),
-        });
+        self.shape = Some(shape.clone());
         self.link()
     }
 

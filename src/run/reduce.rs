@@ -30,7 +30,8 @@ impl<'a> ReduceSink<'a> {
 #[async_trait]
 impl Sink for ReduceSink<'_> {
     fn begin(&mut self, shape: &Shape) -> Result<()> {
-        self.program = Some(reduce::program(shape, &self.aggregation));
+        let make = || reduce::program(shape, &self.aggregation);
+        self.program = Some(shape.program(&reduce::KERNEL, &[], make));
         Ok(())
     }
 

@@ -19,6 +19,8 @@ pub struct Stats {
     pub table_flushes: AtomicU64,
     /// Groups that came out of group tables.
     pub groups: AtomicU64,
+    /// Programs whose text was made: none where the plan has run before.
+    pub programs_linked: AtomicU64,
     /// Pipelines that the device compiled for this run: none where all were known.
     pub pipelines_made: AtomicU64,
 }
@@ -39,7 +41,7 @@ impl Stats {
     }
 
     /// All counters by name, in the order of a reading.
-    pub fn all(&self) -> [(&'static str, u64); 12] {
+    pub fn all(&self) -> [(&'static str, u64); 13] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("rows_in", get(&self.rows_in)),
@@ -49,6 +51,7 @@ impl Stats {
             ("bytes_down", get(&self.bytes_down)),
             ("table_flushes", get(&self.table_flushes)),
             ("groups", get(&self.groups)),
+            ("programs_linked", get(&self.programs_linked)),
             ("pipelines_made", get(&self.pipelines_made)),
             ("encode_ns", get(&self.encode_ns)),
             ("upload_ns", get(&self.upload_ns)),

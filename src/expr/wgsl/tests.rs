@@ -272,11 +272,11 @@ fn text_is_readable() {
     };
     assert_eq!(
         text("n_i64 * n_i64 + 1 > 0"),
-        "let kv0 = mul_64(c36, c36);\n\
-         let kv1 = vec2<u32>(parameter(0u), parameter(1u));\n\
-         let kv2 = add_64(kv0, kv1);\n\
-         let kv3 = vec2<u32>(parameter(2u), parameter(3u));\n\
-         let kv4 = lt_i64(kv3, kv2);\n\
+        "let kv0 = vec2<u32>(parameter(0u), parameter(1u));\n\
+         let kv1 = mul_64(c36, c36);\n\
+         let kv2 = vec2<u32>(parameter(2u), parameter(3u));\n\
+         let kv3 = add_64(kv1, kv2);\n\
+         let kv4 = lt_i64(kv0, kv3);\n\
          kv4 if true"
     );
     assert_eq!(
