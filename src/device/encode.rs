@@ -27,7 +27,7 @@ pub(super) struct Encoded {
 /// The way from here to there, for one context.
 pub(super) struct Encoding<'a> {
     pub context: &'a Context,
-    pub pipelines: &'a mut Pipelines,
+    pub pipelines: &'a Pipelines,
     pub readbacks: &'a Readbacks,
     pub clocks: &'a Clocks,
     pub pipelines_made: u64,
@@ -48,8 +48,7 @@ impl Encoding<'_> {
         let encoder =
             self.context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
         let (staged, pipelines_made) = (Vec::new(), self.pipelines_made);
-        let mut encoded =
-            Encoded { encoder, staged, readback, downloads, stamps, pipelines_made };
+        let mut encoded = Encoded { encoder, staged, readback, downloads, stamps, pipelines_made };
         encoded.write(steps);
         encoded.resolve_stamps(bytes);
         Ok(encoded)

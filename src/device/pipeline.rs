@@ -1,7 +1,10 @@
 //! From linked WGSL to pipelines, each made once per context; errors told by shader file and line.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
 
 use super::context::Context;
 use crate::error::DeviceError;
@@ -14,46 +17,77 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// A pipeline and when it was used.
-struct Made {
-    pipeline: Arc<Pipeline>,
-    /// The number of the use that was the last so far.
-    used: u64,
-}
-
 /// Pipelines kept; above it the one unused for longest goes. A query has ten or so.
 const MAX_PIPELINES: usize = 512;
 
-/// The pipelines of one context, by code.
+/// The pipelines of one context, by code, for all of its threads.
 #[derive(Default)]
 pub(super) struct Pipelines {
-    made: HashMap<Arc<Code>, Made>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// With the number of the use that was the last so far.
+    entries: HashMap<Arc<Code>, (Arc<Entry>, u64)>,
     uses: u64,
 }
 
+/// A pipeline, once it is made.
+#[derive(Default)]
+pub(super) struct Entry {
+    made: OnceLock<Result<Arc<Pipeline>, DeviceError>>,
+    used: AtomicBool,
+}
+
+impl Entry {
+    /// The pipeline, compiled (20 to 300 ms) by the first thread that asks for it. Others wait.
+    pub fn make(&self, context: &Context, program: &Program) -> Result<Arc<Pipeline>, DeviceError> {
+        self.made.get_or_init(|| compile(context, program).map(Arc::new)).clone()
+    }
+}
+
 impl Pipelines {
-    /// The pipeline of `program`, compiled (20 to 300 ms) where it is asked for the first time, and
-    /// whether it was.
+    /// The pipeline of `program`, and whether it was made for this use, or ahead of it.
     pub fn get(
-        &mut self,
+        &self,
         context: &Context,
         program: &Program,
     ) -> Result<(Arc<Pipeline>, bool), DeviceError> {
-        self.uses += 1;
-        if let Some(made) = self.made.get_mut(&program.code) {
-            made.used = self.uses;
-            return Ok((Arc::clone(&made.pipeline), false));
-        }
-        let pipeline = Arc::new(compile(context, program)?);
-        if self.made.len() >= MAX_PIPELINES {
-            let oldest = self.made.iter().min_by_key(|(_, made)| made.used);
-            if let Some(code) = oldest.map(|(code, _)| Arc::clone(code)) {
-                self.made.remove(&code);
+        let (entry, _) = self.entry(program);
+        match entry.make(context, program) {
+            Ok(pipeline) => Ok((pipeline, !entry.used.swap(true, Ordering::Relaxed))),
+            Err(error) => {
+                // Whoever tries again may have more luck.
+                self.kept.lock().entries.remove(&program.code);
+                Err(error)
             }
         }
-        let made = Made { pipeline: Arc::clone(&pipeline), used: self.uses };
-        self.made.insert(Arc::clone(&program.code), made);
-        Ok((pipeline, true))
+    }
+
+    /// The entry of a program that was not known until now, to be made.
+    pub fn enter(&self, program: &Program) -> Option<Arc<Entry>> {
+        let (entry, new) = self.entry(program);
+        new.then_some(entry)
+    }
+
+    fn entry(&self, program: &Program) -> (Arc<Entry>, bool) {
+        let mut kept = self.kept.lock();
+        let kept = &mut *kept;
+        kept.uses += 1;
+        if let Some((entry, used)) = kept.entries.get_mut(&program.code) {
+            *used = kept.uses;
+            return (Arc::clone(entry), false);
+        }
+        if kept.entries.len() >= MAX_PIPELINES {
+            let oldest = kept.entries.iter().min_by_key(|(_, (_, used))| used);
+            if let Some(code) = oldest.map(|(code, _)| Arc::clone(code)) {
+                kept.entries.remove(&code);
+            }
+        }
+        let entry = Arc::new(Entry::default());
+        kept.entries.insert(Arc::clone(&program.code), (Arc::clone(&entry), kept.uses));
+        (entry, true)
     }
 }
 

@@ -62,11 +62,16 @@ impl Drop for Submitter {
 
 impl Submitter {
     /// Starts both threads.
-    pub fn start(context: &Arc<Context>, ring: &Arc<Ring>) -> Result<Self, DeviceError> {
+    pub fn start(
+        context: &Arc<Context>,
+        pipelines: &Arc<Pipelines>,
+        ring: &Arc<Ring>,
+    ) -> Result<Self, DeviceError> {
         let (jobs, next_job) = mpsc::channel::<Job>();
         let (flights, next_flight) = mpsc::sync_channel(FLIGHTS_WAITING);
         let crew = Crew {
             context: Arc::clone(context),
+            pipelines: Arc::clone(pipelines),
             ring: Arc::clone(ring),
             readbacks: Arc::default(),
             clocks: Arc::default(),
@@ -133,6 +138,7 @@ struct Outcome {
 #[derive(Clone)]
 struct Crew {
     context: Arc<Context>,
+    pipelines: Arc<Pipelines>,
     ring: Arc<Ring>,
     readbacks: Arc<Readbacks>,
     clocks: Arc<Clocks>,
@@ -141,11 +147,10 @@ struct Crew {
 
 impl Crew {
     fn submit_all(&self, jobs: &mpsc::Receiver<Job>, flights: &mpsc::SyncSender<Flight>) {
-        let mut pipelines = Pipelines::default();
         while let Ok(Job { recording, answer }) = jobs.recv() {
             let label = recording.label.clone();
             // naga panics on some kernels that it accepts: an error of ours like any other.
-            let submitted = caught(|| self.submit(&mut pipelines, recording));
+            let submitted = caught(|| self.submit(recording));
             match submitted.unwrap_or_else(|message| Err(self.panicked(&label, &message))) {
                 Ok(in_flight) => {
                     let flight = in_flight(answer);
@@ -164,12 +169,11 @@ impl Crew {
     /// Encodes and submits; the flight lacks only who is to be answered.
     fn submit(
         &self,
-        pipelines: &mut Pipelines,
         recording: Recording,
     ) -> Result<impl FnOnce(Answer) -> Flight + use<>, DeviceError> {
         let context = &*self.context;
         context.health.check()?;
-        let Self { readbacks, clocks, .. } = self;
+        let Self { pipelines, readbacks, clocks, .. } = self;
         let mut encoding = Encoding { context, pipelines, readbacks, clocks, pipelines_made: 0 };
         let label = recording.label.clone();
         let span = trace::span(trace::Kind::Submit, &label);

@@ -129,6 +129,56 @@ enum Step {
     Entries(Arc<Program>),
 }
 
+/// What is dispatched for a slot, in order.
+fn rounds(
+    shape: &Shape,
+    keys: &Arc<Vec<Key>>,
+    aggregation: &Arc<Aggregation>,
+    dense: Option<&Dense>,
+    entry_words: usize,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let hashed = |round: u32| {
+        let make = || group_hash::program(shape, keys, aggregation, round);
+        shape.program(&group_hash::KERNEL, &[round], make)
+    };
+    if dense.is_none() {
+        steps.push(Step::Rows(hashed(0)));
+    }
+    let limbs = if dense.is_some() { 1 } else { fold::limbs(keys) };
+    for round in 1..=fold::rounds(aggregation) {
+        steps.push(Step::Rows(match dense {
+            Some(dense) => {
+                let variant = [&[round], dense.sizes.as_slice()].concat();
+                let make = || group_dense::program(shape, keys, aggregation, dense, round);
+                shape.program(&group_dense::KERNEL, &variant, make)
+            }
+            None => hashed(round),
+        }));
+        let variant = [round, limbs as u32, entry_words as u32];
+        let settled = shape.program_if_any(&settle::KERNEL, &variant, || {
+            settle::program(&shape.linker, aggregation, limbs, entry_words, round)
+        });
+        steps.extend(settled.map(Step::Entries));
+    }
+    steps
+}
+
+/// The programs that slots will be given, as far as that is known before there are rows: how large
+/// a dense table is, and whether it is one, is told by the strings that rows hold.
+pub fn programs_ahead(
+    shape: &Shape,
+    keys: &Arc<Vec<Key>>,
+    aggregation: &Arc<Aggregation>,
+) -> Vec<Arc<Program>> {
+    if keys.iter().all(|key| key.expr.rep == Rep::B1 || key.domain.is_some()) {
+        return Vec::new();
+    }
+    let entry_words = Entry::of(keys, aggregation).words;
+    let steps = rounds(shape, keys, aggregation, None, entry_words).into_iter();
+    steps.map(|(Step::Rows(program) | Step::Entries(program))| program).collect()
+}
+
 pub struct GroupSink<'a> {
     runner: &'a Runner,
     keys: Arc<Vec<Key>>,
@@ -229,34 +279,8 @@ impl<'a> GroupSink<'a> {
     /// Links the rounds for the table and the drive.
     fn link(&mut self) -> Result<()> {
         let (Some(shape), Some(table)) = (&self.shape, &mut self.table) else { return Ok(()) };
-        let mut programs = Vec::new();
-        let (keys, aggregation) = (&self.keys, &self.aggregation);
-        let limbs = if table.dense.is_some() { 1 } else { fold::limbs(keys) };
-        if table.dense.is_none() {
-            let make = || group_hash::program(shape, keys, aggregation, 0);
-            programs.push(Step::Rows(shape.program(&group_hash::KERNEL, &[0], make)));
-        }
-        let rounds = fold::rounds(aggregation);
-        for round in 1..=rounds {
-            programs.push(Step::Rows(match &table.dense {
-                Some(dense) => {
-                    let variant = [&[round], dense.sizes.as_slice()].concat();
-                    let make = || group_dense::program(shape, keys, aggregation, dense, round);
-                    shape.program(&group_dense::KERNEL, &variant, make)
-                }
-                None => {
-                    let make = || group_hash::program(shape, keys, aggregation, round);
-                    shape.program(&group_hash::KERNEL, &[round], make)
-                }
-            }));
-            let entry_words = table.entry_words;
-            let variant = [round, limbs as u32, entry_words as u32];
-            let settled = shape.program_if_any(&settle::KERNEL, &variant, || {
-                settle::program(&shape.linker, aggregation, limbs, entry_words, round)
-            });
-            programs.extend(settled.map(Step::Entries));
-        }
-        table.programs = programs;
+        let (keys, aggregation, dense) = (&self.keys, &self.aggregation, table.dense.as_ref());
+        table.programs = rounds(shape, keys, aggregation, dense, table.entry_words);
         Ok(())
     }
 

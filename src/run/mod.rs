@@ -2,6 +2,7 @@
 //!
 //! Rows never leave before the fragment is sure of them; an error says whether some have.
 
+mod ahead;
 mod chunk;
 mod column;
 mod group;
@@ -108,6 +109,9 @@ impl Runner {
         sources: Vec<SendableRecordBatchStream>,
         out: &Sender,
     ) -> Result<()> {
+        if self.programs.linked() == 0 {
+            self.player.compile_ahead(self.programs_ahead());
+        }
         let mut sources: Vec<_> = sources.into_iter().map(Some).collect();
         let mut tables: Vec<TableState> = Vec::new();
         for number in 0..self.fragment.tables.len() {

@@ -33,6 +33,10 @@ impl Programs {
         let scan = shape.program(&scan::KERNEL, &[], || scan::program(&shape.linker));
         Self { count: phase(0), scan, write: phase(1) }
     }
+
+    pub fn all(self) -> Vec<Arc<Program>> {
+        vec![self.count, self.scan, self.write]
+    }
 }
 
 pub struct SelectSink<'a> {
@@ -85,7 +89,9 @@ impl Sink for SelectSink<'_> {
     }
 
     fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
-        let Some(Programs { count, scan, write }) = self.programs.clone() else { return Ok(vec![]) };
+        let Some(Programs { count, scan, write }) = self.programs.clone() else {
+            return Ok(vec![]);
+        };
         let tiles = slot.rows.div_ceil(TILE);
         let limit = self.runner.player.capabilities().max_binding_bytes;
         let words = self.columns.words().max(1) as u64;
