@@ -73,7 +73,8 @@ impl Compiler {
         }
     }
 
-    /// Ends the threads; from now on pipelines are compiled where they are used.
+    /// Ends the threads, and keeps what was compiled for the next process; from now on pipelines
+    /// are compiled where they are used.
     pub fn close(&self) {
         let mut queue = self.shared.queue.lock();
         queue.closed = true;
@@ -85,6 +86,7 @@ impl Compiler {
                 tracing::debug!(%error, "compiling ahead");
             }
         }
+        self.shared.save();
     }
 }
 
@@ -102,8 +104,24 @@ impl Shared {
                 let text = format!("{}: panicked: {message}", program.label);
                 self.context.fail(DeviceError::Validation(text));
             }
-            self.queue.lock().busy -= 1;
+            if self.is_last() {
+                self.save();
+            }
         }
+    }
+
+    /// Keeps what was compiled for the next process.
+    fn save(&self) {
+        if let Some(cache) = &self.context.cache {
+            cache.save();
+        }
+    }
+
+    /// The caller has compiled: whether nobody else does, and nothing waits.
+    fn is_last(&self) -> bool {
+        let mut queue = self.queue.lock();
+        queue.busy -= 1;
+        queue.busy == 0 && queue.waiting.is_empty()
     }
 
     /// What is to be compiled next; `None` where that is nothing for ever.

@@ -1,6 +1,7 @@
 //! Who does it: opens an adapter, plays recordings. The only module that names wgpu.
 
 mod adapter;
+mod cache;
 mod check;
 mod compiler;
 mod context;

@@ -119,8 +119,11 @@ fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError
                     // Kernels initialise what they read.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: context.cache.as_ref().map(|cache| &cache.handle),
             });
+            if let Some(cache) = &context.cache {
+                cache.made();
+            }
             Pipeline { compute, layout }
         })
         .map_err(told)
