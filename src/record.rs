@@ -2,6 +2,7 @@
 //! `device`: the GPU plays a recording on a queue, the CPU player plays the same one with twins.
 
 use std::any::Any;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -57,16 +58,43 @@ pub struct Bound<'a> {
 /// The CPU twin of a kernel: the same work on the same bindings.
 pub type Twin = Arc<dyn Fn(&mut Bound<'_>) -> Result<(), DeviceError> + Send + Sync>;
 
-/// A kernel linked for one tier: the text, what it binds, its twin. Pipelines are cached by text.
+/// What a pipeline is made of; those of the same code are one. Hashed once, when it is made.
+#[derive(Debug, Eq)]
+pub struct Code {
+    /// The linked WGSL; entry point `main`.
+    pub wgsl: String,
+    /// All in bind group 0; the index is the position.
+    pub bindings: Vec<Access>,
+    hash: u64,
+}
+
+impl Code {
+    pub fn new(wgsl: String, bindings: Vec<Access>) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (&wgsl, &bindings).hash(&mut hasher);
+        Self { hash: hasher.finish(), wgsl, bindings }
+    }
+}
+
+impl PartialEq for Code {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash && self.bindings == other.bindings && self.wgsl == other.wgsl
+    }
+}
+
+impl Hash for Code {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// A kernel linked for one tier: the text, what it binds, its twin. Pipelines are kept by code.
 pub struct Program {
     /// For GPU labels, traces and errors, such as `group_hash<round 1>`.
     pub label: String,
-    /// The linked WGSL; entry point `main`.
-    pub wgsl: String,
-    /// First line (from 1) of each part in `wgsl`, with the part's name, in order: see `link`.
+    pub code: Arc<Code>,
+    /// First line (from 1) of each part in the text, with the part's name, in order: see `link`.
     pub parts: Vec<(usize, String)>,
-    /// All in bind group 0; the index is the position.
-    pub bindings: Vec<Access>,
     pub twin: Twin,
 }
 
@@ -197,4 +225,30 @@ pub struct Completed {
     pub upload_ns: u64,
     pub kernel_ns: u64,
     pub download_ns: u64,
+    /// Pipelines that the device compiled, and this was the first to use.
+    pub pipelines_made: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_is_told_by_its_text_and_its_bindings() {
+        let hash = |code: &Code| {
+            let mut hasher = DefaultHasher::new();
+            code.hash(&mut hasher);
+            hasher.finish()
+        };
+        let code = |text: &str, access| Code::new(text.into(), vec![access]);
+        let one = code("a", Access::Read);
+        assert_eq!((&one, hash(&one)), (&code("a", Access::Read), hash(&code("a", Access::Read))));
+        for other in [code("b", Access::Read), code("a", Access::ReadWrite)] {
+            assert_ne!(one, other);
+            assert_ne!(hash(&one), hash(&other));
+        }
+        // Two texts of one hash are two all the same.
+        let twin = Code { hash: one.hash, ..code("b", Access::Read) };
+        assert_ne!(one, twin);
+    }
 }

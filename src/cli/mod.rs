@@ -34,6 +34,7 @@ use args::{Arguments, Command};
 use failure::{Failure, Outcome};
 use interrupt::Interrupt;
 
+use crate::device;
 use crate::error::Error;
 use crate::task::Thread;
 use crate::trace;
@@ -70,6 +71,7 @@ fn run(arguments: Arguments) -> Outcome {
             };
             // Work that is still running has nobody left to answer to.
             runtime.shutdown_background();
+            device::finish();
             outcome
         }
         Err(error) => Err(Failure::from(error)),

@@ -6,9 +6,12 @@ use super::quiet::quietly;
 use super::{AdapterKind, Capabilities, FloatExactness, Tier};
 use crate::error::DeviceError;
 
-/// Wanted on every tier where the adapter has it: nothing a kernel can see.
-pub(super) const EVERY_TIER: wgpu::Features =
+/// What stamps copies and dispatches inside one encoder.
+pub(super) const TIMESTAMPS: wgpu::Features =
     wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
+
+/// Wanted on every tier where the adapter has it: nothing a kernel can see.
+pub(super) const UNSEEN: wgpu::Features = TIMESTAMPS.union(wgpu::Features::PIPELINE_CACHE);
 
 /// Tiers above T0, in order, with what each adds.
 const ADDED: [(Tier, wgpu::Features); 4] = [

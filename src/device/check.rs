@@ -43,8 +43,8 @@ fn check_bindings(
     limits: &Capabilities,
 ) -> Result<(), String> {
     let label = &program.label;
-    if bindings.len() != program.bindings.len() {
-        let (given, wanted) = (bindings.len(), program.bindings.len());
+    if bindings.len() != program.code.bindings.len() {
+        let (given, wanted) = (bindings.len(), program.code.bindings.len());
         return Err(format!("'{label}' binds {wanted} buffers, {given} are given"));
     }
     if bindings.len() > limits.max_bindings as usize {

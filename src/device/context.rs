@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use parking_lot::Mutex;
 
 use super::adapter;
+use super::cache::Cache;
 use super::fault::Faults;
 use super::quiet::quietly;
 use super::{Capabilities, Tier};
@@ -28,6 +29,8 @@ pub(super) struct Context {
     /// Keep naga's bounds checks and loop bounds in our kernels (`THALWEG_CHECKED=1`).
     pub checked: bool,
     pub max_groups_per_dimension: u32,
+    /// What the driver compiled before, and will have compiled.
+    pub cache: Option<Cache>,
     pub health: Arc<Health>,
     pub faults: Faults,
 }
@@ -36,7 +39,7 @@ impl Context {
     /// Opens a device on `adapter` with the features of `tier` and the adapter's own limits.
     pub fn open(adapter: &wgpu::Adapter, tier: Tier) -> Result<Self, DeviceError> {
         let info = adapter.get_info();
-        let features = adapter.features() & (adapter::features_of(tier) | adapter::EVERY_TIER);
+        let features = adapter.features() & (adapter::features_of(tier) | adapter::UNSEEN);
         let limits = adapter.limits();
         let wanted = wgpu::DeviceDescriptor {
             label: Some("thalweg"),
@@ -52,17 +55,20 @@ impl Context {
         })?;
         let health = Arc::new(Health::default());
         watch(&device, &health);
-        Ok(Self {
+        let mut context = Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             capabilities: adapter::capabilities(&info, &limits, tier),
-            timestamps: features.contains(adapter::EVERY_TIER),
+            timestamps: features.contains(adapter::TIMESTAMPS),
             checked: std::env::var_os("THALWEG_CHECKED").is_some_and(|value| value == "1"),
             max_groups_per_dimension: limits.max_compute_workgroups_per_dimension,
             faults: Faults::default(),
+            cache: None,
             health,
             device,
             queue,
-        })
+        };
+        context.cache = Cache::open(&context, &info);
+        Ok(context)
     }
 
     /// Runs `work` and returns the first error it raised, by wgpu's checks or in the driver, as a

@@ -20,14 +20,17 @@ pub(super) struct Encoded {
     /// Bytes of the readback buffer that answer each download.
     pub downloads: Vec<Range<u64>>,
     pub stamps: Option<Stamps>,
+    /// Pipelines of which this is the first use.
+    pub pipelines_made: u64,
 }
 
 /// The way from here to there, for one context.
 pub(super) struct Encoding<'a> {
     pub context: &'a Context,
-    pub pipelines: &'a mut Pipelines,
+    pub pipelines: &'a Pipelines,
     pub readbacks: &'a Readbacks,
     pub clocks: &'a Clocks,
+    pub pipelines_made: u64,
 }
 
 impl Encoding<'_> {
@@ -44,7 +47,8 @@ impl Encoding<'_> {
         let label = Some(recording.label.as_str());
         let encoder =
             self.context.device.create_command_encoder(&wgpu::CommandEncoderDescriptor { label });
-        let mut encoded = Encoded { encoder, staged: Vec::new(), readback, downloads, stamps };
+        let (staged, pipelines_made) = (Vec::new(), self.pipelines_made);
+        let mut encoded = Encoded { encoder, staged, readback, downloads, stamps, pipelines_made };
         encoded.write(steps);
         encoded.resolve_stamps(bytes);
         Ok(encoded)
@@ -79,7 +83,8 @@ impl Encoding<'_> {
         bindings: &[Buffer],
         groups: u32,
     ) -> Result<Step, DeviceError> {
-        let pipeline = self.pipelines.get(self.context, program)?;
+        let (pipeline, made) = self.pipelines.get(self.context, program)?;
+        self.pipelines_made += u64::from(made);
         let bound =
             bindings.iter().map(|buffer| self.own(buffer)).collect::<Result<Vec<_>, _>>()?;
         let entries: Vec<_> = bound

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use super::compiler::Compiler;
 use super::context::Context;
 use super::fault::Fault;
 use super::pool::{MemoryUse, Pool};
@@ -17,7 +18,7 @@ use super::submit::{self, Submitter};
 use super::{Capabilities, Player, Tier, adapter, check, probe};
 use crate::config::Options;
 use crate::error::DeviceError;
-use crate::record::{Buffer, Completed, Recording, Staging};
+use crate::record::{Buffer, Completed, Program, Recording, Staging};
 
 /// One opened adapter.
 pub struct Gpu {
@@ -25,6 +26,7 @@ pub struct Gpu {
     pool: Arc<Pool>,
     ring: Arc<Ring>,
     submitter: Submitter,
+    compiler: Compiler,
     capabilities: Capabilities,
 }
 
@@ -109,14 +111,25 @@ fn open_once(adapter: &wgpu::Adapter, tier: Tier) -> Result<Arc<Gpu>, DeviceErro
     Ok(player)
 }
 
+/// Before the process ends: waits for what the players of the process compile, which drivers do not
+/// survive, and keeps it for the next process. Players go on as before, but compile nothing ahead.
+pub fn finish() {
+    let opened = OPENED.lock();
+    for player in opened.iter().flat_map(HashMap::values) {
+        player.compiler.close();
+    }
+}
+
 impl Gpu {
     fn new(adapter: &wgpu::Adapter, tier: Tier) -> Result<Arc<Self>, DeviceError> {
         let context = Arc::new(Context::open(adapter, tier)?);
         let ring = Ring::new(Arc::clone(&context));
-        let submitter = Submitter::start(&context, &ring)?;
+        let pipelines = Arc::default();
+        let compiler = Compiler::new(&context, &pipelines);
+        let submitter = Submitter::start(&context, &pipelines, &ring)?;
         let pool = Pool::new(Arc::clone(&context));
         let capabilities = context.capabilities.clone();
-        let mut player = Self { context, pool, ring, submitter, capabilities };
+        let mut player = Self { context, pool, ring, submitter, compiler, capabilities };
         // While nobody else waits for the ring: this blocks. A device that cannot do it once is
         // not one to hand out.
         player.capabilities.floats = pollster::block_on(probe::probe(&player, tier))?;
@@ -138,6 +151,10 @@ impl Player for Gpu {
 
     fn memory_use(&self) -> MemoryUse {
         self.pool.memory_use()
+    }
+
+    fn compile_ahead(&self, programs: Vec<Arc<Program>>) {
+        self.compiler.ahead(programs);
     }
 
     fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError> {

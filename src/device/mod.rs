@@ -1,7 +1,9 @@
 //! Who does it: opens an adapter, plays recordings. The only module that names wgpu.
 
 mod adapter;
+mod cache;
 mod check;
+mod compiler;
 mod context;
 mod encode;
 pub mod fault;
@@ -22,15 +24,17 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
-pub use gpu::{open, open_with_tier};
+pub use gpu::{finish, open, open_with_tier};
 pub use pool::MemoryUse;
 pub use quiet::{keep_drivers_quiet, let_speak};
 pub use twin::{capabilities as twin_capabilities, twin, twin_with};
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::error::DeviceError;
-use crate::record::{Buffer, Completed, Recording, Staging};
+use crate::record::{Buffer, Completed, Program, Recording, Staging};
 
 /// What an adapter can do, as plain values.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -98,6 +102,10 @@ pub trait Player: Send + Sync {
 
     /// Device memory by use, for reports and metrics.
     fn memory_use(&self) -> MemoryUse;
+
+    /// Makes these programs ready beside whatever else goes on, where that takes time: a submit
+    /// that comes to one waits for it, and tells of its error.
+    fn compile_ahead(&self, _: Vec<Arc<Program>>) {}
 
     /// Device memory of at least `bytes` bytes (rounded up to a size class). Its content is
     /// whatever its last user left there.

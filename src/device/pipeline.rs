@@ -1,11 +1,14 @@
 //! From linked WGSL to pipelines, each made once per context; errors told by shader file and line.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
 
 use super::context::Context;
 use crate::error::DeviceError;
-use crate::record::{Access, Program, place};
+use crate::record::{Access, Code, Program, place};
 use crate::trace;
 
 /// A kernel ready to be dispatched.
@@ -14,52 +17,77 @@ pub(super) struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// A pipeline with the bindings that its layout was made of.
-struct Made {
-    bindings: Vec<Access>,
-    pipeline: Arc<Pipeline>,
-    /// The number of the use that was the last so far.
-    used: u64,
-}
-
 /// Pipelines kept; above it the one unused for longest goes. A query has ten or so.
 const MAX_PIPELINES: usize = 512;
 
-/// The pipelines of one context, by text.
+/// The pipelines of one context, by code, for all of its threads.
 #[derive(Default)]
 pub(super) struct Pipelines {
-    made: HashMap<String, Made>,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// With the number of the use that was the last so far.
+    entries: HashMap<Arc<Code>, (Arc<Entry>, u64)>,
     uses: u64,
 }
 
+/// A pipeline, once it is made.
+#[derive(Default)]
+pub(super) struct Entry {
+    made: OnceLock<Result<Arc<Pipeline>, DeviceError>>,
+    used: AtomicBool,
+}
+
+impl Entry {
+    /// The pipeline, compiled (20 to 300 ms) by the first thread that asks for it. Others wait.
+    pub fn make(&self, context: &Context, program: &Program) -> Result<Arc<Pipeline>, DeviceError> {
+        self.made.get_or_init(|| compile(context, program).map(Arc::new)).clone()
+    }
+}
+
 impl Pipelines {
-    /// The pipeline of `program`, compiled (20 to 300 ms) where it is asked for the first time.
+    /// The pipeline of `program`, and whether it was made for this use, or ahead of it.
     pub fn get(
-        &mut self,
+        &self,
         context: &Context,
         program: &Program,
-    ) -> Result<Arc<Pipeline>, DeviceError> {
-        self.uses += 1;
-        if let Some(made) = self.made.get_mut(program.wgsl.as_str())
-            && made.bindings == program.bindings
-        {
-            made.used = self.uses;
-            return Ok(Arc::clone(&made.pipeline));
-        }
-        let pipeline = Arc::new(compile(context, program)?);
-        if self.made.len() >= MAX_PIPELINES {
-            let oldest = self.made.iter().min_by_key(|(_, made)| made.used);
-            if let Some(text) = oldest.map(|(text, _)| text.clone()) {
-                self.made.remove(&text);
+    ) -> Result<(Arc<Pipeline>, bool), DeviceError> {
+        let (entry, _) = self.entry(program);
+        match entry.make(context, program) {
+            Ok(pipeline) => Ok((pipeline, !entry.used.swap(true, Ordering::Relaxed))),
+            Err(error) => {
+                // Whoever tries again may have more luck.
+                self.kept.lock().entries.remove(&program.code);
+                Err(error)
             }
         }
-        let made = Made {
-            bindings: program.bindings.clone(),
-            pipeline: Arc::clone(&pipeline),
-            used: self.uses,
-        };
-        self.made.insert(program.wgsl.clone(), made);
-        Ok(pipeline)
+    }
+
+    /// The entry of a program that was not known until now, to be made.
+    pub fn enter(&self, program: &Program) -> Option<Arc<Entry>> {
+        let (entry, new) = self.entry(program);
+        new.then_some(entry)
+    }
+
+    fn entry(&self, program: &Program) -> (Arc<Entry>, bool) {
+        let mut kept = self.kept.lock();
+        let kept = &mut *kept;
+        kept.uses += 1;
+        if let Some((entry, used)) = kept.entries.get_mut(&program.code) {
+            *used = kept.uses;
+            return (Arc::clone(entry), false);
+        }
+        if kept.entries.len() >= MAX_PIPELINES {
+            let oldest = kept.entries.iter().min_by_key(|(_, (_, used))| used);
+            if let Some(code) = oldest.map(|(code, _)| Arc::clone(code)) {
+                kept.entries.remove(&code);
+            }
+        }
+        let entry = Arc::new(Entry::default());
+        kept.entries.insert(Arc::clone(&program.code), (Arc::clone(&entry), kept.uses));
+        (entry, true)
     }
 }
 
@@ -91,8 +119,11 @@ fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError
                     // Kernels initialise what they read.
                     zero_initialize_workgroup_memory: false,
                 },
-                cache: None,
+                cache: context.cache.as_ref().map(|cache| &cache.handle),
             });
+            if let Some(cache) = &context.cache {
+                cache.made();
+            }
             Pipeline { compute, layout }
         })
         .map_err(told)
@@ -101,6 +132,7 @@ fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError
 /// The explicit layout of bind group 0: an automatic one would drop what a variant does not use.
 fn layout(device: &wgpu::Device, program: &Program) -> wgpu::BindGroupLayout {
     let entries: Vec<_> = program
+        .code
         .bindings
         .iter()
         .zip(0..)
@@ -124,7 +156,7 @@ fn layout(device: &wgpu::Device, program: &Program) -> wgpu::BindGroupLayout {
 fn module(context: &Context, program: &Program) -> Result<wgpu::ShaderModule, DeviceError> {
     let text = wgpu::ShaderModuleDescriptor {
         label: Some(&program.label),
-        source: wgpu::ShaderSource::Wgsl(program.wgsl.as_str().into()),
+        source: wgpu::ShaderSource::Wgsl(program.code.wgsl.as_str().into()),
     };
     let scope = context.device.push_error_scope(wgpu::ErrorFilter::Validation);
     let module = if context.checked {

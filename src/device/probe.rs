@@ -9,7 +9,7 @@
 
 use super::{FloatExactness, Player, Tier};
 use crate::error::DeviceError;
-use crate::record::{Access, Command, Program, Recording};
+use crate::record::{Access, Code, Command, Program, Recording};
 
 /// Triples of operands: a multiple of the workgroup. Each known fault shows in a tenth of them.
 const SAMPLES: usize = 2048;
@@ -65,14 +65,14 @@ async fn ask(
     from.words()[..operands.len()].copy_from_slice(operands);
     from.words()[operands.len()..].fill(0);
     commands.push(Command::Upload { from, bytes, to: given.clone(), at: 0 });
+    let wgsl = format!(
+        "alias Float = {float}; alias Bits = {bits}; const ZERO_AT = {}u;\n{KERNEL}",
+        3 * SAMPLES
+    );
     let program = Program {
         label: float.into(),
-        wgsl: format!(
-            "alias Float = {float}; alias Bits = {bits}; const ZERO_AT = {}u;\n{KERNEL}",
-            3 * SAMPLES
-        ),
+        code: Code::new(wgsl, vec![Access::Read, Access::ReadWrite]).into(),
         parts: vec![(1, "<types>".into()), (2, "probe/float".into())],
-        bindings: vec![Access::Read, Access::ReadWrite],
         twin: std::sync::Arc::new(|_| {
             Err(DeviceError::Validation("the CPU player is not probed".into()))
         }),

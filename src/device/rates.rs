@@ -73,16 +73,21 @@ pub fn load(capabilities: &Capabilities) -> Option<Calibration> {
     kept.into_iter().find(|calibration| calibration.is_of(capabilities))
 }
 
-/// Where rates are kept: `thalweg/rates.json` in `XDG_CACHE_HOME` or `~/.cache`, on Windows in
-/// `LOCALAPPDATA`. None where the environment names no such folder.
+/// Where rates are kept: `rates.json` in the cache folder.
 pub fn cache_file() -> Option<PathBuf> {
+    Some(cache_folder()?.join("rates.json"))
+}
+
+/// Where things are kept that can be made again: `thalweg` in `XDG_CACHE_HOME` or `~/.cache`, on
+/// Windows in `LOCALAPPDATA`. None where the environment names no such folder.
+pub(super) fn cache_folder() -> Option<PathBuf> {
     let folder = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let cache = if cfg!(windows) {
         folder("LOCALAPPDATA")
     } else {
         folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))
     };
-    cache.map(|cache| cache.join("thalweg").join("rates.json"))
+    cache.map(|cache| cache.join("thalweg"))
 }
 
 impl Calibration {

@@ -62,11 +62,16 @@ impl Drop for Submitter {
 
 impl Submitter {
     /// Starts both threads.
-    pub fn start(context: &Arc<Context>, ring: &Arc<Ring>) -> Result<Self, DeviceError> {
+    pub fn start(
+        context: &Arc<Context>,
+        pipelines: &Arc<Pipelines>,
+        ring: &Arc<Ring>,
+    ) -> Result<Self, DeviceError> {
         let (jobs, next_job) = mpsc::channel::<Job>();
         let (flights, next_flight) = mpsc::sync_channel(FLIGHTS_WAITING);
         let crew = Crew {
             context: Arc::clone(context),
+            pipelines: Arc::clone(pipelines),
             ring: Arc::clone(ring),
             readbacks: Arc::default(),
             clocks: Arc::default(),
@@ -126,12 +131,14 @@ struct Outcome {
     /// Bytes of the readback buffer that answer each download.
     downloads: Vec<std::ops::Range<u64>>,
     stamps: Option<Stamps>,
+    pipelines_made: u64,
 }
 
 /// What both threads share.
 #[derive(Clone)]
 struct Crew {
     context: Arc<Context>,
+    pipelines: Arc<Pipelines>,
     ring: Arc<Ring>,
     readbacks: Arc<Readbacks>,
     clocks: Arc<Clocks>,
@@ -140,11 +147,10 @@ struct Crew {
 
 impl Crew {
     fn submit_all(&self, jobs: &mpsc::Receiver<Job>, flights: &mpsc::SyncSender<Flight>) {
-        let mut pipelines = Pipelines::default();
         while let Ok(Job { recording, answer }) = jobs.recv() {
             let label = recording.label.clone();
             // naga panics on some kernels that it accepts: an error of ours like any other.
-            let submitted = caught(|| self.submit(&mut pipelines, recording));
+            let submitted = caught(|| self.submit(recording));
             match submitted.unwrap_or_else(|message| Err(self.panicked(&label, &message))) {
                 Ok(in_flight) => {
                     let flight = in_flight(answer);
@@ -163,17 +169,16 @@ impl Crew {
     /// Encodes and submits; the flight lacks only who is to be answered.
     fn submit(
         &self,
-        pipelines: &mut Pipelines,
         recording: Recording,
     ) -> Result<impl FnOnce(Answer) -> Flight + use<>, DeviceError> {
         let context = &*self.context;
         context.health.check()?;
-        let Self { readbacks, clocks, .. } = self;
-        let mut encoding = Encoding { context, pipelines, readbacks, clocks };
+        let Self { pipelines, readbacks, clocks, .. } = self;
+        let mut encoding = Encoding { context, pipelines, readbacks, clocks, pipelines_made: 0 };
         let label = recording.label.clone();
         let span = trace::span(trace::Kind::Submit, &label);
         let encoded = context.validated(|| encoding.encode(recording)).and_then(|inner| inner);
-        let Encoded { encoder, staged, readback, downloads, stamps } =
+        let Encoded { encoder, staged, readback, downloads, stamps, pipelines_made } =
             encoded.map_err(|error| in_recording(&label, error))?;
         for (buffer, home) in staged {
             let mapped = buffer.clone();
@@ -201,7 +206,7 @@ impl Crew {
         let index = context.validated(|| context.queue.submit([commands]))?;
         context.health.check()?;
         drop(span);
-        let outcome = Outcome { readback, downloads, stamps };
+        let outcome = Outcome { readback, downloads, stamps, pipelines_made };
         Ok(move |answer| Flight { label, index, mapped, outcome, answer })
     }
 
@@ -280,8 +285,8 @@ impl Crew {
     }
 
     fn collect(&self, outcome: Outcome) -> Result<Completed, DeviceError> {
-        let Outcome { readback, downloads, stamps } = outcome;
-        let mut completed = Completed::default();
+        let Outcome { readback, downloads, stamps, pipelines_made } = outcome;
+        let mut completed = Completed { pipelines_made, ..Completed::default() };
         let Some(readback) = readback else { return Ok(completed) };
         let view = readback.buffer.get_mapped_range(..).map_err(|error| {
             DeviceError::Validation(format!("a readback buffer is not mapped: {error}"))

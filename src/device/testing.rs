@@ -8,7 +8,7 @@ use super::{Player, Tier, gpu};
 use crate::config::Options;
 use crate::error::DeviceError;
 use crate::kernel::link;
-use crate::record::{Access, Bound, Buffer, Command, Program, Recording};
+use crate::record::{Access, Bound, Buffer, Code, Command, Program, Recording};
 
 /// The GPU player, shared by all tests of one tier; None where tests may do without.
 pub fn shared(tier: Option<Tier>) -> Option<Arc<dyn Player>> {
@@ -42,8 +42,8 @@ pub fn program(
 ) -> Arc<Program> {
     let grid = include_str!("../../shaders/lib/grid.wgsl");
     let (wgsl, parts) = link::link(&[("lib/grid", grid), ("<test>", body)]);
-    let bindings = bindings.to_vec();
-    Arc::new(Program { label: label.into(), wgsl, parts, bindings, twin: Arc::new(twin) })
+    let code = Arc::new(Code::new(wgsl, bindings.to_vec()));
+    Arc::new(Program { label: label.into(), code, parts, twin: Arc::new(twin) })
 }
 
 /// `b[i] = a[i] + 1` for all `i` below `b[0]` (the count), 64 rows per workgroup.

@@ -8,7 +8,7 @@ use super::testing::{add_one, alone, program, recording, shared, upload};
 use super::{AdapterKind, Player, Tier, gpu, twin};
 use crate::config::Options;
 use crate::error::DeviceError;
-use crate::record::{Access, Command, Completed};
+use crate::record::{Access, Command, Completed, Program};
 
 /// Rows with their own count in word 0, as `add_one` wants them.
 fn rows(count: u32) -> Vec<u32> {
@@ -390,6 +390,56 @@ fn main() { c[0] = firstLeadingBit(c[0]); }
     let error = player.submit(recording("panic", commands)).await.unwrap_err();
     assert!(error.to_string().contains("panic: panicked: "), "{error}");
     assert_eq!(add_one_to(&*player, 10).await.unwrap_err(), error);
+}
+
+/// A program that no other test has, of one word.
+fn once(number: u32) -> Arc<Program> {
+    let body = format!(
+        "@group(0) @binding(0) var<storage, read_write> c: array<u32>;
+@compute @workgroup_size(1) fn main() {{ c[0] = {number}u; }}"
+    );
+    program("once", &body, &[Access::ReadWrite], |_| Ok(()))
+}
+
+async fn dispatch(player: &dyn Player, program: Arc<Program>) -> Result<Completed, DeviceError> {
+    let buffer = player.buffer(4, "c")?;
+    let commands = vec![
+        Command::Dispatch { program, bindings: vec![buffer.clone()], groups: 1 },
+        Command::Download { buffer, range: 0..4 },
+    ];
+    player.submit(recording("once", commands)).await
+}
+
+#[tokio::test]
+async fn a_pipeline_is_counted_where_it_is_used_first() {
+    let Some(player) = alone() else { return };
+    player.compile_ahead((0..30).map(once).collect());
+    // Some of them are ready, some under way, some nobody has begun.
+    for (nth, number) in [29, 0, 15, 29, 0].into_iter().enumerate() {
+        let completed = dispatch(&*player, once(number)).await.unwrap();
+        assert_eq!(completed.downloads, [[number]]);
+        assert_eq!(completed.pipelines_made, u64::from(nth < 3), "{number}");
+    }
+    // Not ahead of anything; known already; and what is still being compiled is waited for.
+    assert_eq!(dispatch(&*player, once(77)).await.unwrap().pipelines_made, 1);
+    player.compile_ahead(vec![once(77), once(78), once(79)]);
+    assert_eq!(dispatch(&*player, once(77)).await.unwrap().pipelines_made, 0);
+}
+
+#[tokio::test]
+async fn an_error_of_compiling_ahead_comes_out_at_the_use() {
+    let Some(player) = alone() else { return };
+    let wrong = || {
+        let body = "@compute @workgroup_size(1) fn main() { nowhere(); }";
+        program("wrong", body, &[Access::ReadWrite], |_| Ok(()))
+    };
+    player.compile_ahead(vec![wrong(), once(1)]);
+    assert_eq!(dispatch(&*player, once(1)).await.unwrap().downloads, [[1]]);
+    for _ in 0..2 {
+        let error = dispatch(&*player, wrong()).await.unwrap_err().to_string();
+        assert!(error.contains("kernel 'wrong'") && error.contains("<test>:1: "), "{error}");
+    }
+    assert_eq!(dispatch(&*player, once(2)).await.unwrap().downloads, [[2]]);
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ pub fn eval(expr: &Expr, env: &dyn Env, faults: &mut u32) -> Option<u128> {
     match &expr.kind {
         Kind::Input(index) => env.input(*index),
         Kind::Literal(bits) => *bits,
+        Kind::Parameter(parameter) => Some(parameter.bits()),
         Kind::Call(prim, args) => {
             // All arguments are evaluated, NULL or not: each may raise.
             let args: Vec<_> = args.iter().map(|arg| eval(arg, env, faults)).collect();

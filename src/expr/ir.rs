@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use crate::expr::parameters::Parameter;
+
 /// How a value is held on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rep {
@@ -99,8 +101,10 @@ pub struct Expr {
 pub enum Kind {
     /// Input column of the fragment, by its number there.
     Input(usize),
-    /// `None` is NULL.
+    /// Part of what the expression means, and of its text; `None` is NULL.
     Literal(Option<u128>),
+    /// A constant of the query, which is no part of the text.
+    Parameter(Parameter),
     Call(&'static Prim, Vec<Expr>),
     /// Three-valued logic; the right side raises only where the left one is not false (not true).
     And(Arc<Expr>, Arc<Expr>),
@@ -123,6 +127,11 @@ impl Expr {
 
     pub fn literal(bits: Option<u128>, rep: Rep) -> Self {
         Self { kind: Kind::Literal(bits), rep, nullable: bits.is_none() }
+    }
+
+    /// A constant of the query, as a parameter of its own.
+    pub fn parameter(bits: u128, rep: Rep) -> Self {
+        Self { kind: Kind::Parameter(Parameter::new(bits)), rep, nullable: false }
     }
 
     /// A strict call; nullable if any argument is.
@@ -156,7 +165,7 @@ impl Expr {
     pub fn walk(&self, visit: &mut dyn FnMut(&Expr)) {
         visit(self);
         match &self.kind {
-            Kind::Input(_) | Kind::Literal(_) => {}
+            Kind::Input(_) | Kind::Literal(_) | Kind::Parameter(_) => {}
             Kind::Call(_, args) => args.iter().for_each(|arg| arg.walk(visit)),
             Kind::And(left, right) | Kind::Or(left, right) => {
                 left.walk(visit);

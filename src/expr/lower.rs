@@ -87,8 +87,8 @@ pub fn is_string(data_type: &DataType) -> bool {
     }
 }
 
-/// The constant of a scalar. NULL of any type that `rep_of` takes; else no strings: a code means
-/// something only beside its dictionary.
+/// The constant of a scalar, a parameter unless it is NULL or boolean. NULL of any type that
+/// `rep_of` takes; else no strings: a code means something only beside its dictionary.
 pub fn literal(value: &ScalarValue) -> Result<Expr, Declined> {
     use ScalarValue::*;
     let rep = rep_of(&value.data_type())?;
@@ -127,7 +127,11 @@ pub fn literal(value: &ScalarValue) -> Result<Expr, Declined> {
             )));
         }
     };
-    Ok(Expr::literal(Some(bits_of(number, rep)), rep))
+    let bits = bits_of(number, rep);
+    Ok(match rep {
+        Rep::B1 => Expr::literal(Some(bits), rep),
+        _ => Expr::parameter(bits, rep),
+    })
 }
 
 /// Lowers an expression over `schema`.
@@ -139,7 +143,7 @@ pub fn lower(
     scope: &mut dyn Scope,
 ) -> Result<Expr, Declined> {
     refuse_changing(expr)?;
-    Lowering { schema, scope, depth: 0 }.lower(expr)
+    Lowering { schema, scope, depth: 0, constants: Vec::new() }.lower(expr)
 }
 
 /// Nodes of an expression at most. Each is a line or two of a kernel, and compiling takes time with
@@ -180,6 +184,9 @@ struct Lowering<'a> {
     schema: &'a Schema,
     scope: &'a mut dyn Scope,
     depth: usize,
+    /// What the constants seen so far became: a node that is lowered twice is one parameter, so
+    /// that what is computed of it is computed once.
+    constants: Vec<(Arc<dyn PhysicalExpr>, Expr)>,
 }
 
 /// Whoever has no exact form says so with these words.
@@ -201,7 +208,8 @@ fn shortened(expr: &dyn PhysicalExpr) -> String {
     }
 }
 
-/// The constant `value` held as `rep`.
+/// The constant `value` held as `rep`, which what is computed means whatever the query's own
+/// constants are.
 fn int(value: i128, rep: Rep) -> Expr {
     Expr::literal(Some(bits_of(value, rep)), rep)
 }
@@ -262,13 +270,13 @@ impl Lowering<'_> {
             return self.scope.column(column.index());
         }
         if let Some(value) = expr.downcast_ref::<Literal>() {
-            return literal(value.value());
+            return self.constant(expr, value.value());
         }
         let columns = collect_columns(expr);
         if columns.is_empty()
             && let Some(value) = constant(expr)
         {
-            return literal(&value);
+            return self.constant(expr, &value);
         }
         let mut indices: Vec<usize> = columns.iter().map(Column::index).collect();
         indices.sort_unstable();
@@ -282,6 +290,20 @@ impl Lowering<'_> {
         if lowered.has_over(MOST_NODES) {
             return Err(too_large(expr.as_ref(), format!("it takes over {MOST_NODES} steps")));
         }
+        Ok(lowered)
+    }
+
+    fn constant(
+        &mut self,
+        expr: &Arc<dyn PhysicalExpr>,
+        value: &ScalarValue,
+    ) -> Result<Expr, Declined> {
+        let known = self.constants.iter().find(|(known, _)| Arc::ptr_eq(known, expr));
+        if let Some((_, lowered)) = known {
+            return Ok(lowered.clone());
+        }
+        let lowered = literal(value)?;
+        self.constants.push((Arc::clone(expr), lowered.clone()));
         Ok(lowered)
     }
 

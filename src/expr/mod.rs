@@ -12,6 +12,7 @@
 pub mod eval;
 pub mod ir;
 pub mod lower;
+pub mod parameters;
 pub mod parts;
 pub mod prim;
 #[cfg(test)]

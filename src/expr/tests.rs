@@ -50,6 +50,7 @@ impl Interner {
         }
         match literal(&value).unwrap().kind {
             Kind::Literal(bits) => bits,
+            Kind::Parameter(constant) => Some(constant.bits()),
             _ => unreachable!(),
         }
     }

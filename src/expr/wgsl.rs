@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::expr::ir::{Expr, Fault, Kind, Prim, Rep};
+use crate::expr::parameters::{Parameter, Parameters};
 
 #[cfg(test)]
 mod tests;
@@ -21,13 +22,15 @@ pub struct Text {
 
 /// Writes statements that compute expressions.
 ///
-/// The kernel around them provides `fn raise(code: u32)` and, where lookups occur,
+/// The kernel around them provides `fn raise(code: u32)`, `fn parameter(word: u32) -> u32` for the
+/// words of its parameters, and, where lookups occur,
 /// `fn lookup_word(table: u32, code: u32, word: u32) -> u32`: an entry is the value's words, then
 /// one word of flags (bit 0: not NULL, bit 1: the evaluation failed).
 pub struct Emitter<'a> {
     /// The statements so far, each with its line end and without indentation.
     pub text: String,
     prefix: &'a str,
+    parameters: &'a Parameters,
     input: &'a mut dyn FnMut(usize, &mut String) -> Text,
     next: usize,
     inputs: HashMap<usize, Text>,
@@ -41,10 +44,15 @@ const FALSE: &str = "false";
 impl<'a> Emitter<'a> {
     /// `input(i, text)` yields the names for input `i`, appending the statements that load it; it
     /// is asked once for each input. `prefix` keeps the names of several emitters apart.
-    pub fn new(prefix: &'a str, input: &'a mut dyn FnMut(usize, &mut String) -> Text) -> Self {
+    pub fn new(
+        prefix: &'a str,
+        parameters: &'a Parameters,
+        input: &'a mut dyn FnMut(usize, &mut String) -> Text,
+    ) -> Self {
         Self {
             text: String::new(),
             prefix,
+            parameters,
             input,
             next: 0,
             inputs: HashMap::new(),
@@ -60,6 +68,9 @@ impl<'a> Emitter<'a> {
             Kind::Input(index) => self.load(*index, expr.nullable),
             Kind::Literal(Some(bits)) => {
                 Text { value: constant(*bits, expr.rep), valid: TRUE.into() }
+            }
+            Kind::Parameter(parameter) => {
+                Text { value: self.parameter(parameter, expr.rep), valid: TRUE.into() }
             }
             Kind::Literal(None) => Text { value: constant(0, expr.rep), valid: FALSE.into() },
             Kind::Call(prim, args) => self.call(prim, args, guard),
@@ -106,6 +117,15 @@ impl<'a> Emitter<'a> {
         self.text.push_str(&format!("let {name} = {text};\n"));
         self.names.insert(key, name.clone());
         name
+    }
+
+    /// The name of a parameter's value. One that the kernel does not have is no parameter there.
+    fn parameter(&mut self, parameter: &Parameter, rep: Rep) -> String {
+        let Some(at) = self.parameters.place(parameter) else {
+            return constant(parameter.bits(), rep);
+        };
+        let words: Vec<_> = (at..at + rep.words()).map(|at| format!("parameter({at}u)")).collect();
+        self.name(rep, vector(rep, &words))
     }
 
     fn raise(&mut self, conditions: &[&str], fault: Fault) {
@@ -211,8 +231,7 @@ impl<'a> Emitter<'a> {
         let flags = self.name(Rep::U32, word(words));
         let value = match rep {
             Rep::B1 => format!("{} != 0u", loads[0]),
-            _ if words == 1 => loads[0].clone(),
-            _ => format!("{}({})", rep.wgsl(), loads.join(", ")),
+            _ => vector(rep, &loads),
         };
         let value = self.name(rep, value);
         self.raise(&[guard, &format!("({flags} & 2u) != 0u")], Fault::Lookup);
@@ -234,6 +253,14 @@ pub fn raises(expr: &Expr) -> bool {
     found
 }
 
+/// A value of its words, low first; not a boolean.
+fn vector(rep: Rep, words: &[String]) -> String {
+    match words {
+        [word] => word.clone(),
+        _ => format!("{}({})", rep.wgsl(), words.join(", ")),
+    }
+}
+
 /// The WGSL constant with these bits.
 pub fn constant(bits: u128, rep: Rep) -> String {
     let word = |index: usize| {
@@ -242,11 +269,7 @@ pub fn constant(bits: u128, rep: Rep) -> String {
     };
     match rep {
         Rep::B1 => (bits != 0).to_string(),
-        _ if rep.words() == 1 => word(0),
-        _ => {
-            let words: Vec<String> = (0..rep.words()).map(word).collect();
-            format!("{}({})", rep.wgsl(), words.join(", "))
-        }
+        _ => vector(rep, &(0..rep.words()).map(word).collect::<Vec<_>>()),
     }
 }
 

@@ -1,7 +1,8 @@
 //! Columns as device words: the layout of an arena, and Arrow arrays encoded into it.
 //!
 //! An arena starts with a header of words: `HEADER` fixed ones, then for each column the offset of
-//! its values and of its validity bits (0: no NULLs), then for each lookup table its offset.
+//! its values and of its validity bits (0: no NULLs), then for each lookup table its offset, then
+//! the parameters of the pipeline's expressions.
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::buffer::NullBuffer;
@@ -31,6 +32,16 @@ pub const H_ZEROS: [usize; 2] = [6, 7];
 /// Slot: the bases of group keys, two words each (`key::Packing`).
 pub const H_BASES: usize = 8;
 
+/// Where in the header the offsets of the lookup tables start, behind so many columns.
+pub const fn lookups_at(columns: usize) -> usize {
+    HEADER + 2 * columns
+}
+
+/// Where the parameters start, behind so many columns and lookup tables.
+pub const fn parameters_at(columns: usize, lookups: usize) -> usize {
+    lookups_at(columns) + lookups
+}
+
 /// Where everything lies, in words from the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Layout {
@@ -38,14 +49,22 @@ pub struct Layout {
     /// Values and validity of each column; validity 0 is none.
     pub columns: Vec<(usize, usize)>,
     pub lookups: Vec<usize>,
+    /// Words of the parameters, as they stand in the header.
+    pub parameters: Vec<u32>,
     pub words: usize,
 }
 
 impl Layout {
-    /// Lays out columns of `rows` rows, then lookup tables of the given sizes in words.
-    pub fn new(rows: usize, columns: &[(Store, bool)], lookups: &[usize]) -> Self {
-        let mut at = HEADER + 2 * columns.len() + lookups.len();
-        let mut layout = Layout { rows, ..Layout::default() };
+    /// Lays out columns of `rows` rows, then lookup tables of the given sizes in words; the header
+    /// has the words of the parameters.
+    pub fn new(
+        rows: usize,
+        columns: &[(Store, bool)],
+        lookups: &[usize],
+        parameters: &[u32],
+    ) -> Self {
+        let mut at = parameters_at(columns.len(), lookups.len()) + parameters.len();
+        let mut layout = Layout { rows, parameters: parameters.to_vec(), ..Layout::default() };
         for (store, has_nulls) in columns {
             let values = at;
             at += store.words(rows);
@@ -76,6 +95,7 @@ impl Layout {
             words[at] = *lookup as u32;
             at += 1;
         }
+        words[at..at + self.parameters.len()].copy_from_slice(&self.parameters);
     }
 }
 

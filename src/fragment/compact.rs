@@ -75,6 +75,19 @@ impl Entries {
         if self.numbered { 1 } else { self.packing.limbs() }
     }
 
+    /// The same with other bases, given as words.
+    pub fn with_bases(&self, words: &[u32]) -> Self {
+        let packing = Arc::new(self.packing.with_bases(words));
+        Self { packing, numbered: self.numbered }
+    }
+
+    /// All that texts of kernels depend on.
+    pub fn variant(&self) -> Vec<u32> {
+        let mut variant = self.packing.variant();
+        variant.push(u32::from(self.numbered));
+        variant
+    }
+
     /// The keys of an entry: bits, `None` for NULL.
     pub fn keys(&self, keys: &[Key], number: usize, entry: &[u32]) -> Vec<Option<u128>> {
         match self.numbered {

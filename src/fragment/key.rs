@@ -113,6 +113,23 @@ impl Packing {
         self.fields.iter().any(|field| field.narrow)
     }
 
+    /// All that texts of kernels depend on: the fields, without the bases' values.
+    pub fn variant(&self) -> Vec<u32> {
+        let field = |field: &Field| {
+            let base = field.base.map_or(0, |base| base as u32 + 1);
+            let flags = u32::from(field.narrow) | u32::from(field.nullable) << 1;
+            [field.bits as u32, base, flags]
+        };
+        self.fields.iter().flat_map(field).collect()
+    }
+
+    /// The same with other bases, given as words.
+    pub fn with_bases(&self, words: &[u32]) -> Self {
+        let pairs = words.chunks_exact(2).take(self.bases.len());
+        let bases = pairs.map(|pair| u64::from(pair[0]) | u64::from(pair[1]) << 32).collect();
+        Self { fields: self.fields.clone(), bases }
+    }
+
     /// The bases as words, two each.
     pub fn base_words(&self) -> Vec<u32> {
         self.bases.iter().flat_map(|base| [*base as u32, (base >> 32) as u32]).collect()

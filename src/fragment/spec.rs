@@ -7,6 +7,7 @@ use datafusion::physical_expr::PhysicalExpr;
 
 use crate::agg::{Acc, Aggregate};
 use crate::expr::ir::{Expr, Rep};
+use crate::expr::parameters::Parameters;
 
 /// How a column lies in an arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -259,6 +260,11 @@ impl Pipeline {
             all.extend(&fold.filter);
         }
         all
+    }
+
+    /// The parameters of every expression.
+    pub fn parameters(&self) -> Parameters {
+        Parameters::of(self.exprs())
     }
 
     /// The step that probes a table.

@@ -8,9 +8,10 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt::Write;
 
-use super::arena::HEADER;
+use super::arena::{self, HEADER};
 use super::spec::{ArenaColumn, Input, JoinKind, Pipeline, Probe, Step, Store, Table};
 use crate::expr::ir::{Expr, Rep};
+use crate::expr::parameters::Parameters;
 use crate::expr::wgsl::{Emitter, Text};
 
 /// Which rows drive the kernel.
@@ -36,6 +37,7 @@ impl Drive {
 pub struct Generator<'a> {
     pub pipeline: &'a Pipeline,
     pub tables: &'a [Table],
+    pub parameters: Parameters,
     pub drive: Drive,
     /// Chain links that one invocation may follow in all; a software adapter ends loops early.
     pub chain_max: u32,
@@ -89,9 +91,13 @@ fn load_named(
     out: &mut String,
 ) -> Text {
     let mut text = load(column, get, header, row);
-    // Whatever ends a line there would end the comment.
-    let ends = |char: char| char.is_control() || matches!(char, '\u{2028}' | '\u{2029}');
-    let _ = writeln!(out, "    let {name} = {}; // {}", text.value, column.name.replace(ends, " "));
+    // A name that is more than a word may end the comment, or hold the query's constants.
+    let word = |char: char| char == '_' || char.is_ascii_alphanumeric();
+    let comment = match column.name.chars().all(word) {
+        true => format!(" // {}", column.name),
+        false => String::new(),
+    };
+    let _ = writeln!(out, "    let {name} = {};{comment}", text.value);
     if column.domain.is_some() {
         text.valid = if column.nullable { format!("({name} != 0u)") } else { "true".into() };
     }
@@ -127,8 +133,11 @@ impl Generator<'_> {
     /// Constants and functions every kernel of the pipeline needs, `match` functions of its joins.
     pub fn prelude(&self) -> String {
         let mut out = String::new();
-        let lookups = HEADER + 2 * self.pipeline.columns.len();
-        let _ = writeln!(out, "const LOOKUPS: u32 = {lookups}u;");
+        let (columns, lookups) = (self.pipeline.columns.len(), self.pipeline.lookups.len());
+        let _ = writeln!(out, "const LOOKUPS: u32 = {}u;", arena::lookups_at(columns));
+        let at = arena::parameters_at(columns, lookups);
+        let _ =
+            writeln!(out, "fn parameter(word: u32) -> u32 {{\n    return slot[{at}u + word];\n}}");
         let _ = writeln!(out, "const CHAIN_MAX: u32 = {}u;", self.chain_max);
         let count = match self.drive {
             Drive::Slot => "slot[0]".to_string(),
@@ -225,7 +234,7 @@ impl Generator<'_> {
             known.borrow_mut().insert(index, copy);
             text
         };
-        let mut emitter = Emitter::new(prefix, &mut input);
+        let mut emitter = Emitter::new(prefix, &self.parameters, &mut input);
         let value = body(&mut emitter);
         (indented(&emitter.text), value)
     }

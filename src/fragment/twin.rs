@@ -75,7 +75,7 @@ impl Env for Row<'_> {
 
     fn lookup(&self, table: usize, code: u32) -> LookupEntry {
         let spec = &self.job.pipeline.lookups[table];
-        let at = self.slot[HEADER + 2 * self.job.pipeline.columns.len() + table] as usize;
+        let at = self.slot[arena::lookups_at(self.job.pipeline.columns.len()) + table] as usize;
         let stride = self.slot[at] as usize;
         let word = |word: usize| self.slot[at + 1 + word * stride + code as usize];
         let value = (0..spec.rep.words()).fold(0, |v, w| v | (word(w) as u128) << (32 * w));

@@ -39,7 +39,7 @@ pub fn program(
     let generated = format!("const PHASE: u32 = {phase}u;\nconst ENTRY: u32 = {entry}u;\n{put}");
     let (keys, aggregation, entries) = (keys.clone(), aggregation.clone(), entries.clone());
     let twin = Arc::new(move |bound: &mut Bound<'_>| {
-        let [table, counts, out, bits, _] = &mut bound.buffers[..] else {
+        let [table, counts, out, bits, bases] = &mut bound.buffers[..] else {
             return Err(DeviceError::Validation("compaction has five bindings".into()));
         };
         let count = counts[2] as usize;
@@ -52,6 +52,8 @@ pub fn program(
             }
             return Ok(());
         }
+        // Programs are kept for other rows, whose keys have other bases.
+        let entries = entries.with_bases(bases);
         compact::twin(&keys, &aggregation, &entries, (words, entry), out, bits)
             .map_err(|error| DeviceError::Validation(error.to_string()))
     });

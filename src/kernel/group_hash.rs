@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Kernel, Shape, with_arenas};
 use crate::expr::wgsl::Emitter;
-use crate::fragment::arena::{H_BASES, H_TABLE_MASK};
+use crate::fragment::arena::{H_BASES, H_TABLE_MASK, HEADER};
 use crate::fragment::key::Packing;
 use crate::fragment::spec::{Aggregation, Key};
 use crate::fragment::twin::{hash_end, hash_word};
@@ -73,6 +73,13 @@ impl Rounds<'_> {
         Entry::of(self.packing, self.aggregation)
     }
 
+    /// All that the text of a round depends on.
+    pub fn variant(&self, round: u32) -> Vec<u32> {
+        let mut variant = self.packing.variant();
+        variant.extend([round, u32::from(self.replay)]);
+        variant
+    }
+
     /// Bindings of the kernels' own: the table, the rows put down, those to be played again.
     pub(super) fn own(&self) -> usize {
         if self.replay { 3 } else { 2 }
@@ -131,6 +138,8 @@ impl Rounds<'_> {
                 let again = replay.then(|| own.pop()).flatten();
                 let (Some(spill), Some(table)) = (own.pop(), own.pop()) else { return };
                 let mask = arenas.slot[H_TABLE_MASK];
+                // Programs are kept for other rows, whose keys have other bases.
+                let packing = packing.with_bases(&arenas.slot[H_BASES..HEADER]);
                 let rows = again.as_ref().map_or_else(|| job.row_count(arenas), |again| again[0]);
                 for driven in 0..rows {
                     let at = SPILL_HEADER + 2 * driven as usize;

@@ -5,6 +5,7 @@
 //! same on the CPU stands in the kernel's own file.
 
 pub mod link;
+pub mod programs;
 
 pub mod reduce;
 pub mod group_dense;
@@ -16,6 +17,7 @@ pub mod select;
 pub mod scan;
 pub mod build;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::device::{AdapterKind, Capabilities, Tier};
@@ -23,7 +25,8 @@ use crate::expr::parts;
 use crate::fragment::spec::{Pipeline, Table};
 use crate::fragment::text::{Drive, Generator};
 use crate::fragment::twin::{Arenas, TwinPipeline};
-use crate::record::{Access, Bound, Program, Twin};
+use crate::record::{Access, Bound, Code, Program, Twin};
+use programs::{Place, Programs};
 
 /// A hand-written shader.
 pub struct Kernel {
@@ -52,6 +55,9 @@ pub const KERNELS: &[&Kernel] = &[
 /// The part that is linked once for each table that a kernel declares: `tab`, `loc`.
 const ACC: &str = "lib/acc";
 
+/// The part that is made for a pipeline.
+pub const GENERATED: &str = "<generated>";
+
 /// Shader parts by name.
 const PARTS: &[(&str, &str)] = &[
     ("lib/grid", include_str!("../../shaders/lib/grid.wgsl")),
@@ -72,7 +78,7 @@ pub struct Linker {
     pub tier: Tier,
     /// See `Generator::chain_max`.
     pub chain_max: u32,
-    /// Tests plant a fault: kernel, text, replacement.
+    /// Tests plant a fault: kernel or `GENERATED`, text, replacement.
     pub fault: Option<(String, String, String)>,
     /// Tests make every key collide: a text in place of `lib/hash`.
     pub hash: Option<String>,
@@ -100,7 +106,16 @@ impl Linker {
         twin: Twin,
     ) -> Arc<Program> {
         let (linked, lines) = self.text(kernel, generated, floats);
-        Arc::new(Program { label, wgsl: linked, parts: lines, bindings, twin })
+        let code = Arc::new(Code::new(linked, bindings));
+        Arc::new(Program { label, code, parts: lines, twin })
+    }
+
+    /// The text of a part, with the fault if it is one of this part.
+    fn planted<'a>(&self, part: &str, text: Cow<'a, str>) -> Cow<'a, str> {
+        match &self.fault {
+            Some((name, from, to)) if name == part => text.replace(from.as_str(), to).into(),
+            _ => text,
+        }
     }
 
     fn text(
@@ -109,12 +124,7 @@ impl Linker {
         generated: &str,
         floats: (bool, bool),
     ) -> (String, Vec<(usize, String)>) {
-        let mut wgsl = link::part(kernel.name, kernel.wgsl);
-        if let Some((name, from, to)) = &self.fault
-            && name == kernel.name
-        {
-            wgsl = wgsl.replace(from.as_str(), to).into();
-        }
+        let wgsl = self.planted(kernel.name, link::part(kernel.name, kernel.wgsl));
         let mut texts = parts::parts(self.tier, floats.0, floats.1)
             .into_iter()
             .map(|(name, text)| (name, link::part(name, text)))
@@ -139,7 +149,7 @@ impl Linker {
             }
         }
         texts.push((kernel.name, wgsl));
-        texts.push(("<generated>", generated.into()));
+        texts.push((GENERATED, self.planted(GENERATED, generated.into())));
         let all: Vec<(&str, &str)> =
             texts.iter().map(|(name, text)| (*name, text.as_ref())).collect();
         link::link(&all)
@@ -152,14 +162,44 @@ fn for_loc(acc: &str) -> String {
 }
 
 /// What the programs of one pipeline have in common.
+#[derive(Clone)]
 pub struct Shape {
+    /// Number of the pipeline in its fragment; see `Place`.
+    pub number: usize,
     pub pipeline: Arc<Pipeline>,
     pub tables: Arc<Vec<Table>>,
     pub drive: Drive,
     pub linker: Linker,
+    pub programs: Arc<Programs>,
 }
 
 impl Shape {
+    /// The program of a kernel, made where it is asked for first: what `make` depends on besides
+    /// the shape is told by `variant`.
+    pub fn program(
+        &self,
+        kernel: &Kernel,
+        variant: &[u32],
+        make: impl Fn() -> Arc<Program>,
+    ) -> Arc<Program> {
+        self.programs.get(self.place(kernel, variant), make)
+    }
+
+    /// The same of a kernel that is not always needed.
+    pub fn program_if_any(
+        &self,
+        kernel: &Kernel,
+        variant: &[u32],
+        make: impl FnOnce() -> Option<Arc<Program>>,
+    ) -> Option<Arc<Program>> {
+        self.programs.get_if_any(self.place(kernel, variant), make)
+    }
+
+    fn place(&self, kernel: &Kernel, variant: &[u32]) -> Place {
+        let (pipeline, drive) = (self.number, self.drive);
+        Place { pipeline, drive, kernel: kernel.name, variant: variant.to_vec() }
+    }
+
     /// Tables the pipeline probes, in the order they are bound.
     pub fn bound_tables(&self) -> Vec<usize> {
         self.pipeline.probes().map(|probe| probe.table).collect()
@@ -179,6 +219,7 @@ impl Shape {
         Generator {
             pipeline: &self.pipeline,
             tables: &self.tables,
+            parameters: self.pipeline.parameters(),
             drive: self.drive,
             chain_max: self.linker.chain_max,
         }

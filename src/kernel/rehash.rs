@@ -27,6 +27,7 @@ pub const KERNEL: Kernel = Kernel {
 pub const SIZES: usize = 4 + 2 * MAX_BASES;
 
 /// A table before and after.
+#[derive(Clone)]
 pub struct Moved {
     pub old: Entries,
     /// Words of an old entry.
@@ -36,9 +37,20 @@ pub struct Moved {
     pub entry: Entry,
 }
 
+impl Moved {
+    /// All that the text depends on.
+    pub fn variant(&self) -> Vec<u32> {
+        let mut variant = self.old.variant();
+        variant.extend(self.packing.variant());
+        variant.extend([self.old_words as u32, self.entry.words as u32]);
+        variant.push(u32::from(self.entry.identity));
+        variant
+    }
+}
+
 /// Bindings: old table, new table (cleared), sizes.
-pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: Moved) -> Arc<Program> {
-    let Moved { old, old_words, packing, entry } = &moved;
+pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: &Moved) -> Arc<Program> {
+    let Moved { old, old_words, packing, entry } = moved;
     let generated = format!(
         "const OLD_HEAD: u32 = {}u;\nconst OLD_ENTRY: u32 = {old_words}u;\n\
          const LIMBS: u32 = {}u;\nconst ENTRY: u32 = {}u;\nconst IDENTITY: bool = {};\n{}",
@@ -48,12 +60,16 @@ pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: Moved) -> Arc<Progr
         entry.identity,
         packed(keys, old, packing),
     );
-    let keys = keys.clone();
+    let (keys, moved) = (keys.clone(), moved.clone());
     let twin = Arc::new(move |bound: &mut Bound<'_>| {
         let Moved { old: from, old_words, packing, entry } = &moved;
         let [old, new, sizes] = &mut bound.buffers[..] else {
             return Err(DeviceError::Validation("moving a table has three bindings".into()));
         };
+        // Programs are kept for other rows, whose keys have other bases.
+        let bases = &sizes[4..];
+        let from = from.with_bases(bases);
+        let packing = if *packing.fields == *from.packing.fields { &from.packing } else { packing };
         let entries = old[TABLE_HEADER..].chunks_exact(*old_words).take(sizes[0] as usize);
         for (number, old) in entries.enumerate().filter(|(_, old)| old[0] != 0) {
             let values = from.keys(&keys, number, old);
@@ -78,7 +94,7 @@ fn packed(keys: &[Key], old: &Entries, packing: &Packing) -> String {
         "fn packed(entry: u32, number: u32) -> array<u32, LIMBS> {\n    \
          var limbs: array<u32, LIMBS>;\n",
     );
-    if *old.packing == *packing && !old.numbered {
+    if old.packing.fields == packing.fields && !old.numbered {
         out.push_str(
             "    for (var i = 0u; i < LIMBS; i++) {\n        \
              limbs[i] = old_tab[entry + i];\n    }\n    return limbs;\n}\n",

@@ -65,10 +65,12 @@ pub fn wgsl(fragment: &Fragment, adapter: &Capabilities) -> String {
             continue;
         }
         let shape = Shape {
+            number,
             pipeline: Arc::new(pipeline.clone()),
             tables: tables.clone(),
             drive: Drive::Slot,
             linker: Linker::new(adapter),
+            programs: Arc::default(),
         };
         let program = match &pipeline.sink {
             Sink::Select { outputs, .. } => {
@@ -88,10 +90,14 @@ pub fn wgsl(fragment: &Fragment, adapter: &Capabilities) -> String {
                 kernel::group_hash::program(&rounds, rounds.entry(), 1)
             }
         };
-        let first = program.parts.iter().find(|(_, name)| name == "<generated>");
+        let first = program.parts.iter().find(|(_, name)| name == kernel::GENERATED);
         let skip = first.map_or(0, |(line, _)| line - 1);
         text.push_str(&format!("// pipeline {number}: {}\n", program.label));
-        for line in program.wgsl.lines().skip(skip) {
+        let parameters = pipeline.parameters().values();
+        if !parameters.is_empty() {
+            text.push_str(&format!("// parameters: {}\n", parameters.join(", ")));
+        }
+        for line in program.code.wgsl.lines().skip(skip) {
             text.push_str(line);
             text.push('\n');
         }

@@ -33,6 +33,7 @@ use super::place::Decision;
 use crate::device::Player;
 use crate::error::Error;
 use crate::fragment::spec::Fragment;
+use crate::kernel::programs::Programs;
 use crate::run::{Runner, SlotLimits, Stats};
 use crate::task::{Feed, Feeder};
 
@@ -53,6 +54,8 @@ pub struct DeviceExec {
     /// Groups that the last run found, also where the plan was made anew for the next: rows of a
     /// stream come in batches that are much alike.
     groups: Arc<AtomicU64>,
+    /// Programs linked by runs before, likewise.
+    programs: Arc<Programs>,
 }
 
 impl fmt::Debug for DeviceExec {
@@ -92,6 +95,7 @@ impl DeviceExec {
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
             groups: Arc::default(),
+            programs: Arc::default(),
         }
     }
 
@@ -111,7 +115,8 @@ impl DeviceExec {
     /// Runs the fragment; if the device gives up before a row has left, the CPU subtree instead.
     fn start(&self, context: Arc<TaskContext>) -> Result<Feed<RecordBatch>> {
         let limits = self.limits.with_room_for(self.groups.load(Ordering::Relaxed));
-        let runner = Runner::new(self.player.clone(), self.fragment.clone(), limits);
+        let mut runner = Runner::new(self.player.clone(), self.fragment.clone(), limits);
+        runner.programs = self.programs.clone();
         let groups = self.groups.clone();
         let mut streams = Vec::new();
         for source in &self.sources {
@@ -227,6 +232,7 @@ impl ExecutionPlan for DeviceExec {
             self.strict,
         );
         new.groups = self.groups.clone();
+        new.programs = self.programs.clone();
         Ok(Arc::new(new))
     }
 

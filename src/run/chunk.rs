@@ -200,7 +200,7 @@ fn code_strings(
     }
     drop(states);
     let sizes: Vec<usize> = entries.iter().map(|entries| entries.arena_words()).collect();
-    let layout = Layout::new(chunk.rows, &shapes, &sizes);
+    let layout = Layout::new(chunk.rows, &shapes, &sizes, pipeline.parameters().words());
     Ok(Coded { layout, codes, entries })
 }
 

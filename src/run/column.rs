@@ -75,7 +75,7 @@ pub fn to_bits(array: &ArrayRef, rep: Rep) -> Result<Vec<Option<u128>>> {
         domain: None,
     };
     let rows = array.len();
-    let layout = Layout::new(rows, &[(store, true)], &[]);
+    let layout = Layout::new(rows, &[(store, true)], &[], &[]);
     let mut words = vec![0; layout.words];
     let (values, validity) = layout.columns[0];
     let (front, back) = words.split_at_mut(validity);

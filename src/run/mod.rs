@@ -2,6 +2,7 @@
 //!
 //! Rows never leave before the fragment is sure of them; an error says whether some have.
 
+mod ahead;
 mod chunk;
 mod column;
 mod group;
@@ -30,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::fragment::intern::Interner;
 use crate::fragment::spec::Fragment;
 use crate::kernel::Linker;
+use crate::kernel::programs::Programs;
 use table::TableState;
 
 /// How slots are cut; tests make them small.
@@ -82,6 +84,8 @@ pub struct Runner {
     pub fragment: Arc<Fragment>,
     pub limits: SlotLimits,
     pub stats: Arc<Stats>,
+    /// Linked by this run, or by those before it of the same fragment.
+    pub programs: Arc<Programs>,
     interners: Arc<Vec<Mutex<Interner>>>,
 }
 
@@ -92,13 +96,28 @@ impl Runner {
     pub fn new(player: Arc<dyn Player>, fragment: Arc<Fragment>, limits: SlotLimits) -> Self {
         let linker = Linker::new(player.capabilities());
         let interners = (0..fragment.domains).map(|_| Mutex::new(Interner::default())).collect();
-        let stats = Arc::new(Stats::default());
-        Self { player, linker, fragment, limits, stats, interners: Arc::new(interners) }
+        let (stats, programs) = (Arc::default(), Arc::default());
+        let interners = Arc::new(interners);
+        Self { player, linker, fragment, limits, stats, programs, interners }
     }
 
     /// Reads all sources and sends the fragment's rows. Ends early, without an error, if nobody
     /// receives any more.
     pub async fn run(&self, sources: Vec<SendableRecordBatchStream>, out: &Sender) -> Result<()> {
+        let linked = self.programs.linked();
+        let ran = self.run_pipelines(sources, out).await;
+        Stats::add(&self.stats.programs_linked, self.programs.linked() - linked);
+        ran
+    }
+
+    async fn run_pipelines(
+        &self,
+        sources: Vec<SendableRecordBatchStream>,
+        out: &Sender,
+    ) -> Result<()> {
+        if self.programs.linked() == 0 {
+            self.player.compile_ahead(self.programs_ahead());
+        }
         let mut sources: Vec<_> = sources.into_iter().map(Some).collect();
         let mut tables: Vec<TableState> = Vec::new();
         for number in 0..self.fragment.tables.len() {
@@ -107,7 +126,7 @@ impl Runner {
         }
         let source = take_source(&mut sources, self.fragment.main.source)?;
         let main = Arc::new(self.fragment.main.clone());
-        self.run_pipeline(main, source, &tables, out).await
+        self.run_pipeline(self.fragment.tables.len(), main, source, &tables, out).await
     }
 }
 

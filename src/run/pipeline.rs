@@ -147,6 +147,7 @@ enum Held {
 /// One run of one pipeline. The schedule says what is to be done; this does it.
 struct Driver<'a> {
     runner: &'a Runner,
+    number: usize,
     pipeline: Arc<Pipeline>,
     lookups: Lookups,
     /// Away while it makes room and a slot is played again.
@@ -164,9 +165,10 @@ struct Driver<'a> {
 }
 
 impl Runner {
-    /// Runs a pipeline to its end; rows go to `out`.
+    /// Runs a pipeline, of which this is the number, to its end; rows go to `out`.
     pub(super) async fn run_pipeline(
         &self,
+        number: usize,
         pipeline: Arc<Pipeline>,
         source: SendableRecordBatchStream,
         tables: &[TableState],
@@ -198,6 +200,7 @@ impl Runner {
         let lookups = table::lookup_states(&pipeline);
         let mut driver = Driver {
             runner: self,
+            number,
             pipeline,
             lookups,
             sink: Some(sink),
@@ -223,12 +226,14 @@ impl Runner {
         Ok(joins)
     }
 
-    pub(super) fn shape(&self, pipeline: &Arc<Pipeline>, drive: Drive) -> Shape {
+    pub(super) fn shape(&self, number: usize, pipeline: &Arc<Pipeline>, drive: Drive) -> Shape {
         Shape {
+            number,
             pipeline: pipeline.clone(),
             tables: Arc::new(self.fragment.tables.clone()),
             drive,
             linker: self.linker.clone(),
+            programs: self.programs.clone(),
         }
     }
 }
@@ -273,7 +278,7 @@ impl<'a> Driver<'a> {
         tail_rows: Option<u32>,
     ) -> Result<()> {
         if let Some(sink) = &mut self.sink {
-            sink.begin(&self.runner.shape(&self.pipeline, drive))?;
+            sink.begin(&self.runner.shape(self.number, &self.pipeline, drive))?;
         }
         self.chunks = Some(chunks);
         self.tail_rows = tail_rows;

@@ -31,7 +31,8 @@ impl<'a> ReduceSink<'a> {
 #[async_trait]
 impl<'a> Sink<'a> for ReduceSink<'a> {
     fn begin(&mut self, shape: &Shape) -> Result<()> {
-        self.program = Some(reduce::program(shape, &self.aggregation));
+        let make = || reduce::program(shape, &self.aggregation);
+        self.program = Some(shape.program(&reduce::KERNEL, &[], make));
         Ok(())
     }
 

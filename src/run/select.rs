@@ -18,14 +18,36 @@ use crate::kernel::{Shape, scan};
 use crate::record::{Buffer, Command, Completed, Program, Recording};
 use crate::task;
 
+/// What is dispatched for a slot, in this order.
+#[derive(Clone)]
+pub struct Programs {
+    count: Arc<Program>,
+    scan: Arc<Program>,
+    write: Arc<Program>,
+}
+
+impl Programs {
+    pub fn of(shape: &Shape, columns: &Arc<Columns>) -> Self {
+        let phase = |phase: u32| {
+            let make = || select::program(shape, columns, phase);
+            shape.program(&select::KERNEL, &[phase], make)
+        };
+        let scan = shape.program(&scan::KERNEL, &[], || scan::program(&shape.linker));
+        Self { count: phase(0), scan, write: phase(1) }
+    }
+
+    pub fn all(self) -> Vec<Arc<Program>> {
+        vec![self.count, self.scan, self.write]
+    }
+}
+
 pub struct SelectSink<'a> {
     runner: &'a Runner,
     pipeline: Arc<Pipeline>,
     columns: Arc<Columns>,
     schema: SchemaRef,
     tables: Arc<[TableState]>,
-    programs: Option<(Arc<Program>, Arc<Program>)>,
-    scan: Arc<Program>,
+    programs: Option<Programs>,
     /// Tuples of the next slot's output; grows where a join multiplies rows.
     capacity: u32,
     out: &'a Sender,
@@ -40,9 +62,8 @@ impl<'a> SelectSink<'a> {
         tables: Arc<[TableState]>,
         out: &'a Sender,
     ) -> Self {
-        let scan = scan::program(&runner.linker);
         let schema = schema.clone();
-        Self { runner, pipeline, columns, schema, tables, programs: None, scan, capacity: 0, out }
+        Self { runner, pipeline, columns, schema, tables, programs: None, capacity: 0, out }
     }
 }
 
@@ -77,14 +98,14 @@ impl Tuples<'_> {
 #[async_trait]
 impl<'a> Sink<'a> for SelectSink<'a> {
     fn begin(&mut self, shape: &Shape) -> Result<()> {
-        let count = select::program(shape, &self.columns, 0);
-        let write = select::program(shape, &self.columns, 1);
-        self.programs = Some((count, write));
+        self.programs = Some(Programs::of(shape, &self.columns));
         Ok(())
     }
 
     fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
-        let Some((count, write)) = self.programs.clone() else { return Ok(vec![]) };
+        let Some(Programs { count, scan, write }) = self.programs.clone() else {
+            return Ok(vec![]);
+        };
         let tiles = slot.rows.div_ceil(TILE);
         let limit = self.runner.player.capabilities().max_binding_bytes;
         let words = self.columns.words().max(1) as u64;
@@ -108,7 +129,7 @@ impl<'a> Sink<'a> for SelectSink<'a> {
         };
         Ok(vec![
             dispatch(&count, &bindings, tiles.max(1)),
-            dispatch(&self.scan, &vec![counts.clone()], 1),
+            dispatch(&scan, &vec![counts.clone()], 1),
             dispatch(&write, &bindings, tiles.max(1)),
             download_status(slot),
             Command::Download { buffer: counts, range: 0..4 * COUNTS_HEADER as u64 },

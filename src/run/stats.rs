@@ -21,6 +21,10 @@ pub struct Stats {
     pub table_flushes: AtomicU64,
     /// Groups that came out of group tables.
     pub groups: AtomicU64,
+    /// Programs whose text was made: none where the plan has run before.
+    pub programs_linked: AtomicU64,
+    /// Pipelines that the device compiled for this run: none where all were known.
+    pub pipelines_made: AtomicU64,
 }
 
 impl Stats {
@@ -33,12 +37,13 @@ impl Stats {
         Self::add(&self.upload_ns, completed.upload_ns);
         Self::add(&self.kernel_ns, completed.kernel_ns);
         Self::add(&self.download_ns, completed.download_ns);
+        Self::add(&self.pipelines_made, completed.pipelines_made);
         let words: usize = completed.downloads.iter().map(|words| words.len()).sum();
         Self::add(&self.bytes_down, 4 * words as u64);
     }
 
     /// All counters by name, in the order of a reading.
-    pub fn all(&self) -> [(&'static str, u64); 12] {
+    pub fn all(&self) -> [(&'static str, u64); 14] {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("rows_in", get(&self.rows_in)),
@@ -49,6 +54,8 @@ impl Stats {
             ("table_growths", get(&self.table_growths)),
             ("table_flushes", get(&self.table_flushes)),
             ("groups", get(&self.groups)),
+            ("programs_linked", get(&self.programs_linked)),
+            ("pipelines_made", get(&self.pipelines_made)),
             ("encode_ns", get(&self.encode_ns)),
             ("upload_ns", get(&self.upload_ns)),
             ("kernel_ns", get(&self.kernel_ns)),

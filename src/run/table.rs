@@ -14,8 +14,10 @@ use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::fragment::arena::{self, HEADER, Layout};
 use crate::fragment::spec::{Pipeline, Probe, Sink, Table};
+use crate::fragment::text::Drive;
 use crate::kernel::build;
-use crate::record::{Buffer, Command, Recording};
+use crate::kernel::programs::Place;
+use crate::record::{Buffer, Command, Program, Recording};
 
 /// A built table.
 #[derive(Clone)]
@@ -40,13 +42,12 @@ impl Runner {
         let batch = if pipeline.is_bare() {
             collect(&pipeline, source).await?
         } else {
-            self.collect_pipeline(pipeline, source, tables).await?
+            self.collect_pipeline(number, pipeline, source, tables).await?
         };
         Stats::add(&self.stats.build_rows, batch.num_rows() as u64);
         let last = tables.last();
         let marks_at = last.map_or(0, |table| table.marks_at + table.batch.num_rows().div_ceil(32));
-        let nulls_equal = self.null_equals_null(number);
-        let buffer = self.upload_table(table, &batch, nulls_equal, marks_at).await?;
+        let buffer = self.upload_table(number, &batch, marks_at).await?;
         Ok(TableState { batch, buffer, marks_at })
     }
 
@@ -64,8 +65,18 @@ impl Runner {
         found.is_some_and(|probe| probe.null_equals_null)
     }
 
+    /// The program that chains the rows of a table.
+    pub(super) fn build_program(&self, number: usize) -> Arc<Program> {
+        let table = &self.fragment.tables[number];
+        let (kernel, drive) = (build::KERNEL.name, Drive::Slot);
+        let place = Place { pipeline: number, drive, kernel, variant: Vec::new() };
+        let make = || build::program(&self.linker, table, self.null_equals_null(number));
+        self.programs.get(place, make)
+    }
+
     async fn collect_pipeline(
         &self,
+        number: usize,
         pipeline: Arc<Pipeline>,
         source: SendableRecordBatchStream,
         tables: &[TableState],
@@ -79,7 +90,7 @@ impl Runner {
         let run = async move {
             // The sender goes with this future, which ends the loop below.
             let send = send;
-            self.run_pipeline(pipeline, source, tables, &send).await
+            self.run_pipeline(number, pipeline, source, tables, &send).await
         };
         let gather = async {
             while let Some(batch) = receive.recv().await {
@@ -95,11 +106,11 @@ impl Runner {
 
     async fn upload_table(
         &self,
-        table: &Table,
+        number: usize,
         batch: &RecordBatch,
-        nulls_equal: bool,
         marks_at: usize,
     ) -> Result<Buffer> {
+        let table = &self.fragment.tables[number];
         let rows = batch.num_rows();
         let (layout, header) = table_layout(table, batch, marks_at);
         let bytes = 4 * layout.words as u64;
@@ -132,7 +143,7 @@ impl Runner {
         })
         .await?;
         Stats::add(&self.stats.bytes_up, data);
-        let program = build::program(&self.linker, table, nulls_equal);
+        let program = self.build_program(number);
         let groups = (rows as u32).div_ceil(WORKGROUP).clamp(1, 4096);
         let commands = vec![
             Command::Clear { buffer: buffer.clone(), range: data..bytes },
@@ -156,7 +167,7 @@ fn table_layout(table: &Table, batch: &RecordBatch, marks_at: usize) -> (Layout,
             (column.store, column.domain.is_none() && nulls)
         })
         .collect();
-    let mut layout = Layout::new(rows, &shapes, &[]);
+    let mut layout = Layout::new(rows, &shapes, &[], &[]);
     let buckets = rows.next_power_of_two().max(16);
     let mut header = [0; HEADER];
     header[arena::H_ROWS] = rows as u32;

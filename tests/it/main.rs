@@ -15,6 +15,8 @@ mod aggregates;
 mod changes;
 /// The command line by its real binary.
 mod cli;
+/// Pipelines that are compiled once.
+mod compiled;
 /// As-of joins over streams.
 mod asof;
 /// State folders that are damaged or moved.

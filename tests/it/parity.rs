@@ -6,7 +6,7 @@ mod data;
 mod faults;
 mod groups;
 mod joins;
-mod play;
+pub mod play;
 
 use std::future::Future;
 

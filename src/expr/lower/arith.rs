@@ -150,10 +150,12 @@ pub(super) fn wrap(value: Expr, bits: u32, signed: bool) -> Expr {
     }
 }
 
-/// The value of a literal, if the expression is one that is not NULL.
+/// The value of a constant, if the expression is one that is not NULL. What is made of it may
+/// depend on whether a divisor is 0 or -1, and on nothing else.
 fn known(expr: &Expr) -> Option<u128> {
-    match expr.kind {
-        Kind::Literal(bits) => bits,
+    match &expr.kind {
+        Kind::Literal(bits) => *bits,
+        Kind::Parameter(parameter) => Some(parameter.bits()),
         _ => None,
     }
 }

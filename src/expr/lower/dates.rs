@@ -39,6 +39,11 @@ fn long(value: i64) -> Expr {
     int(i128::from(value), Rep::I64)
 }
 
+/// A part of the query's interval.
+fn amount(value: i64, rep: Rep) -> Expr {
+    Expr::parameter(bits_of(i128::from(value), rep), rep)
+}
+
 fn floor_div(value: Expr, by: i64) -> Expr {
     if by == 1 { value } else { call2(&prim::FLOOR_DIV_I64, value, long(by)) }
 }
@@ -364,11 +369,11 @@ fn add_interval(
     let shift = |day: Expr| {
         let mut day = fail(day, FIRST_DAY, LAST_DAY);
         if months != 0 {
-            let months = int(i128::from(months), Rep::I32);
+            let months = amount(months, Rep::I32);
             day = fail(call2(&prim::ADD_MONTHS, day, months), FIRST_DAY, LAST_DAY);
         }
         if days != 0 {
-            let days = int(i128::from(days), Rep::I32);
+            let days = amount(days, Rep::I32);
             day = fail(call2(&prim::ADD_I32, day, days), FIRST_DAY, LAST_DAY);
         }
         day
@@ -380,7 +385,7 @@ fn add_interval(
         if whole == 0 {
             return Some(day);
         }
-        let moved = call2(&prim::ADD_I32, day, int(i128::from(whole), Rep::I32));
+        let moved = call2(&prim::ADD_I32, day, amount(whole, Rep::I32));
         return Some(fail(moved, FIRST_DAY, LAST_DAY));
     }
     let unit = timestamp(data_type)?;
@@ -391,7 +396,7 @@ fn add_interval(
     let day = per_second(unit) * DAY_SECONDS;
     if months == 0 && reach(unit).is_none() && (days < 0) == (nanos < 0) {
         let delta = days.checked_mul(day)?.checked_add(nanos / nanos_per_unit)?;
-        return Some(call2(&prim::ADD_CHECKED_I64, value, long(delta)));
+        return Some(call2(&prim::ADD_CHECKED_I64, value, amount(delta, Rep::I64)));
     }
     let wide = |value| call1(&prim::I128_FROM_I64, value);
     let add = |left, right| call2(&prim::ADD_I128, left, right);
@@ -405,7 +410,7 @@ fn add_interval(
     let midnight = call2(&prim::SCALE_I128, wide(long_days(date)), int(i128::from(day), Rep::I128));
     let mut moved = add(midnight, wide(floor_mod(value, day)));
     if nanos != 0 {
-        moved = add(moved, int(i128::from(nanos / nanos_per_unit), Rep::I128));
+        moved = add(moved, amount(nanos / nanos_per_unit, Rep::I128));
     }
     let bounds = vec![moved, int(least, Rep::I128), int(most, Rep::I128)];
     Some(call1(&prim::I64_FROM_I128, Expr::call(&prim::BOUND_I128, bounds)))

@@ -24,8 +24,9 @@ pub(super) fn plus_zero(value: Expr) -> Expr {
         Rep::F64 => &prim::PLUS_ZERO_F64,
         _ => return value,
     };
-    match value.kind {
-        Kind::Literal(Some(bits)) => Expr::literal(Some((prim.eval)(&[bits])), value.rep),
+    match &value.kind {
+        Kind::Literal(Some(bits)) => Expr::literal(Some((prim.eval)(&[*bits])), value.rep),
+        Kind::Parameter(constant) => Expr::parameter((prim.eval)(&[constant.bits()]), value.rep),
         _ => call1(prim, value),
     }
 }

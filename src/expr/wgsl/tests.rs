@@ -25,6 +25,7 @@ const FRAME: &str = "
 var<private> faults: u32;
 fn raise(code: u32) { faults |= 1u << code; }
 fn zeros() -> vec2<u32> { return vec2<u32>(entries[320], entries[321]); }
+fn parameter(word: u32) -> u32 { return entries[322u + word]; }
 fn lookup_word(table: u32, code: u32, word: u32) -> u32 {
     return entries[(table * 16u + code) * 5u + word];
 }
@@ -66,7 +67,8 @@ fn statements(expr: &Expr, inputs: &[(usize, Rep)]) -> (String, Text) {
         let _ = writeln!(text, "let c{index}_valid = inputs[row * STRIDE + {valid}u] != 0u;");
         Text { value: format!("c{index}"), valid: format!("c{index}_valid") }
     };
-    let mut emitter = Emitter::new("", &mut load_input);
+    let parameters = Parameters::of([expr]);
+    let mut emitter = Emitter::new("", &parameters, &mut load_input);
     let text = emitter.emit(expr, "row_is_kept");
     (emitter.text, text)
 }
@@ -105,7 +107,7 @@ fn main(@builtin(global_invocation_id) id: vec3<u32>) {
 }
 
 /// The words of the rows' inputs and of the lookup tables: 16 codes for each of up to 4 tables,
-/// five words each; then `zeros()`.
+/// five words each; then `zeros()` and the parameters.
 fn words(expr: &Expr, inputs: &[(usize, Rep)], rows: &[Row<'_>]) -> (Vec<u32>, Vec<u32>) {
     let (mut words, mut entries) = (Vec::new(), vec![0_u32; 4 * 16 * 5 + 2]);
     let mut lookups = Vec::new();
@@ -131,6 +133,7 @@ fn words(expr: &Expr, inputs: &[(usize, Rep)], rows: &[Row<'_>]) -> (Vec<u32>, V
             entries[at + width] = u32::from(entry.valid) | u32::from(entry.failed) << 1;
         }
     }
+    entries.extend(Parameters::of([expr]).words());
     (words, entries)
 }
 
@@ -262,16 +265,19 @@ fn text_is_readable() {
             value: format!("c{index}"),
             valid: format!("c{index}_valid"),
         };
-        let mut emitter = Emitter::new("k", &mut input);
+        let parameters = Parameters::of([&expr]);
+        let mut emitter = Emitter::new("k", &parameters, &mut input);
         let result = emitter.emit(&expr, "keep");
         format!("{}{} if {}", emitter.text, result.value, result.valid)
     };
     assert_eq!(
         text("n_i64 * n_i64 + 1 > 0"),
-        "let kv0 = mul_64(c36, c36);\n\
-         let kv1 = add_64(kv0, vec2<u32>(1u, 0u));\n\
-         let kv2 = lt_i64(vec2<u32>(0u, 0u), kv1);\n\
-         kv2 if true"
+        "let kv0 = vec2<u32>(parameter(0u), parameter(1u));\n\
+         let kv1 = mul_64(c36, c36);\n\
+         let kv2 = vec2<u32>(parameter(2u), parameter(3u));\n\
+         let kv3 = add_64(kv1, kv2);\n\
+         let kv4 = lt_i64(kv0, kv3);\n\
+         kv4 if true"
     );
     assert_eq!(
         text("b and i32 / i32b = 2"),
@@ -282,15 +288,31 @@ fn text_is_readable() {
          let kv3 = c3_valid && kv1;\n\
          let kv4 = div_i32(c3, kv2);\n\
          if (kv0 && kv3 && div_i32_fails(c3, kv2)) { raise(1u); }\n\
-         let kv5 = eq_32(kv4, 2u);\n\
-         let kv6 = c16 && kv5;\n\
-         let kv7 = (c16_valid && kv3) || (c16_valid && !c16) || (kv3 && !kv5);\n\
-         kv6 if kv7"
+         let kv5 = parameter(0u);\n\
+         let kv6 = eq_32(kv4, kv5);\n\
+         let kv7 = c16 && kv6;\n\
+         let kv8 = (c16_valid && kv3) || (c16_valid && !c16) || (kv3 && !kv6);\n\
+         kv7 if kv8"
     );
     assert_eq!(
         text("case when b then n_d15 else 0 end"),
         "let kv0 = c16_valid && c16;\n\
-         let kv1 = select(vec4<u32>(0u, 0u, 0u, 0u), c37, kv0);\n\
-         kv1 if true"
+         let kv1 = vec4<u32>(parameter(0u), parameter(1u), parameter(2u), parameter(3u));\n\
+         let kv2 = select(kv1, c37, kv0);\n\
+         kv2 if true"
     );
+    // Other constants are other parameters of the same text, equal ones too.
+    let same = [
+        ["i32 * 3 + i32b * 4 > 5", "i32 * 7 + i32b * 7 > 0"],
+        ["i32 in (1, 2) or f64 < 0.5", "i32 in (9, 8) or f64 < -0.0"],
+        ["i64 / 7 + i64 % 8", "i64 / 100 + i64 % 1"],
+        ["tns + interval '2 days'", "tns + interval '30 days'"],
+        ["date < date '1994-01-01'", "date < date '1970-01-01'"],
+    ];
+    for [one, other] in same {
+        assert_eq!(text(one), text(other));
+    }
+    // A node that is lowered for each branch is computed once.
+    let branches = text("case i32 % 10 when 1 then 2 when 3 then 4 end");
+    assert_eq!(branches.matches("rem_i64(").count(), 1, "{branches}");
 }

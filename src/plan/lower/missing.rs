@@ -51,6 +51,7 @@ fn null_of_nulls(expr: &Expr, inputs: &[Input]) -> bool {
     match &expr.kind {
         Kind::Input(index) => !matches!(inputs[*index], Input::Probed { .. }),
         Kind::Literal(bits) => bits.is_none(),
+        Kind::Parameter(_) => false,
         Kind::Call(_, args) => args.iter().any(null),
         Kind::And(left, right) | Kind::Or(left, right) => null(left) && null(right),
         Kind::Not(inner) => null(inner),
@@ -71,6 +72,7 @@ fn all_nullable(expr: &Expr) -> Expr {
     let (kind, nullable) = match &expr.kind {
         Kind::Input(index) => (Kind::Input(*index), true),
         Kind::Literal(bits) => (Kind::Literal(*bits), bits.is_none()),
+        Kind::Parameter(constant) => (Kind::Parameter(constant.clone()), false),
         Kind::Call(prim, args) => (Kind::Call(prim, all(args)), true),
         Kind::And(left, right) => (Kind::And(one(left), one(right)), true),
         Kind::Or(left, right) => (Kind::Or(one(left), one(right)), true),

@@ -8,7 +8,7 @@ use super::merge::Groups;
 use super::table::Table;
 use super::{GroupSink, aggregate_columns};
 use crate::agg::{StateColumn, array};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fragment::compact::{self, Layout, Part};
 use crate::kernel::select::{COUNTS_HEADER, TILE};
 use crate::kernel::{compact as kernel, scan};
@@ -74,10 +74,18 @@ impl GroupSink<'_> {
     async fn compact(&self, table: &Table) -> Result<Written> {
         let player = &self.runner.player;
         let (keys, aggregation) = (&self.keys, &self.aggregation);
-        let program = |phase| {
-            let (linker, words) = (&self.runner.linker, table.entry_words);
-            kernel::program(linker, keys, aggregation, &table.groups, words, phase)
+        let Some(shape) = &self.shape else {
+            return Err(Error::Bug("groups of a table that no slot was played on".into()));
         };
+        let program = |phase| {
+            let (linker, words) = (&shape.linker, table.entry_words);
+            let mut variant = table.groups.variant();
+            variant.extend([phase, words as u32]);
+            shape.program(&kernel::KERNEL, &variant, || {
+                kernel::program(linker, keys, aggregation, &table.groups, words, phase)
+            })
+        };
+        let scan = shape.program(&scan::KERNEL, &[], || scan::program(&shape.linker));
         let tiles = table.entries.div_ceil(TILE);
         let header = 4 * COUNTS_HEADER as u64;
         let counts = player.buffer(header + 4 * tiles as u64, "group counts")?;
@@ -98,7 +106,7 @@ impl GroupSink<'_> {
             Command::Upload { from: staging, bytes: header, to: counts.clone(), at: 0 },
             Command::Upload { from: base_staging, bytes: size, to: bases.clone(), at: 0 },
             dispatch(program(0), bindings, tiles),
-            dispatch(scan::program(&self.runner.linker), vec![counts.clone()], 1),
+            dispatch(scan, vec![counts.clone()], 1),
             Command::Download { buffer: counts.clone(), range: 0..header },
         ];
         let completed = player.submit(Recording { label: "count".into(), commands }).await?;

@@ -28,6 +28,7 @@ use ranges::RANGES;
 use table::{Step, Table};
 
 pub use merge::merge_state;
+pub use ranges::programs_ahead;
 
 /// Rows of a batch that is sent on.
 const BATCH_ROWS: usize = 1 << 16;
@@ -164,12 +165,7 @@ impl<'a> GroupSink<'a> {
 #[async_trait]
 impl<'a> Sink<'a> for GroupSink<'a> {
     fn begin(&mut self, shape: &Shape) -> Result<()> {
-        self.shape = Some(Shape {
-            pipeline: shape.pipeline.clone(),
-            tables: shape.tables.clone(),
-            drive: shape.drive,
-            linker: shape.linker.clone(),
-        });
+        self.shape = Some(shape.clone());
         self.link();
         Ok(())
     }

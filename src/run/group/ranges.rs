@@ -4,18 +4,58 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 
+use super::table::{Step, steps};
 use super::{GroupSink, merge_state};
 use crate::agg::{Acc, StateColumn};
 use crate::error::Result;
+use crate::expr::ir::Rep;
 use crate::fragment::arena;
 use crate::fragment::key::{Packing, Range, has_range};
-use crate::fragment::spec::{Aggregation, Fold};
-use crate::kernel::reduce;
-use crate::record::{Buffer, Command};
+use crate::fragment::spec::{Aggregation, Fold, Key};
+use crate::kernel::group_hash::Rounds;
+use crate::kernel::{Shape, reduce};
+use crate::record::{Buffer, Command, Program};
 use crate::run::pipeline::{Joins, Slot, download_status};
 
 /// The lot of a slot whose ranges are looked for.
 pub const RANGES: usize = usize::MAX;
+
+/// The least and the largest value of each key that has a range.
+fn extremes(keys: &[Key]) -> Aggregation {
+    let fold = |(key, max): (&Key, bool)| Fold {
+        acc: Acc::Best { rep: key.expr.rep, max },
+        arg: Some(key.expr.clone()),
+        filter: None,
+    };
+    let keys = keys.iter().filter(|key| has_range(key));
+    let folds = keys.flat_map(|key| [(key, false), (key, true)]).map(fold).collect();
+    let (aggregates, schema) = (Vec::new(), Arc::new(Schema::empty()));
+    Aggregation { folds, aggregates, partial: false, schema }
+}
+
+fn ranges_program(shape: &Shape, keys: &[Key]) -> Arc<Program> {
+    let make = || reduce::program(shape, &Arc::new(extremes(keys)));
+    shape.program(&reduce::KERNEL, &[], make)
+}
+
+/// The programs that slots will be given, as far as that is known before there are rows: the ranges
+/// of integers and the number of strings tell how keys are packed.
+pub fn programs_ahead(
+    shape: &Shape,
+    keys: &Arc<Vec<Key>>,
+    aggregation: &Arc<Aggregation>,
+) -> Vec<Arc<Program>> {
+    if keys.iter().any(has_range) {
+        return vec![ranges_program(shape, keys)];
+    }
+    if keys.iter().all(|key| key.expr.rep == Rep::B1 || key.domain.is_some()) {
+        return Vec::new();
+    }
+    let packing = &Arc::new(Packing::full(keys));
+    let rounds = Rounds { shape, keys, aggregation, packing, replay: false };
+    let steps = steps(&rounds, false, rounds.entry()).into_iter();
+    steps.map(|(Step::Rows(program) | Step::Entries(program))| program).collect()
+}
 
 impl GroupSink<'_> {
     /// How the keys are packed; `None` where a slot of so many rows is to tell.
@@ -28,23 +68,10 @@ impl GroupSink<'_> {
         self.packing.clone()
     }
 
-    /// The least and the largest value of each key that has a range.
-    fn extremes(&self) -> Aggregation {
-        let keys = self.keys.iter().filter(|key| has_range(key));
-        let fold = |(key, max): (&crate::fragment::spec::Key, bool)| Fold {
-            acc: Acc::Best { rep: key.expr.rep, max },
-            arg: Some(key.expr.clone()),
-            filter: None,
-        };
-        let folds = keys.flat_map(|key| [(key, false), (key, true)]).map(fold).collect();
-        let (aggregates, schema) = (Vec::new(), Arc::new(Schema::empty()));
-        Aggregation { folds, aggregates, partial: false, schema }
-    }
-
     /// The commands that find the ranges of a slot's keys.
     pub(super) fn record_ranges(&self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
         let Some(shape) = &self.shape else { return Ok(Vec::new()) };
-        let extremes = Arc::new(self.extremes());
+        let extremes = extremes(&self.keys);
         let groups = slot.header[arena::H_GROUPS];
         let bytes = 4 * groups as u64 * extremes.words() as u64;
         let partials: Buffer = self.runner.player.buffer(bytes, "ranges of keys")?;
@@ -52,7 +79,7 @@ impl GroupSink<'_> {
         slot.lot = RANGES;
         slot.own = vec![partials.clone()];
         Ok(vec![
-            Command::Dispatch { program: reduce::program(shape, &extremes), bindings, groups },
+            Command::Dispatch { program: ranges_program(shape, &self.keys), bindings, groups },
             download_status(slot),
             Command::Download { buffer: partials, range: 0..bytes },
         ])
@@ -60,7 +87,7 @@ impl GroupSink<'_> {
 
     /// Decides how keys are packed, by the ranges of a slot's workgroups.
     pub(super) fn narrow(&mut self, partials: &[u32]) -> Result<()> {
-        let extremes = self.extremes();
+        let extremes = extremes(&self.keys);
         let mut state = vec![0; extremes.words()];
         for partial in partials.chunks_exact(state.len()) {
             merge_state(&extremes, &mut state, partial);

@@ -52,6 +52,30 @@ fn table_bytes(entries: u32, entry_words: usize) -> u64 {
     4 * (TABLE_HEADER as u64 + entries as u64 * entry_words as u64)
 }
 
+/// The programs of all rounds, in order.
+pub fn steps(rounds: &Rounds<'_>, numbered: bool, entry: Entry) -> Vec<Step> {
+    let Rounds { shape, aggregation, .. } = rounds;
+    let head = if numbered { 1 } else { entry.limbs };
+    let words = entry_words(head, aggregation);
+    let mut steps = Vec::new();
+    for round in 1..=fold::rounds(aggregation) {
+        let mut variant = rounds.variant(round);
+        steps.push(Step::Rows(if numbered {
+            shape.program(&group_dense::KERNEL, &variant, || group_dense::program(rounds, round))
+        } else {
+            variant.push(u32::from(entry.identity));
+            let make = || group_hash::program(rounds, entry, round);
+            shape.program(&group_hash::KERNEL, &variant, make)
+        }));
+        let variant = [round, head as u32, words as u32];
+        let settled = shape.program_if_any(&settle::KERNEL, &variant, || {
+            settle::program(&shape.linker, aggregation, head, words, round)
+        });
+        steps.extend(settled.map(Step::Entries));
+    }
+    steps
+}
+
 impl GroupSink<'_> {
     /// A table for the first `rows` rows: of one entry for each value the keys may have, in
     /// workgroup memory or, where the rows are as many, in device memory; else a hash table.
@@ -92,17 +116,7 @@ impl GroupSink<'_> {
         let Some(shape) = &self.shape else { return Vec::new() };
         let (keys, aggregation, packing) = (&self.keys, &self.aggregation, &table.groups.packing);
         let rounds = Rounds { shape, keys, aggregation, packing, replay };
-        let mut steps = Vec::new();
-        for round in 1..=fold::rounds(aggregation) {
-            steps.push(Step::Rows(match table.groups.numbered {
-                true => group_dense::program(&rounds, round),
-                false => group_hash::program(&rounds, table.entry, round),
-            }));
-            let (head, words) = (table.groups.head(), table.entry_words);
-            let settled = settle::program(&shape.linker, aggregation, head, words, round);
-            steps.extend(settled.map(Step::Entries));
-        }
-        steps
+        steps(&rounds, table.groups.numbered, table.entry)
     }
 
     /// Links the table's rounds for the drive that begins.
@@ -201,7 +215,10 @@ impl GroupSink<'_> {
         let groups = table.entries.div_ceil(WORKGROUP).clamp(1, 1024);
         let (old, old_words, packing) = (table.groups.clone(), table.entry_words, packing.clone());
         let moved = Moved { old, old_words, packing, entry };
-        let program = rehash::program(&self.runner.linker, &self.keys, moved);
+        let Some(shape) = &self.shape else { return Ok(None) };
+        let variant = moved.variant();
+        let make = || rehash::program(&shape.linker, &self.keys, &moved);
+        let program = shape.program(&rehash::KERNEL, &variant, make);
         let commands = vec![
             Command::Upload { from: staging, bytes: size, to: sizes.clone(), at: 0 },
             Command::Clear { buffer: buffer.clone(), range: 0..bytes },

@@ -4,7 +4,7 @@
 use arrow::datatypes::DataType;
 
 use thalweg::device::{self, Tier};
-use thalweg::kernel::KERNELS;
+use thalweg::kernel::{GENERATED, KERNELS};
 use thalweg::run::SlotLimits;
 
 use super::data::{Spread, batch, column, table};
@@ -96,4 +96,33 @@ fn every_planted_fault_is_noticed() {
         }
     });
     assert!(missed.is_empty(), "nothing notices:\n{}", missed.join("\n"));
+}
+
+/// The twin has its constants from the plan, a kernel from the slot: of those that are at another
+/// place there, or are others, the comparison tells.
+#[test]
+fn a_wrong_parameter_is_noticed() {
+    let Some(device) = player(Tier::T4) else { return };
+    let twin = device::twin();
+    let queries = [
+        "SELECT n + 5, w * 3 FROM t WHERE n > 7 AND w < 9000000000",
+        "SELECT sum(n * 2), min(w - 9) FROM t WHERE n BETWEEN -100 AND 100",
+        "SELECT k + 3, count(*), max(n * 5) FROM t WHERE n > 7 GROUP BY k + 3",
+        "SELECT count(*), sum(t.n * 4) FROM t JOIN r ON t.k = r.k AND t.n + r.k > 6",
+    ];
+    let faults = [("u + word]", "u + word + 1u]"), ("u + word]", "u + word] ^ 2u")];
+    block_on(async {
+        for sample in planned(&queries).await {
+            let sound = Setup::default();
+            let expected = sample.play(&twin, sample.rows(), &sound).await.unwrap();
+            let found = sample.play(&device, sample.rows(), &sound).await.unwrap();
+            assert!(expected.equals(&found), "without a fault: {}", sample.sql);
+            for (from, to) in faults {
+                let fault = Some((GENERATED.to_string(), from.to_string(), to.to_string()));
+                let faulty = Setup { fault, ..sound.clone() };
+                let found = sample.play(&device, sample.rows(), &faulty).await.unwrap();
+                assert!(!found.equals(&expected), "{to}: {}", sample.sql);
+            }
+        }
+    });
 }
