@@ -14,7 +14,7 @@ use crate::fragment::arena;
 use crate::fragment::spec::{Pipeline, Sink as SinkSpec};
 use crate::kernel::select::{self, COUNTS_HEADER, Columns, TILE};
 use crate::kernel::{Shape, scan};
-use crate::record::{Buffer, Command, Completed, Program, Recording};
+use crate::record::{Buffer, Command, Completed, Program, Recording, Words};
 
 pub struct SelectSink<'a> {
     runner: &'a Runner,
@@ -43,8 +43,8 @@ impl<'a> SelectSink<'a> {
         Self { runner, pipeline, columns, schema, tables, programs: None, scan, capacity: 0, out }
     }
 
-    /// The tuples of the slot, brought to the host without the gaps between columns.
-    async fn fetch(&self, out: &Buffer, capacity: u32, rows: u32) -> Result<Vec<u32>> {
+    /// The tuples of the slot, word by word.
+    async fn fetch(&self, out: &Buffer, capacity: u32, rows: u32) -> Result<Vec<Words>> {
         if rows == 0 || self.columns.words() == 0 {
             return Ok(Vec::new());
         }
@@ -56,7 +56,7 @@ impl<'a> SelectSink<'a> {
         }
         let completed = self.runner.player.submit(recording).await?;
         self.runner.stats.completed(&completed);
-        Ok(completed.downloads.concat())
+        Ok(completed.downloads)
     }
 }
 
