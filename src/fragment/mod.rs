@@ -4,6 +4,7 @@
 
 pub mod spec;
 pub mod intern;
+pub mod coder;
 pub mod arena;
 pub mod text;
 pub mod fold;
