@@ -3,11 +3,12 @@
 //! An arena starts with a header of words: `HEADER` fixed ones, then for each column the offset of
 //! its values and of its validity bits (0: no NULLs), then for each lookup table its offset.
 
+use std::ops::Range;
+
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, downcast_primitive_array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
 
-use super::intern::Interner;
 use super::spec::{ArenaColumn, Store};
 use crate::error::{Error, Result};
 
@@ -59,6 +60,42 @@ impl Layout {
         layout
     }
 
+    /// Splits an arena's words by ranges of rows, which follow each other from 0 and start at
+    /// multiples of 32: for each of them, the words of the values and of the validity of each
+    /// column (none where it has no NULLs).
+    pub fn split<'a>(
+        &self,
+        stores: &[Store],
+        ranges: &[Range<usize>],
+        words: &'a mut [u32],
+    ) -> Vec<Vec<(&'a mut [u32], &'a mut [u32])>> {
+        let mut parts: Vec<Vec<_>> = ranges.iter().map(|_| Vec::new()).collect();
+        let (mut rest, mut at) = (words, 0);
+        // The next `count` words behind `from`, which is behind all that was asked for before.
+        let mut next = |from: usize, count: usize| {
+            let (here, behind) = std::mem::take(&mut rest)[from - at..].split_at_mut(count);
+            (rest, at) = (behind, from + count);
+            here
+        };
+        for (store, (values, validity)) in stores.iter().zip(&self.columns) {
+            for (range, part) in ranges.iter().zip(&mut parts) {
+                let words = store.words(range.len());
+                part.push((next(values + store.words(range.start), words), &mut [][..]));
+            }
+            if *validity == 0 {
+                continue;
+            }
+            for (range, part) in ranges.iter().zip(&mut parts) {
+                let words = Store::Bits.words(range.len());
+                let bits = next(validity + Store::Bits.words(range.start), words);
+                if let Some(column) = part.last_mut() {
+                    column.1 = bits;
+                }
+            }
+        }
+        parts
+    }
+
     /// Writes the header; `fixed` are the words at its start.
     pub fn write_header(&self, words: &mut [u32], fixed: [u32; HEADER]) {
         words[..HEADER].copy_from_slice(&fixed);
@@ -75,23 +112,14 @@ impl Layout {
     }
 }
 
-/// Encodes one column of consecutive batches. `parts` are its arrays in order; `values` and
-/// `validity` the words they go to (`validity` empty where the layout has none).
+/// Encodes one column, not of strings, of consecutive batches. `parts` are its arrays in order;
+/// `values` and `validity` the words they go to (`validity` empty where the layout has none).
 pub fn encode_column(
     column: &ArenaColumn,
     parts: &[ArrayRef],
-    interner: Option<&mut Interner>,
     values: &mut [u32],
     validity: &mut [u32],
 ) -> Result<()> {
-    if let Some(interner) = interner {
-        let mut at = 0;
-        for part in parts {
-            interner.encode(part, &mut values[at..at + part.len()])?;
-            at += part.len();
-        }
-        return Ok(());
-    }
     let mut row = 0;
     if column.store == Store::Bits {
         let mut bits = BitWriter::new(values);
@@ -306,9 +334,34 @@ mod tests {
         let mut words = vec![u32::MAX; layout.words];
         let (values, validity) = layout.columns[0];
         let (front, back) = words.split_at_mut(validity);
-        encode_column(column, parts, None, &mut front[values..], back).unwrap();
+        encode_column(column, parts, &mut front[values..], back).unwrap();
         let load = |row| load(&words, (values, validity), column, row);
         (0..rows as u32).map(load).collect()
+    }
+
+    #[test]
+    fn ranges_of_rows_have_the_words_of_their_rows() {
+        let stores = [Store::Bits, Store::W32, Store::W64, Store::W128];
+        let shapes = [(stores[0], true), (stores[1], false), (stores[2], true), (stores[3], false)];
+        let layout = Layout::new(150, &shapes, &[3]);
+        // Each word holds its own place.
+        let mut words: Vec<u32> = (0..layout.words as u32).collect();
+        let ranges = [0..64, 64..128, 128..150];
+        let parts = layout.split(&stores, &ranges, &mut words);
+        assert_eq!(parts.len(), ranges.len());
+        for (range, part) in ranges.into_iter().zip(parts) {
+            for ((store, nulls), ((values, validity), found)) in
+                shapes.iter().zip(layout.columns.iter().zip(part))
+            {
+                let first = values + store.words(range.start);
+                let expected: Vec<u32> = (first as u32..).take(store.words(range.len())).collect();
+                assert_eq!(found.0, expected, "{store:?} {range:?}");
+                let first = validity + range.start / 32;
+                let count = if *nulls { range.len().div_ceil(32) } else { 0 };
+                let expected: Vec<u32> = (first as u32..).take(count).collect();
+                assert_eq!(found.1, expected, "{store:?} {range:?}");
+            }
+        }
     }
 
     /// Values of every type and store, in parts that start amid an array.
@@ -357,7 +410,7 @@ mod tests {
         let wide = column(&DataType::Int64, Rep::I64);
         let array: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![1]));
         let mut values = [0; 2];
-        let encoded = encode_column(&wide, &[array], None, &mut values, &mut []);
+        let encoded = encode_column(&wide, &[array], &mut values, &mut []);
         assert!(matches!(encoded, Err(Error::Bug(_))));
     }
 }

@@ -351,7 +351,7 @@ mod tests {
     /// As Parquet's reader makes them: rows of one value have one view.
     fn views(values: &ArrayRef, rows: usize) -> ArrayRef {
         let views = cast(values, &DataType::Utf8View).unwrap();
-        let numbers: UInt32Array = (0..rows).map(|row| ((row / 3 + row) % 4) as u32).collect();
+        let numbers: UInt32Array = (0..rows).map(|row| row as u32 % 4).collect();
         take(&views, &numbers, None).unwrap()
     }
 
@@ -364,11 +364,11 @@ mod tests {
             let mut counting = Counting::default();
             let parts = [views(&values, rows), views(&values, rows)];
             encode(&mut counting, &parts, &mut vec![0; 2 * rows]).unwrap();
-            (counting.long, counting.short)
+            counting.long + counting.short
         };
         // Two values drive each other out if their addresses want it so: seldom.
         let least = (0..5).map(|_| hashed()).min().unwrap();
-        assert!(least <= (4, 2), "{least:?}");
+        assert!(least <= 2 * 2 + 2, "{least} of {} rows", 2 * rows);
 
         let keyed =
             cast(&views(&values, rows), &dictionary_of(DataType::Int32, DataType::Utf8)).unwrap();

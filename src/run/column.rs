@@ -115,7 +115,7 @@ pub fn to_bits(array: &ArrayRef, rep: Rep) -> Result<Vec<Option<u128>>> {
     let mut words = vec![0; layout.words];
     let (values, validity) = layout.columns[0];
     let (front, back) = words.split_at_mut(validity);
-    arena::encode_column(&column, std::slice::from_ref(array), None, &mut front[values..], back)?;
+    arena::encode_column(&column, std::slice::from_ref(array), &mut front[values..], back)?;
     let load = |row| arena::load(&words, (values, validity), &column, row);
     Ok((0..rows as u32).map(load).collect())
 }

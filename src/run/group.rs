@@ -186,7 +186,7 @@ impl<'a> GroupSink<'a> {
 
     /// Codes of a domain so far, NULL's included.
     fn codes(&self, domain: usize) -> u32 {
-        self.runner.interners[domain].lock().len() as u32 + 1
+        self.runner.interners[domain].read().len() as u32 + 1
     }
 
     /// False if a string has appeared that the dense table has no place for.
@@ -319,7 +319,7 @@ impl<'a> GroupSink<'a> {
         let arrays = self.keys.iter().zip(columns).map(|(key, bits)| match key.domain {
             Some(domain) => {
                 let codes: Vec<u32> = bits.iter().map(|b| b.unwrap_or(0) as u32).collect();
-                self.runner.interners[domain].lock().decode(&codes, &key.data_type)
+                self.runner.interners[domain].read().decode(&codes, &key.data_type)
             }
             None => column::from_bits(&bits, &key.data_type),
         });

@@ -4,6 +4,7 @@
 
 mod chunk;
 mod column;
+mod encode;
 mod group;
 mod lookup;
 mod output;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 pub use chunk::row_bytes;
@@ -76,7 +77,7 @@ pub struct Runner {
     pub fragment: Arc<Fragment>,
     pub limits: SlotLimits,
     pub stats: Arc<Stats>,
-    interners: Arc<Vec<Mutex<Interner>>>,
+    interners: Arc<Vec<RwLock<Interner>>>,
 }
 
 /// Where a pipeline's batches go.
@@ -85,7 +86,7 @@ pub type Sender = mpsc::Sender<Result<RecordBatch>>;
 impl Runner {
     pub fn new(player: Arc<dyn Player>, fragment: Arc<Fragment>, limits: SlotLimits) -> Self {
         let linker = Linker::new(player.capabilities());
-        let interners = (0..fragment.domains).map(|_| Mutex::new(Interner::default())).collect();
+        let interners = (0..fragment.domains).map(|_| RwLock::new(Interner::default())).collect();
         let stats = Arc::new(Stats::default());
         Self { player, linker, fragment, limits, stats, interners: Arc::new(interners) }
     }

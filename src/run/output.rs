@@ -79,7 +79,7 @@ impl Runner {
                     match domain {
                         Some(domain) => {
                             let codes = column::codes(words);
-                            self.interners[*domain].lock().decode(&codes, data_type)?
+                            self.interners[*domain].read().decode(&codes, data_type)?
                         }
                         None => column::from_words(words, data_type)?,
                     }
