@@ -270,7 +270,8 @@ mod tests {
     /// Strings of all lengths around that of a view, in an order without a pattern, some NULL.
     fn texts(rows: usize, distinct: usize) -> Vec<Option<String>> {
         let text = |row: usize| {
-            let number = row.wrapping_mul(2_654_435_761) % distinct;
+            let number = (row as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+            let number = number as usize % distinct;
             (number % 7 != 3).then(|| format!("{number}{}", "x".repeat(number % 20)))
         };
         (0..rows).map(text).collect()
@@ -344,7 +345,10 @@ mod tests {
         for data_type in [DataType::Utf8, DataType::Utf8View] {
             let array: ArrayRef = Arc::new(StringArray::from(texts.to_vec()));
             let array = cast(&array, &data_type).unwrap();
-            assert_eq!(codes_of(&[array.clone(), array]), [1, 2, 3, 4, 5, 6, 7].repeat(2));
+            let backwards = UInt32Array::from_iter_values((0..7).rev());
+            let backwards = take(&array, &backwards, None).unwrap();
+            let codes = codes_of(&[array, backwards]);
+            assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 7, 6, 5, 4, 3, 2, 1]);
         }
     }
 
