@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures::future::poll_fn;
 use futures::{FutureExt, Stream, StreamExt};
 use parking_lot::Mutex;
+use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
@@ -75,6 +76,26 @@ pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     Task::blocking(what, work).join().await
+}
+
+/// Does pieces of work that compute on several threads at once, and waits for all of them; their
+/// results are in the order of the pieces. It blocks: for use inside of blocking work.
+///
+/// Errors: that of the first piece that has one. A panic of a piece is one here.
+pub fn side_by_side<T: Send, R: Send>(
+    pieces: Vec<T>,
+    work: impl Fn(T) -> Result<R> + Send + Sync,
+) -> Result<Vec<R>> {
+    if pieces.len() < 2 {
+        return pieces.into_iter().map(work).collect();
+    }
+    let done: Vec<Result<R>> = pieces.into_par_iter().map(work).collect();
+    done.into_iter().collect()
+}
+
+/// Threads that `side_by_side` has.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
 }
 
 /// Runs short blocking work, such as a write with its fsync, where the caller stands: the other
@@ -412,6 +433,20 @@ mod tests {
         assert!(quietly(|| panic!("unseen")).is_err() && quietly(|| 4).is_ok_and(|n| n == 4));
         let deep = Thread::deep("adds", 1 << 20, || 5).unwrap();
         assert_eq!(deep.join().unwrap(), 5);
+    }
+
+    #[tokio::test]
+    async fn pieces_of_work_answer_in_their_order() {
+        let numbers: Vec<usize> = (0..100).collect();
+        assert_eq!(side_by_side(numbers.clone(), Ok).unwrap(), numbers);
+        let odd = |number: usize| match number % 2 {
+            0 => Ok(number),
+            _ => Err(Error::Data(format!("{number} is odd"))),
+        };
+        let error = side_by_side(numbers.clone(), odd).unwrap_err();
+        assert!(error.to_string().contains("1 is odd"), "{error}");
+        let work = blocking("adding", || side_by_side(numbers, |_| -> Result<()> { panic!("no") }));
+        assert!(work.await.unwrap_err().to_string().contains("adding panicked: no"));
     }
 
     #[tokio::test]

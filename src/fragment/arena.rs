@@ -4,11 +4,12 @@
 //! its values and of its validity bits (0: no NULLs), then for each lookup table its offset, then
 //! the parameters of the pipeline's expressions.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, downcast_primitive_array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
 
-use super::intern::Interner;
 use super::key::MAX_BASES;
 use super::spec::{ArenaColumn, Store};
 use crate::error::{Error, Result};
@@ -82,6 +83,42 @@ impl Layout {
         layout
     }
 
+    /// Splits an arena's words by ranges of rows, which follow each other from 0 and start at
+    /// multiples of 32: for each of them, the words of the values and of the validity of each
+    /// column (none where it has no NULLs).
+    pub fn split<'a>(
+        &self,
+        stores: &[Store],
+        ranges: &[Range<usize>],
+        words: &'a mut [u32],
+    ) -> Vec<Vec<(&'a mut [u32], &'a mut [u32])>> {
+        let mut parts: Vec<Vec<_>> = ranges.iter().map(|_| Vec::new()).collect();
+        let (mut rest, mut at) = (words, 0);
+        // The next `count` words behind `from`, which is behind all that was asked for before.
+        let mut next = |from: usize, count: usize| {
+            let (here, behind) = std::mem::take(&mut rest)[from - at..].split_at_mut(count);
+            (rest, at) = (behind, from + count);
+            here
+        };
+        for (store, (values, validity)) in stores.iter().zip(&self.columns) {
+            for (range, part) in ranges.iter().zip(&mut parts) {
+                let words = store.words(range.len());
+                part.push((next(values + store.words(range.start), words), &mut [][..]));
+            }
+            if *validity == 0 {
+                continue;
+            }
+            for (range, part) in ranges.iter().zip(&mut parts) {
+                let words = Store::Bits.words(range.len());
+                let bits = next(validity + Store::Bits.words(range.start), words);
+                if let Some(column) = part.last_mut() {
+                    column.1 = bits;
+                }
+            }
+        }
+        parts
+    }
+
     /// Writes the header; `fixed` are the words at its start.
     pub fn write_header(&self, words: &mut [u32], fixed: [u32; HEADER]) {
         words[..HEADER].copy_from_slice(&fixed);
@@ -99,23 +136,14 @@ impl Layout {
     }
 }
 
-/// Encodes one column of consecutive batches. `parts` are its arrays in order; `values` and
-/// `validity` the words they go to (`validity` empty where the layout has none).
+/// Encodes one column, not of strings, of consecutive batches. `parts` are its arrays in order;
+/// `values` and `validity` the words they go to (`validity` empty where the layout has none).
 pub fn encode_column(
     column: &ArenaColumn,
     parts: &[ArrayRef],
-    interner: Option<&mut Interner>,
     values: &mut [u32],
     validity: &mut [u32],
 ) -> Result<()> {
-    if let Some(interner) = interner {
-        let mut at = 0;
-        for part in parts {
-            interner.encode(part, &mut values[at..at + part.len()])?;
-            at += part.len();
-        }
-        return Ok(());
-    }
     let mut row = 0;
     if column.store == Store::Bits {
         let mut bits = BitWriter::new(values);
@@ -198,28 +226,7 @@ impl<'a> BitWriter<'a> {
     }
 }
 
-fn put64(values: &mut [u32], row: usize, items: impl Iterator<Item = u64>) {
-    for (item, pair) in items.zip(values[2 * row..].chunks_exact_mut(2)) {
-        pair[0] = item as u32;
-        pair[1] = (item >> 32) as u32;
-    }
-}
-
-fn put32(values: &mut [u32], row: usize, items: impl Iterator<Item = u32>) {
-    for (item, word) in items.zip(&mut values[row..]) {
-        *word = item;
-    }
-}
-
-/// Native values of an array of `$native`, whatever its logical type.
-macro_rules! natives {
-    ($array:expr, $native:ty) => {{
-        let data = $array.to_data();
-        let buffer = data.buffers()[0].clone();
-        arrow::buffer::ScalarBuffer::<$native>::new(buffer, data.offset(), data.len())
-    }};
-}
-
+/// Writes the values of an array where the rows from `row` on have theirs.
 fn encode_values(
     column: &ArenaColumn,
     part: &ArrayRef,
@@ -227,50 +234,67 @@ fn encode_values(
     values: &mut [u32],
 ) -> Result<()> {
     use DataType as T;
+    let store = column.store;
+    let out = &mut values[store.words(row)..store.words(row + part.len())];
     match part.data_type() {
-        T::Int8 => put32(values, row, natives!(part, i8).iter().map(|v| *v as i32 as u32)),
-        T::Int16 => put32(values, row, natives!(part, i16).iter().map(|v| *v as i32 as u32)),
-        T::UInt8 => put32(values, row, natives!(part, u8).iter().map(|v| *v as u32)),
-        T::UInt16 => put32(values, row, natives!(part, u16).iter().map(|v| *v as u32)),
-        T::Int32 | T::UInt32 | T::Float32 | T::Date32 | T::Time32(_) => {
-            let words = natives!(part, u32);
-            values[row..row + words.len()].copy_from_slice(&words);
+        T::Int8 => put_small(part.as_primitive::<Int8Type>().values(), out),
+        T::Int16 => put_small(part.as_primitive::<Int16Type>().values(), out),
+        T::UInt8 => put_small(part.as_primitive::<UInt8Type>().values(), out),
+        T::UInt16 => put_small(part.as_primitive::<UInt16Type>().values(), out),
+        T::Decimal32(..) if store != Store::W32 => {
+            put_decimal(store, part.as_primitive::<Decimal32Type>().values(), out);
         }
-        T::Int64
-        | T::UInt64
-        | T::Float64
-        | T::Date64
-        | T::Time64(_)
-        | T::Timestamp(..)
-        | T::Duration(_) => put64(values, row, natives!(part, u64).iter().copied()),
-        T::Decimal32(..) => {
-            put_decimal(column, row, values, natives!(part, i32).iter().map(|value| *value as i128))
+        T::Decimal64(..) if store != Store::W64 => {
+            put_decimal(store, part.as_primitive::<Decimal64Type>().values(), out);
         }
-        T::Decimal64(..) => {
-            put_decimal(column, row, values, natives!(part, i64).iter().map(|value| *value as i128))
+        T::Decimal128(..) if store != Store::W128 => {
+            put_decimal(store, part.as_primitive::<Decimal128Type>().values(), out);
         }
-        T::Decimal128(..) => put_decimal(column, row, values, natives!(part, i128).iter().copied()),
         other => {
-            return Err(Error::Bug(format!("column {} of type {other} in an arena", column.name)));
+            // Words low first are the native layout.
+            let bytes = native_bytes(part).filter(|bytes| bytes.len() == 4 * out.len());
+            let Some(bytes) = bytes else {
+                let text = format!("column {} of type {other} in an arena", column.name);
+                return Err(Error::Bug(text));
+            };
+            bytemuck::cast_slice_mut(out).copy_from_slice(bytes);
         }
     }
     Ok(())
 }
 
-fn put_decimal(
-    column: &ArenaColumn,
-    row: usize,
-    values: &mut [u32],
-    items: impl Iterator<Item = i128>,
-) {
-    match column.store {
-        Store::W32 => put32(values, row, items.map(|value| value as u32)),
-        Store::W64 => put64(values, row, items.map(|value| value as u64)),
-        _ => {
-            for (item, words) in items.zip(values[4 * row..].chunks_exact_mut(4)) {
-                for (word, shift) in words.iter_mut().zip([0, 32, 64, 96]) {
-                    *word = (item >> shift) as u32;
-                }
+/// The values of a primitive array as they lie in memory, whatever its logical type.
+fn native_bytes(array: &ArrayRef) -> Option<&[u8]> {
+    let array = array.as_ref();
+    downcast_primitive_array! {
+        array => Some(array.values().inner().as_slice()),
+        _ => None,
+    }
+}
+
+/// Integers below 32 bits, widened by their sign.
+fn put_small<N: Copy + Into<i32>>(items: &[N], out: &mut [u32]) {
+    for (item, word) in items.iter().zip(out) {
+        *word = (*item).into() as u32;
+    }
+}
+
+/// Decimals whose store is of another width than their type.
+fn put_decimal<N: Copy + Into<i128>>(store: Store, items: &[N], out: &mut [u32]) {
+    match store {
+        Store::W64 => {
+            for (item, pair) in items.iter().zip(out.as_chunks_mut().0) {
+                *pair = bytemuck::cast::<i64, [u32; 2]>((*item).into() as i64);
+            }
+        }
+        Store::W128 => {
+            for (item, words) in items.iter().zip(out.as_chunks_mut().0) {
+                *words = bytemuck::cast::<i128, [u32; 4]>((*item).into());
+            }
+        }
+        Store::W32 | Store::Bits => {
+            for (item, word) in items.iter().zip(out) {
+                *word = (*item).into() as u32;
             }
         }
     }
@@ -303,4 +327,114 @@ pub fn load(
         }
     };
     if column.domain.is_some() && value == 0 { None } else { Some(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, new_null_array};
+    use arrow::compute::cast;
+
+    use super::*;
+    use crate::expr::ir::Rep;
+
+    fn column(data_type: &DataType, rep: Rep) -> ArenaColumn {
+        ArenaColumn {
+            index: 0,
+            name: "c".into(),
+            data_type: data_type.clone(),
+            rep,
+            store: Store::of(data_type, rep),
+            nullable: true,
+            domain: None,
+        }
+    }
+
+    /// Encodes the parts and reads all rows back.
+    fn round_trip(column: &ArenaColumn, parts: &[ArrayRef]) -> Vec<Option<u128>> {
+        let rows = parts.iter().map(|part| part.len()).sum();
+        let layout = Layout::new(rows, &[(column.store, true)], &[], &[]);
+        let mut words = vec![u32::MAX; layout.words];
+        let (values, validity) = layout.columns[0];
+        let (front, back) = words.split_at_mut(validity);
+        encode_column(column, parts, &mut front[values..], back).unwrap();
+        let load = |row| load(&words, (values, validity), column, row);
+        (0..rows as u32).map(load).collect()
+    }
+
+    #[test]
+    fn ranges_of_rows_have_the_words_of_their_rows() {
+        let stores = [Store::Bits, Store::W32, Store::W64, Store::W128];
+        let shapes = [(stores[0], true), (stores[1], false), (stores[2], true), (stores[3], false)];
+        let layout = Layout::new(150, &shapes, &[3], &[]);
+        // Each word holds its own place.
+        let mut words: Vec<u32> = (0..layout.words as u32).collect();
+        let ranges = [0..64, 64..128, 128..150];
+        let parts = layout.split(&stores, &ranges, &mut words);
+        assert_eq!(parts.len(), ranges.len());
+        for (range, part) in ranges.into_iter().zip(parts) {
+            for ((store, nulls), ((values, validity), found)) in
+                shapes.iter().zip(layout.columns.iter().zip(part))
+            {
+                let first = values + store.words(range.start);
+                let expected: Vec<u32> = (first as u32..).take(store.words(range.len())).collect();
+                assert_eq!(found.0, expected, "{store:?} {range:?}");
+                let first = validity + range.start / 32;
+                let count = if *nulls { range.len().div_ceil(32) } else { 0 };
+                let expected: Vec<u32> = (first as u32..).take(count).collect();
+                assert_eq!(found.1, expected, "{store:?} {range:?}");
+            }
+        }
+    }
+
+    /// Values of every type and store, in parts that start amid an array.
+    #[test]
+    fn values_of_every_store_are_read_back() {
+        use DataType as T;
+        let numbers = [0i64, 1, -1, 127, -128, 99, -77, 5, 100];
+        let all: ArrayRef = Arc::new(Int64Array::from(numbers.to_vec()));
+        let types = [
+            (T::Int8, Rep::I32),
+            (T::Int16, Rep::I32),
+            (T::Int32, Rep::I32),
+            (T::Int64, Rep::I64),
+            (T::Duration(TimeUnit::Second), Rep::I64),
+            (T::Timestamp(TimeUnit::Microsecond, None), Rep::I64),
+            (T::Decimal32(9, 0), Rep::I128),
+            (T::Decimal64(18, 0), Rep::I128),
+            (T::Decimal128(9, 0), Rep::I128),
+            (T::Decimal128(18, 0), Rep::I128),
+            (T::Decimal128(38, 0), Rep::I128),
+        ];
+        for (data_type, rep) in types {
+            let array = cast(&all, &data_type).unwrap();
+            let none = new_null_array(&data_type, 2);
+            let parts = [array.slice(0, 2), none, array.slice(2, 7)];
+            let mask = u128::MAX >> (128 - 32 * rep.words());
+            let bits = |number: &i64| Some(*number as i128 as u128 & mask);
+            let mut expected: Vec<Option<u128>> = numbers.iter().map(bits).collect();
+            expected.splice(2..2, [None, None]);
+            assert_eq!(round_trip(&column(&data_type, rep), &parts), expected, "{data_type}");
+        }
+    }
+
+    #[test]
+    fn unsigned_values_keep_their_bits() {
+        let all: ArrayRef = Arc::new(Int64Array::from(vec![0, 200, 255]));
+        for data_type in [DataType::UInt8, DataType::UInt16, DataType::UInt32] {
+            let array = cast(&all, &data_type).unwrap();
+            let found = round_trip(&column(&data_type, Rep::U32), &[array]);
+            assert_eq!(found, [Some(0), Some(200), Some(255)], "{data_type}");
+        }
+    }
+
+    #[test]
+    fn an_array_of_another_type_than_its_column_is_a_bug() {
+        let wide = column(&DataType::Int64, Rep::I64);
+        let array: ArrayRef = Arc::new(arrow::array::Int32Array::from(vec![1]));
+        let mut values = [0; 2];
+        let encoded = encode_column(&wide, &[array], &mut values, &mut []);
+        assert!(matches!(encoded, Err(Error::Bug(_))));
+    }
 }

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryBuilder, BinaryViewBuilder, FixedSizeBinaryBuilder,
-    LargeBinaryBuilder, LargeStringBuilder, StringBuilder, StringViewBuilder, UInt32Array,
+    ArrayRef, BinaryBuilder, BinaryViewBuilder, FixedSizeBinaryBuilder, LargeBinaryBuilder,
+    LargeStringBuilder, StringBuilder, StringViewBuilder, UInt32Array,
 };
 use arrow::compute::{cast, take};
 use arrow::datatypes::DataType;
 use hashbrown::HashTable;
 
+use super::coder::{self, Codes, INLINE, inline_view};
 use crate::error::{Error, Result};
 
 /// The strings of one domain.
@@ -18,7 +19,10 @@ pub struct Interner {
     /// All strings, one after another; entry `i` (code `i + 1`) ends at `ends[i]`.
     bytes: Vec<u8>,
     ends: Vec<usize>,
-    codes: HashTable<u32>,
+    /// Views of the strings that these hold, with their codes: nothing else is read to find them.
+    short: HashTable<([u32; 4], u32)>,
+    /// Codes of the others.
+    long: HashTable<u32>,
     hasher: ahash::RandomState,
 }
 
@@ -27,7 +31,8 @@ impl Default for Interner {
         Self {
             bytes: Vec::new(),
             ends: Vec::new(),
-            codes: HashTable::new(),
+            short: HashTable::new(),
+            long: HashTable::new(),
             // Fixed keys: codes never depend on the run.
             hasher: ahash::RandomState::with_seeds(1, 2, 3, 4),
         }
@@ -44,63 +49,55 @@ impl Interner {
         self.ends.is_empty()
     }
 
-    fn entry<'a>(bytes: &'a [u8], ends: &[usize], index: u32) -> &'a [u8] {
-        let index = index as usize;
+    fn entry<'a>(bytes: &'a [u8], ends: &[usize], code: u32) -> &'a [u8] {
+        let index = code as usize - 1;
         let start = if index == 0 { 0 } else { ends[index - 1] };
         &bytes[start..ends[index]]
     }
 
     /// The bytes of a code (not 0).
     pub fn get(&self, code: u32) -> &[u8] {
-        Self::entry(&self.bytes, &self.ends, code - 1)
+        Self::entry(&self.bytes, &self.ends, code)
     }
 
-    /// The code of a string, new or known.
-    pub fn code(&mut self, value: &[u8]) -> u32 {
-        let Self { bytes, ends, codes, hasher } = self;
-        let hash = hasher.hash_one(value);
-        let known = codes.find(hash, |index| Self::entry(bytes, ends, *index) == value);
-        if let Some(index) = known {
-            return index + 1;
-        }
-        let index = ends.len() as u32;
-        bytes.extend_from_slice(value);
-        ends.push(bytes.len());
-        let rehash = |index: &u32| hasher.hash_one(Self::entry(bytes, ends, *index));
-        codes.insert_unique(hash, index, rehash);
-        index + 1
+    /// The code of a string of at most `INLINE` bytes, if it is known.
+    pub(super) fn short_code(&self, view: u128) -> Option<u32> {
+        let words: [u32; 4] = bytemuck::cast(view);
+        let found = self.short.find(self.hasher.hash_one(view), |(known, _)| *known == words);
+        found.map(|(_, code)| *code)
+    }
+
+    /// The code of a longer one, if it is known.
+    pub(super) fn long_code(&self, value: &[u8]) -> Option<u32> {
+        self.find_long(self.hasher.hash_one(value), value)
+    }
+
+    fn find_long(&self, hash: u64, value: &[u8]) -> Option<u32> {
+        self.long.find(hash, |code| self.get(*code) == value).copied()
+    }
+
+    fn append(&mut self, value: &[u8]) -> u32 {
+        self.bytes.extend_from_slice(value);
+        self.ends.push(self.bytes.len());
+        self.ends.len() as u32
+    }
+
+    /// Takes in what another interner holds, in its order; returns the codes here, by those there
+    /// less 1.
+    pub fn adopt(&mut self, other: &Interner) -> Vec<u32> {
+        let adopt = |code| {
+            let value = other.get(code);
+            match value.len() {
+                ..=INLINE => self.short(inline_view(value, 0, value.len())),
+                _ => self.long(value),
+            }
+        };
+        (1..=other.len() as u32).map(adopt).collect()
     }
 
     /// Writes the codes of an array of strings, of binaries or of a dictionary of either.
     pub fn encode(&mut self, array: &ArrayRef, out: &mut [u32]) -> Result<()> {
-        match array.data_type() {
-            DataType::Utf8 => self.fill(array.as_string::<i32>().iter(), out),
-            DataType::LargeUtf8 => self.fill(array.as_string::<i64>().iter(), out),
-            DataType::Utf8View => self.fill(array.as_string_view().iter(), out),
-            DataType::Binary => self.fill(array.as_binary::<i32>().iter(), out),
-            DataType::LargeBinary => self.fill(array.as_binary::<i64>().iter(), out),
-            DataType::BinaryView => self.fill(array.as_binary_view().iter(), out),
-            DataType::FixedSizeBinary(_) => self.fill(array.as_fixed_size_binary().iter(), out),
-            DataType::Dictionary(..) => {
-                let dictionary = array.as_any_dictionary();
-                let mut codes = vec![0; dictionary.values().len()];
-                self.encode(dictionary.values(), &mut codes)?;
-                let keys = cast(dictionary.keys(), &DataType::UInt32)?;
-                for (out, key) in
-                    out.iter_mut().zip(keys.as_primitive::<arrow::datatypes::UInt32Type>())
-                {
-                    *out = key.map_or(0, |key| codes[key as usize]);
-                }
-            }
-            other => return Err(Error::Bug(format!("a column of type {other} has no codes"))),
-        }
-        Ok(())
-    }
-
-    fn fill<V: AsRef<[u8]>>(&mut self, values: impl Iterator<Item = Option<V>>, out: &mut [u32]) {
-        for (out, value) in out.iter_mut().zip(values) {
-            *out = value.map_or(0, |value| self.code(value.as_ref()));
-        }
+        coder::encode(self, std::slice::from_ref(array), out)
     }
 
     /// All strings from code `from` on, as an array of the given type (a dictionary's value type
@@ -125,6 +122,34 @@ impl Interner {
 
     fn lookup(&self, code: u32) -> Option<&[u8]> {
         (code != 0).then(|| self.get(code))
+    }
+}
+
+/// Strings that are not known are added.
+impl Codes for Interner {
+    fn short(&mut self, view: u128) -> u32 {
+        if let Some(code) = self.short_code(view) {
+            return code;
+        }
+        let code = self.append(&view.to_le_bytes()[4..4 + view as u32 as usize]);
+        let hasher = &self.hasher;
+        let rehash = |(words, _): &([u32; 4], u32)| {
+            hasher.hash_one(bytemuck::cast::<[u32; 4], u128>(*words))
+        };
+        self.short.insert_unique(hasher.hash_one(view), (bytemuck::cast(view), code), rehash);
+        code
+    }
+
+    fn long(&mut self, value: &[u8]) -> u32 {
+        let hash = self.hasher.hash_one(value);
+        if let Some(code) = self.find_long(hash, value) {
+            return code;
+        }
+        let code = self.append(value);
+        let Self { bytes, ends, long, hasher, .. } = self;
+        let rehash = |code: &u32| hasher.hash_one(Self::entry(bytes, ends, *code));
+        long.insert_unique(hash, code, rehash);
+        code
     }
 }
 

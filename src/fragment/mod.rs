@@ -5,6 +5,7 @@
 pub mod spec;
 pub mod intern;
 pub mod key;
+pub mod coder;
 pub mod arena;
 pub mod text;
 pub mod compact;

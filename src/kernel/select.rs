@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Kernel, Shape, with_arenas};
 use crate::config::WORKGROUP;
-use crate::expr::ir::{Expr, Rep};
+use crate::expr::ir::Expr;
 use crate::fragment::text::words;
 use crate::record::{Bound, Program};
 
@@ -130,21 +130,4 @@ fn write(
         }
         put(value.is_some() as u32);
     }
-}
-
-/// A computed column from its words in `out`.
-pub fn read(
-    rep: Rep,
-    words: &[u32],
-    capacity: usize,
-    first: usize,
-    rows: usize,
-) -> Vec<Option<u128>> {
-    let word = |k: usize, row: usize| words[(first + k) * capacity + row];
-    (0..rows)
-        .map(|row| {
-            let value = (0..rep.words()).fold(0, |v, k| v | (word(k, row) as u128) << (32 * k));
-            (word(rep.words(), row) == 1).then_some(value)
-        })
-        .collect()
 }

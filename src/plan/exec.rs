@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 
 use super::describe;
 use super::place::Decision;
+use super::scans;
 use crate::device::Player;
 use crate::error::Error;
 use crate::fragment::spec::Fragment;
@@ -120,7 +121,7 @@ impl DeviceExec {
         let groups = self.groups.clone();
         let mut streams = Vec::new();
         for source in &self.sources {
-            streams.push(execute_stream(source.clone(), context.clone())?);
+            streams.push(execute_stream(source.clone(), scans::context_for(source, &context))?);
         }
         let (cpu, strict, metrics) = (self.cpu.clone(), self.strict, self.metrics.clone());
         let node = self.decision.node.clone();

@@ -19,6 +19,7 @@ pub mod memory;
 mod options;
 mod place;
 mod rule;
+mod scans;
 mod session;
 mod zoned_types;
 

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use futures::StreamExt;
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 
+use super::encode::{Rows, Strings};
 use super::lookup::{Entries, Lookups};
 use super::{Runner, Stats};
 use crate::error::{DeviceError, Result};
@@ -114,7 +115,7 @@ impl Runner {
             let lookups = lookups.clone();
             move || {
                 fault::point("encode");
-                code_strings(&pipeline, &chunk, &interners, &lookups)
+                code(&pipeline, &chunk, &interners, &lookups)
             }
         })
         .await?;
@@ -134,9 +135,8 @@ impl Runner {
             fault::hold();
             let words = staging.words();
             coded.layout.write_header(words, header);
-            for (at, column) in pipeline.columns.iter().enumerate() {
-                write_column(column, at, &chunk, &coded, words)?;
-            }
+            let rows = Rows::of(&chunk.batches);
+            rows.write(&pipeline.columns, &coded.strings, &coded.layout, words)?;
             let places = coded.layout.lookups.iter().zip(&coded.entries);
             for (state, (offset, entries)) in lookups.lock().iter().zip(places) {
                 state.write(*entries, &mut words[*offset..*offset + entries.arena_words()])?;
@@ -152,47 +152,23 @@ impl Runner {
     }
 }
 
+/// What is known of a slot before it has memory.
 struct Coded {
     layout: Layout,
-    /// Codes of the string columns, by column.
-    codes: Vec<Option<Vec<u32>>>,
+    strings: Strings,
     /// What the slot carries of each lookup table.
     entries: Vec<Entries>,
 }
 
-fn parts(chunk: &Chunk, index: usize) -> Vec<ArrayRef> {
-    chunk.batches.iter().map(|batch| batch.column(index).clone()).collect()
-}
-
-fn code_strings(
+fn code(
     pipeline: &Pipeline,
     chunk: &Chunk,
-    interners: &[Mutex<Interner>],
+    interners: &[RwLock<Interner>],
     lookups: &Lookups,
 ) -> Result<Coded> {
-    let mut codes = Vec::new();
-    let mut shapes = Vec::new();
-    for column in &pipeline.columns {
-        let arrays = parts(chunk, column.index);
-        let coded = match column.domain {
-            Some(domain) => {
-                let mut out = vec![0; chunk.rows];
-                let mut at = 0;
-                let mut interner = interners[domain].lock();
-                for array in &arrays {
-                    interner.encode(array, &mut out[at..at + array.len()])?;
-                    at += array.len();
-                }
-                drop(interner);
-                fault::hold();
-                Some(out)
-            }
-            None => None,
-        };
-        let nulls = coded.is_none() && arrays.iter().any(|array| array.null_count() > 0);
-        shapes.push((column.store, nulls));
-        codes.push(coded);
-    }
+    let rows = Rows::of(&chunk.batches);
+    let strings = rows.code(&pipeline.columns, interners)?;
+    fault::hold();
     let mut states = lookups.lock();
     let mut entries = Vec::new();
     for (lookup, state) in pipeline.lookups.iter().zip(states.iter_mut()) {
@@ -200,29 +176,7 @@ fn code_strings(
     }
     drop(states);
     let sizes: Vec<usize> = entries.iter().map(|entries| entries.arena_words()).collect();
+    let shapes = rows.shapes(&pipeline.columns);
     let layout = Layout::new(chunk.rows, &shapes, &sizes, pipeline.parameters().words());
-    Ok(Coded { layout, codes, entries })
-}
-
-fn write_column(
-    column: &ArenaColumn,
-    at: usize,
-    chunk: &Chunk,
-    coded: &Coded,
-    words: &mut [u32],
-) -> Result<()> {
-    let (values, validity) = coded.layout.columns[at];
-    let rows = chunk.rows;
-    if let Some(codes) = &coded.codes[at] {
-        words[values..values + rows].copy_from_slice(codes);
-        return Ok(());
-    }
-    let end = values + column.store.words(rows);
-    if validity == 0 {
-        let arrays = parts(chunk, column.index);
-        return arena::encode_column(column, &arrays, None, &mut words[values..end], &mut []);
-    }
-    let (front, back) = words.split_at_mut(validity);
-    let bits = &mut back[..rows.div_ceil(32)];
-    arena::encode_column(column, &parts(chunk, column.index), None, &mut front[values..end], bits)
+    Ok(Coded { layout, strings, entries })
 }

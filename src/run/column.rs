@@ -54,6 +54,53 @@ pub fn from_bits(bits: &[Option<u128>], data_type: &DataType) -> Result<ArrayRef
     Ok(make_array(data.build()?))
 }
 
+/// An array of the type from a computed column as a kernel wrote it: a slice for each word of its
+/// values, low word first, then one of validity. Not for strings.
+pub fn from_words(words: &[Words], data_type: &DataType) -> Result<ArrayRef> {
+    let Some((valid, values)) = words.split_last() else {
+        return Err(Error::Bug(format!("a column of type {data_type} without words")));
+    };
+    let rows = valid.len();
+    if rows == 0 {
+        return Ok(new_empty_array(data_type));
+    }
+    if *data_type == DataType::Null {
+        return Ok(new_null_array(data_type, rows));
+    }
+    let nulls = BooleanBuffer::collect_bool(rows, |row| valid[row] == 1);
+    let nulls = Some(NullBuffer::new(nulls)).filter(|nulls| nulls.null_count() > 0);
+    if *data_type == DataType::Boolean {
+        let values = BooleanBuffer::collect_bool(rows, |row| (values[0][row] & valid[row]) == 1);
+        return Ok(Arc::new(BooleanArray::new(values, nulls)));
+    }
+    let word = |word: usize, row: usize| if valid[row] == 1 { values[word][row] } else { 0 };
+    let low = |row: usize| word(0, row);
+    let wide = |at: usize, row: usize| word(at, row) as u64 | (word(at + 1, row) as u64) << 32;
+    let buffer = match (data_type.primitive_width(), values.len()) {
+        (Some(1), _) => Buffer::from_iter((0..rows).map(|row| low(row) as u8)),
+        (Some(2), _) => Buffer::from_iter((0..rows).map(|row| low(row) as u16)),
+        (Some(4), _) => Buffer::from_iter((0..rows).map(low)),
+        (Some(8), 2..) => Buffer::from_iter((0..rows).map(|row| wide(0, row))),
+        (Some(16), 4) => {
+            let value = |row| wide(0, row) as u128 | (wide(2, row) as u128) << 64;
+            Buffer::from_iter((0..rows).map(value))
+        }
+        _ => {
+            let text = format!("a column of type {data_type} computed on the device");
+            return Err(Error::Bug(text));
+        }
+    };
+    let data = ArrayData::builder(data_type.clone()).len(rows).nulls(nulls).add_buffer(buffer);
+    Ok(make_array(data.build()?))
+}
+
+/// The codes of a computed column of strings; 0 is NULL.
+pub fn codes(words: &[Words]) -> Vec<u32> {
+    let [codes, valid] = words else { return Vec::new() };
+    let known = |(code, valid): (&u32, &u32)| if *valid == 1 { *code } else { 0 };
+    codes.iter().zip(valid.iter()).map(known).collect()
+}
+
 /// The bit patterns of an array that is not of strings.
 pub fn to_bits(array: &ArrayRef, rep: Rep) -> Result<Vec<Option<u128>>> {
     if *array.data_type() == DataType::Null {
@@ -79,7 +126,61 @@ pub fn to_bits(array: &ArrayRef, rep: Rep) -> Result<Vec<Option<u128>>> {
     let mut words = vec![0; layout.words];
     let (values, validity) = layout.columns[0];
     let (front, back) = words.split_at_mut(validity);
-    arena::encode_column(&column, std::slice::from_ref(array), None, &mut front[values..], back)?;
+    arena::encode_column(&column, std::slice::from_ref(array), &mut front[values..], back)?;
     let load = |row| arena::load(&words, (values, validity), &column, row);
     Ok((0..rows as u32).map(load).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::Array;
+
+    use super::*;
+
+    /// What a kernel writes of these values, one of them NULL, is what they become by their bits.
+    #[test]
+    fn words_become_the_values_they_are_of() {
+        let values = [1u128, 0xfe, 0x8000_0000, 0xffff_ffff_0000_0001, u128::MAX - 7, 0];
+        let null = 2;
+        let types = [
+            (DataType::Boolean, 1),
+            (DataType::Int8, 1),
+            (DataType::UInt16, 1),
+            (DataType::Float32, 1),
+            (DataType::Int64, 2),
+            (DataType::Decimal32(9, 2), 4),
+            (DataType::Decimal64(18, 2), 4),
+            (DataType::Decimal128(38, 2), 4),
+        ];
+        for (data_type, width) in types {
+            let word = |at: usize| -> Vec<u32> {
+                values.iter().map(|value| (*value >> (32 * at)) as u32).collect()
+            };
+            let valid = (0..values.len()).map(|row| (row != null) as u32).collect::<Vec<u32>>();
+            let words: Vec<Words> = (0..width).map(word).chain([valid]).map(Words::from).collect();
+            let bits: Vec<Option<u128>> = (0..values.len())
+                .map(|row| {
+                    let value =
+                        (0..width).fold(0, |v, at| v | (word(at)[row] as u128) << (32 * at));
+                    (row != null).then_some(value)
+                })
+                .collect();
+            let expected = from_bits(&bits, &data_type).unwrap();
+            let array = from_words(&words, &data_type).unwrap();
+            assert_eq!(*array, *expected, "{data_type}");
+            assert_eq!(array.null_count(), 1);
+        }
+    }
+
+    #[test]
+    fn codes_without_validity_are_null() {
+        let words = [vec![4, 5, 6], vec![1, 0, 1]].map(Words::from);
+        assert_eq!(codes(&words), [4, 0, 6]);
+    }
+
+    #[test]
+    fn a_type_wider_than_its_words_is_a_bug() {
+        let words = [vec![4], vec![1]].map(Words::from);
+        assert!(matches!(from_words(&words, &DataType::Int64), Err(Error::Bug(_))));
+    }
 }

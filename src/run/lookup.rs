@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow::datatypes::{Field, Schema};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::column;
 use crate::error::{Error, Result};
@@ -42,13 +42,13 @@ impl Entries {
 
 impl LookupState {
     /// Evaluates what the interner has learnt since; returns the entries there are now.
-    pub fn extend(&mut self, lookup: &Lookup, interners: &[Mutex<Interner>]) -> Result<Entries> {
+    pub fn extend(&mut self, lookup: &Lookup, interners: &[RwLock<Interner>]) -> Result<Entries> {
         if self.words.is_empty() {
             self.words = vec![Vec::new(); lookup.entry_words()];
             self.append(lookup, interners, &new_null_array(&lookup.argument, 1))?;
         }
         let known = self.words[0].len();
-        let strings = interners[lookup.domain].lock();
+        let strings = interners[lookup.domain].read();
         if known <= strings.len() {
             let fresh = strings.values(known as u32, &lookup.argument)?;
             drop(strings);
@@ -61,7 +61,7 @@ impl LookupState {
     fn append(
         &mut self,
         lookup: &Lookup,
-        interners: &[Mutex<Interner>],
+        interners: &[RwLock<Interner>],
         values: &ArrayRef,
     ) -> Result<()> {
         let field = Field::new("value", lookup.argument.clone(), true);
@@ -92,13 +92,13 @@ impl LookupState {
     fn push(
         &mut self,
         lookup: &Lookup,
-        interners: &[Mutex<Interner>],
+        interners: &[RwLock<Interner>],
         results: &ArrayRef,
     ) -> Result<()> {
         let bits = match lookup.result {
             Some(domain) => {
                 let mut codes = vec![0; results.len()];
-                interners[domain].lock().encode(results, &mut codes)?;
+                interners[domain].write().encode(results, &mut codes)?;
                 codes.iter().map(|code| (*code != 0).then_some(*code as u128)).collect()
             }
             None => column::to_bits(results, lookup.rep)?,

@@ -5,6 +5,7 @@
 mod ahead;
 mod chunk;
 mod column;
+mod encode;
 mod group;
 mod lookup;
 mod output;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
-use parking_lot::Mutex;
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 pub use chunk::row_bytes;
@@ -86,7 +87,7 @@ pub struct Runner {
     pub stats: Arc<Stats>,
     /// Linked by this run, or by those before it of the same fragment.
     pub programs: Arc<Programs>,
-    interners: Arc<Vec<Mutex<Interner>>>,
+    interners: Arc<Vec<RwLock<Interner>>>,
 }
 
 /// Where a pipeline's batches go.
@@ -95,7 +96,7 @@ pub type Sender = mpsc::Sender<Result<RecordBatch>>;
 impl Runner {
     pub fn new(player: Arc<dyn Player>, fragment: Arc<Fragment>, limits: SlotLimits) -> Self {
         let linker = Linker::new(player.capabilities());
-        let interners = (0..fragment.domains).map(|_| Mutex::new(Interner::default())).collect();
+        let interners = (0..fragment.domains).map(|_| RwLock::new(Interner::default())).collect();
         let (stats, programs) = (Arc::default(), Arc::default());
         let interners = Arc::new(interners);
         Self { player, linker, fragment, limits, stats, programs, interners }

@@ -15,7 +15,7 @@ use crate::fragment::arena;
 use crate::fragment::spec::Pipeline;
 use crate::kernel::select::{self, COUNTS_HEADER, Columns, TILE};
 use crate::kernel::{Shape, scan};
-use crate::record::{Buffer, Command, Completed, Program, Recording};
+use crate::record::{Buffer, Command, Completed, Program, Recording, Words};
 use crate::task;
 
 /// What is dispatched for a slot, in this order.
@@ -77,8 +77,8 @@ struct Tuples<'a> {
 }
 
 impl Tuples<'_> {
-    /// Brings them to the host, without the gaps between columns.
-    async fn fetch(&self) -> Result<Vec<u32>> {
+    /// Brings them to the host, word by word.
+    async fn fetch(&self) -> Result<Vec<Words>> {
         let Self { runner, columns, buffer, capacity, rows } = self;
         if *rows == 0 || columns.words() == 0 {
             return Ok(Vec::new());
@@ -91,7 +91,7 @@ impl Tuples<'_> {
         }
         let completed = runner.player.submit(recording).await?;
         runner.stats.completed(&completed);
-        Ok(completed.downloads.concat())
+        Ok(completed.downloads)
     }
 }
 

@@ -8,16 +8,18 @@ use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use super::encode::Rows;
 use super::lookup::Lookups;
 use super::{Runner, Stats, chunk};
 use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::fragment::arena::{self, HEADER, Layout};
-use crate::fragment::spec::{Pipeline, Probe, Sink, Table};
+use crate::fragment::spec::{Pipeline, Probe, Sink, Store};
 use crate::fragment::text::Drive;
 use crate::kernel::build;
 use crate::kernel::programs::Place;
 use crate::record::{Buffer, Command, Program, Recording};
+use crate::task;
 
 /// A built table.
 #[derive(Clone)]
@@ -112,7 +114,15 @@ impl Runner {
     ) -> Result<Buffer> {
         let table = &self.fragment.tables[number];
         let rows = batch.num_rows();
-        let (layout, header) = table_layout(table, batch, marks_at);
+        let coded = task::blocking("encoding a join table", {
+            let (spec, batch, interners) = (table.clone(), batch.clone(), self.interners.clone());
+            move || {
+                let rows = Rows::of(std::slice::from_ref(&batch));
+                let strings = rows.code(&spec.columns, &interners)?;
+                Ok((table_layout(&rows.shapes(&spec.columns), batch.num_rows(), marks_at), strings))
+            }
+        });
+        let ((layout, header), strings) = coded.await?;
         let bytes = 4 * layout.words as u64;
         let limit = self.player.capabilities().max_binding_bytes;
         if bytes > limit {
@@ -123,22 +133,14 @@ impl Runner {
         }
         let buffer = self.player.buffer(bytes, "join table")?;
         let mut staging = self.player.staging(bytes).await?;
-        let (spec, batch, interners) = (table.clone(), batch.clone(), self.interners.clone());
+        let (spec, batch) = (table.clone(), batch.clone());
         let heads = header[arena::H_HEADS] as u64;
         let data = 4 * heads;
-        let staging = crate::task::blocking("encoding a join table", move || {
+        let staging = task::blocking("encoding a join table", move || {
             let words = staging.words();
             layout.write_header(words, header);
-            for (column, (values, validity)) in spec.columns.iter().zip(&layout.columns) {
-                let part = [batch.column(column.index).clone()];
-                let mut interner = column.domain.map(|domain| interners[domain].lock());
-                let end = values + column.store.words(rows);
-                let (front, back) =
-                    words.split_at_mut(if *validity == 0 { end } else { *validity });
-                let bits = if *validity == 0 { &mut [] } else { &mut back[..rows.div_ceil(32)] };
-                let values = &mut front[*values..end];
-                arena::encode_column(column, &part, interner.as_deref_mut(), values, bits)?;
-            }
+            let rows = Rows::of(std::slice::from_ref(&batch));
+            rows.write(&spec.columns, &strings, &layout, words)?;
             Ok(staging)
         })
         .await?;
@@ -157,17 +159,8 @@ impl Runner {
 }
 
 /// Columns first, then the bucket heads (at least as many as rows), then the links.
-fn table_layout(table: &Table, batch: &RecordBatch, marks_at: usize) -> (Layout, [u32; HEADER]) {
-    let rows = batch.num_rows();
-    let shapes: Vec<_> = table
-        .columns
-        .iter()
-        .map(|column| {
-            let nulls = batch.column(column.index).null_count() > 0;
-            (column.store, column.domain.is_none() && nulls)
-        })
-        .collect();
-    let mut layout = Layout::new(rows, &shapes, &[], &[]);
+fn table_layout(shapes: &[(Store, bool)], rows: usize, marks_at: usize) -> (Layout, [u32; HEADER]) {
+    let mut layout = Layout::new(rows, shapes, &[], &[]);
     let buckets = rows.next_power_of_two().max(16);
     let mut header = [0; HEADER];
     header[arena::H_ROWS] = rows as u32;

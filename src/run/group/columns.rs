@@ -52,7 +52,7 @@ impl GroupSink<'_> {
             let values = written.values(part);
             arrays.push(match key.domain {
                 Some(domain) => {
-                    let interner = self.runner.interners[domain].lock();
+                    let interner = self.runner.interners[domain].read();
                     interner.decode(values.typed_data::<u32>(), &key.data_type)?
                 }
                 None => {

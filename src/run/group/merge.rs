@@ -93,7 +93,7 @@ impl GroupSink<'_> {
         let arrays = self.keys.iter().zip(columns).map(|(key, bits)| match key.domain {
             Some(domain) => {
                 let codes: Vec<u32> = bits.iter().map(|b| b.unwrap_or(0) as u32).collect();
-                self.runner.interners[domain].lock().decode(&codes, &key.data_type)
+                self.runner.interners[domain].read().decode(&codes, &key.data_type)
             }
             None => column::from_bits(&bits, &key.data_type),
         });

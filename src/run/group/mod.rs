@@ -119,7 +119,7 @@ impl<'a> GroupSink<'a> {
 
     /// Codes of a domain so far, NULL's included.
     fn codes(&self, domain: usize) -> u32 {
-        self.runner.interners[domain].lock().len() as u32 + 1
+        self.runner.interners[domain].read().len() as u32 + 1
     }
 
     /// Puts the table aside; the next slot gets a new one.

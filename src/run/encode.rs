@@ -1,0 +1,283 @@
+//! Columns of batches encoded into device words, several ranges of rows at a time.
+
+use std::ops::Range;
+
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use parking_lot::RwLock;
+
+use crate::error::Result;
+use crate::fragment::arena::{self, Layout};
+use crate::fragment::coder;
+use crate::fragment::intern::Interner;
+use crate::fragment::spec::{ArenaColumn, Domain, Store};
+use crate::task;
+
+/// Rows of a range at least: some microseconds of work for each column.
+const RANGE_ROWS: usize = 1 << 15;
+
+/// The rows of consecutive batches, in the ranges that are encoded side by side.
+pub struct Rows<'a> {
+    batches: &'a [RecordBatch],
+    ranges: Vec<Range<usize>>,
+}
+
+/// The codes of a column of strings.
+struct Codes {
+    /// A code a row, those of strings that were new to a range still to be settled.
+    rows: Vec<u32>,
+    /// By range, what settles them.
+    adopted: Vec<Vec<u32>>,
+}
+
+/// The codes of all columns of strings, by column.
+pub struct Strings(Vec<Option<Codes>>);
+
+impl<'a> Rows<'a> {
+    /// As many ranges as threads make sense.
+    pub fn of(batches: &'a [RecordBatch]) -> Self {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let ranges = match rows / RANGE_ROWS {
+            0 | 1 => 1,
+            most => most.min(task::threads()),
+        };
+        Self::in_ranges(batches, rows.div_ceil(ranges))
+    }
+
+    /// Ranges of so many rows, or a few more: words of bits belong to one range.
+    fn in_ranges(batches: &'a [RecordBatch], length: usize) -> Self {
+        let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+        let length = length.max(1).next_multiple_of(64);
+        let range = |start: usize| start..(start + length).min(rows);
+        Self { batches, ranges: (0..rows.max(1)).step_by(length).map(range).collect() }
+    }
+
+    fn count(&self) -> usize {
+        self.ranges.last().map_or(0, |range| range.end)
+    }
+
+    /// A column's arrays in a range of rows.
+    fn parts(&self, column: &ArenaColumn, range: &Range<usize>) -> Vec<ArrayRef> {
+        let mut parts = Vec::new();
+        let mut start = 0;
+        for batch in self.batches {
+            let end = start + batch.num_rows();
+            let (first, last) = (range.start.max(start), range.end.min(end));
+            let array = batch.column(column.index);
+            match last.checked_sub(first) {
+                Some(length) if length == array.len() => parts.push(array.clone()),
+                Some(1..) => parts.push(array.slice(first - start, last - first)),
+                _ => {}
+            }
+            start = end;
+        }
+        parts
+    }
+
+    /// What the columns take in an arena: their stores, and whether they have NULLs of their own.
+    pub fn shapes(&self, columns: &[ArenaColumn]) -> Vec<(Store, bool)> {
+        let nulls = |batch: &RecordBatch, column: &ArenaColumn| {
+            column.domain.is_none() && batch.column(column.index).null_count() > 0
+        };
+        let shape = |column: &ArenaColumn| {
+            (column.store, self.batches.iter().any(|batch| nulls(batch, column)))
+        };
+        columns.iter().map(shape).collect()
+    }
+
+    /// The codes of all strings. Those that are new get theirs in the order of first sight,
+    /// however the rows are cut: ranges look up what is known side by side, then what they lack is
+    /// added range by range.
+    pub fn code(&self, columns: &[ArenaColumn], interners: &[RwLock<Interner>]) -> Result<Strings> {
+        let of_column = |column: &ArenaColumn| {
+            let rows = column.domain.map(|_| vec![0; self.count()]);
+            rows.map(|rows| Codes { rows, adopted: Vec::new() })
+        };
+        let mut strings = Strings(columns.iter().map(of_column).collect());
+        let [range] = self.ranges.as_slice() else {
+            self.code_ranges(columns, interners, &mut strings)?;
+            return Ok(strings);
+        };
+        for (column, domain, codes) in strings.with(columns) {
+            let mut interner = interners[domain].write();
+            coder::encode(&mut *interner, &self.parts(column, range), &mut codes.rows)?;
+            codes.adopted.push(Vec::new());
+        }
+        Ok(strings)
+    }
+
+    fn code_ranges(
+        &self,
+        columns: &[ArenaColumn],
+        interners: &[RwLock<Interner>],
+        strings: &mut Strings,
+    ) -> Result<()> {
+        let mut pieces = Vec::new();
+        for (column, domain, codes) in strings.with(columns) {
+            let mut rest = codes.rows.as_mut_slice();
+            for range in &self.ranges {
+                let (out, behind) = rest.split_at_mut(range.len());
+                pieces.push((column, domain, range, out));
+                rest = behind;
+            }
+        }
+        let fresh = task::side_by_side(pieces, |(column, domain, range, out)| {
+            coder::find(&interners[domain].read(), &self.parts(column, range), out)
+        })?;
+        // As the pieces: column by column.
+        for ((_, domain, codes), fresh) in
+            strings.with(columns).zip(fresh.chunks(self.ranges.len()))
+        {
+            let mut interner = interners[domain].write();
+            codes.adopted = fresh.iter().map(|fresh| interner.adopt(fresh)).collect();
+        }
+        Ok(())
+    }
+
+    /// Writes all columns where the layout has them.
+    pub fn write(
+        &self,
+        columns: &[ArenaColumn],
+        strings: &Strings,
+        layout: &Layout,
+        words: &mut [u32],
+    ) -> Result<()> {
+        let stores: Vec<Store> = columns.iter().map(|column| column.store).collect();
+        let parts = layout.split(&stores, &self.ranges, words);
+        let pieces: Vec<_> = self.ranges.iter().zip(parts).enumerate().collect();
+        task::side_by_side(pieces, |(number, (range, parts))| {
+            for ((column, codes), (values, validity)) in columns.iter().zip(&strings.0).zip(parts) {
+                match codes {
+                    Some(codes) => codes.write(number, range, values),
+                    None => {
+                        let arrays = self.parts(column, range);
+                        arena::encode_column(column, &arrays, values, validity)?;
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+impl Strings {
+    /// The columns of strings, each with its domain and codes.
+    fn with<'a>(
+        &'a mut self,
+        columns: &'a [ArenaColumn],
+    ) -> impl Iterator<Item = (&'a ArenaColumn, Domain, &'a mut Codes)> {
+        let all = columns.iter().zip(&mut self.0);
+        all.filter_map(|(column, codes)| Some((column, column.domain?, codes.as_mut()?)))
+    }
+}
+
+impl Codes {
+    /// Writes the codes of a range, settled.
+    fn write(&self, number: usize, range: &Range<usize>, out: &mut [u32]) {
+        let rows = &self.rows[range.clone()];
+        let adopted = &self.adopted[number];
+        if adopted.is_empty() {
+            return out.copy_from_slice(rows);
+        }
+        for (out, code) in out.iter_mut().zip(rows) {
+            *out = coder::settle(*code, adopted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{BooleanArray, Int64Array, StringArray};
+
+    use super::*;
+    use crate::expr::ir::Rep;
+
+    /// Batches of uneven lengths: flags, numbers and two columns of strings that share a domain,
+    /// all with NULLs.
+    fn batches() -> Vec<RecordBatch> {
+        let mut start = 0;
+        let batch = |length: usize| {
+            let rows = start..start + length;
+            start = rows.end;
+            let known = |row: &usize| row % 11 != 5;
+            let text = |row: usize, step: usize| {
+                known(&(row + step)).then(|| format!("{:020}", row * step % 97).split_off(row % 9))
+            };
+            let flags: BooleanArray =
+                rows.clone().map(|row| known(&row).then_some(row % 3 == 0)).collect();
+            let numbers: Int64Array =
+                rows.clone().map(|row| known(&row).then_some(row as i64 - 50)).collect();
+            let first: StringArray = rows.clone().map(|row| text(row, 7)).collect();
+            let second: StringArray = rows.map(|row| text(row, 3)).collect();
+            let columns: [(&str, ArrayRef); 4] = [
+                ("flag", Arc::new(flags)),
+                ("number", Arc::new(numbers)),
+                ("first", Arc::new(first)),
+                ("second", Arc::new(second)),
+            ];
+            RecordBatch::try_from_iter(columns).unwrap()
+        };
+        [100, 0, 1, 63, 700, 64, 9].map(batch).to_vec()
+    }
+
+    fn columns(batch: &RecordBatch) -> Vec<ArenaColumn> {
+        let reps = [Rep::B1, Rep::I64, Rep::U32, Rep::U32];
+        let schema = batch.schema();
+        let column = |(index, rep): (usize, Rep)| {
+            let data_type = schema.field(index).data_type().clone();
+            let domain = (rep == Rep::U32).then_some(0);
+            let (name, store) = (schema.field(index).name().clone(), Store::of(&data_type, rep));
+            ArenaColumn { index, name, data_type, rep, store, nullable: true, domain }
+        };
+        reps.into_iter().enumerate().map(column).collect()
+    }
+
+    /// The words of an arena, and the strings in the order of their codes.
+    fn encoded(rows: &Rows<'_>) -> (Vec<u32>, Vec<Vec<u8>>) {
+        let columns = columns(&rows.batches[0]);
+        let interners = [RwLock::new(Interner::default())];
+        let strings = rows.code(&columns, &interners).unwrap();
+        let layout = Layout::new(rows.count(), &rows.shapes(&columns), &[], &[]);
+        let mut words = vec![0; layout.words];
+        rows.write(&columns, &strings, &layout, &mut words).unwrap();
+        let interner = interners[0].read();
+        let known = (1..=interner.len() as u32).map(|code| interner.get(code).to_vec()).collect();
+        (words, known)
+    }
+
+    #[test]
+    fn an_arena_does_not_depend_on_how_the_rows_are_cut() {
+        let batches = batches();
+        let whole = Rows::of(&batches);
+        assert_eq!((whole.ranges.len(), whole.count()), (1, 937));
+        let expected = encoded(&whole);
+        assert!(expected.1.len() > 100);
+        for length in [1, 64, 200, 500, 937] {
+            let rows = Rows::in_ranges(&batches, length);
+            assert!(rows.ranges.iter().all(|range| range.start % 64 == 0));
+            assert_eq!(encoded(&rows), expected, "ranges of {length} rows");
+        }
+    }
+
+    #[test]
+    fn no_rows_are_one_range() {
+        for batches in [vec![], batches()[1..2].to_vec()] {
+            let rows = Rows::of(&batches);
+            assert_eq!(rows.ranges, [0..0]);
+        }
+        let batches = batches()[1..2].to_vec();
+        assert!(encoded(&Rows::of(&batches)).1.is_empty());
+    }
+
+    #[test]
+    fn many_rows_are_cut_for_the_threads_there_are() {
+        let rows = 20 * RANGE_ROWS + 3;
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
+        let batches = [RecordBatch::try_from_iter([("n", numbers)]).unwrap()];
+        let cut = Rows::of(&batches);
+        assert_eq!(cut.ranges.len(), task::threads().min(20));
+        assert_eq!(cut.count(), rows);
+    }
+}
