@@ -13,7 +13,7 @@ use thalweg::plan::session;
 use thalweg::run::SlotLimits;
 
 use super::data::{Spread, batch, column, table};
-use super::play::{Setup, fragments, plan};
+use super::play::{Setup, fragments, plan, player};
 use super::{ROWS, block_on, same};
 
 /// Sums of which the highest bin rises from slot to slot, falls, and rises within a slot.
@@ -109,6 +109,38 @@ fn tables_that_cannot_grow_are_merged() {
         assert_eq!(whole.stats["table_flushes"], 0);
         assert!(merged.stats["table_flushes"] > 0);
         assert!(whole.equals(&merged), "{}\n{}", whole.text(), merged.text());
+    });
+}
+
+/// What comes down is the groups' columns, once, and some words a submit: on any number of rows
+/// and however often the table has grown.
+#[test]
+fn groups_come_down_once() {
+    const GROUPS: usize = 50_000;
+    const ROWS: usize = 3 * GROUPS;
+    /// Of a submit: its status, counters, and what it rounds up.
+    const SUBMIT: u64 = 4096;
+    let Some(player) = player(Tier::T4) else { return };
+    let keys = Int64Array::from_iter_values((0..ROWS).map(|row| (row % GROUPS) as i64 * 7919));
+    let values = Int64Array::from_iter_values((0..ROWS).map(|row| row as i64));
+    let rows = batch(vec![("k", Arc::new(keys) as ArrayRef), ("v", Arc::new(values))]);
+    let sql = "SELECT k, count(*), sum(v) FROM t GROUP BY k".to_string();
+    block_on(async {
+        let planned = &plan(&[("t", rows)], &[sql]).await[0];
+        for (slot_rows, group_entries) in [(ROWS, 1 << 17), (1 << 14, 1 << 10)] {
+            let limits = SlotLimits { rows: slot_rows, group_entries, ..SlotLimits::default() };
+            let setup = Setup { limits, ..Setup::default() };
+            let played = planned.play(&player, ROWS, &setup).await.unwrap();
+            assert_eq!(played.num_rows(), GROUPS);
+            let down = played.stats["bytes_down"];
+            // A key, a count, a sum and a bit that says whether there is one.
+            let columns = GROUPS as u64 * (8 + 8 + 8) + GROUPS as u64 / 8;
+            // Ranges and rows, again where the table has grown; the growths; counting, writing.
+            let (slots, growths) = (played.stats["slots"], played.stats["table_growths"]);
+            let submits = 2 * slots + slots * growths + growths + 2;
+            let most = columns * 105 / 100 + SUBMIT * submits;
+            assert!(down <= most, "{down} bytes down, expected at most {most}; {growths} growths");
+        }
     });
 }
 
