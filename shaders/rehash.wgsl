@@ -24,7 +24,7 @@ fn main(
     for (var i = flat_group(wid, nwg) * WORKGROUP + lane; i < entries; i += stride) {
         let old = TAB + i * OLD_ENTRY;
         if (old_tab[old] != 0u) {
-            let state = place(packed(old, i), atomicLoad(&sizes[1]));
+            let state = place(packed(old, i), atomicLoad(&sizes[1]), true);
             if (state == NIL) {
                 atomicStore(&sizes[2], 1u);
             } else {

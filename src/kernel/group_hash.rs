@@ -184,13 +184,11 @@ pub const PROBES_MAX: u32 = 64;
 pub fn program(rounds: &Rounds<'_>, entry: Entry, round: u32) -> Arc<Program> {
     let Rounds { shape, aggregation, .. } = rounds;
     let process = rounds.process(round, &|emitter| {
-        let (place, put) = match round {
-            1 => ("place", "put_down(row, number); "),
-            _ => ("find", ""),
-        };
+        let put = if round == 1 { "put_down(row, number); " } else { "" };
         emitter.text.push_str(&format!(
-            "    let s = {place}(key, slot[2]);\n    let g = s;\n    \
-             if (s == NIL) {{ {put}return; }}\n"
+            "    let s = place(key, slot[2], {});\n    let g = s;\n    \
+             if (s == NIL) {{ {put}return; }}\n",
+            round == 1
         ));
         fold::round_update(aggregation, round, "tab", emitter);
     });

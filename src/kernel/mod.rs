@@ -72,13 +72,20 @@ const PARTS: &[(&str, &str)] = &[
     ("lib/float_bins", include_str!("../../shaders/lib/float_bins.wgsl")),
 ];
 
+/// Faults of parts, as those of kernels: part, the kernel they are noticed in, text, replacement.
+pub const PART_FAULTS: &[(&str, &str, &str, &str)] = &[
+    ("lib/place", "group_hash", "if (word != k[i])", "if (i == 0u && word != k[i])"),
+    ("lib/place", "group_hash", "return entry + LIMBS;", "return TAB + LIMBS;"),
+    ("lib/place", "rehash", "return entry + LIMBS;", "return TAB + LIMBS;"),
+];
+
 /// Links kernels for one adapter.
 #[derive(Clone)]
 pub struct Linker {
     pub tier: Tier,
     /// See `Generator::chain_max`.
     pub chain_max: u32,
-    /// Tests plant a fault: kernel or `GENERATED`, text, replacement.
+    /// Tests plant a fault: kernel, part or `GENERATED`, text, replacement.
     pub fault: Option<(String, String, String)>,
     /// Tests make every key collide: a text in place of `lib/hash`.
     pub hash: Option<String>,
@@ -145,7 +152,7 @@ impl Linker {
                         texts.push((name, text));
                     }
                 }
-                _ => texts.push((name, link::part(name, text))),
+                _ => texts.push((name, self.planted(name, link::part(name, text)))),
             }
         }
         texts.push((kernel.name, wgsl));

@@ -33,6 +33,7 @@ use crate::fragment::intern::Interner;
 use crate::fragment::spec::Fragment;
 use crate::kernel::Linker;
 use crate::kernel::programs::Programs;
+use crate::record::{Buffer, Command};
 use table::TableState;
 
 /// How slots are cut; tests make them small.
@@ -128,6 +129,23 @@ impl Runner {
         let source = take_source(&mut sources, self.fragment.main.source)?;
         let main = Arc::new(self.fragment.main.clone());
         self.run_pipeline(self.fragment.tables.len(), main, source, &tables, out).await
+    }
+}
+
+impl Runner {
+    /// A buffer of so many bytes, and the command that writes these words to its start.
+    async fn sent(&self, words: &[u32], bytes: u64, what: &str) -> Result<(Buffer, Command)> {
+        let to = self.player.buffer(bytes, what)?;
+        let upload = self.upload(words, &to).await?;
+        Ok((to, upload))
+    }
+
+    /// The command that writes words to the start of a buffer.
+    async fn upload(&self, words: &[u32], to: &Buffer) -> Result<Command> {
+        let bytes = 4 * words.len() as u64;
+        let mut from = self.player.staging(bytes).await?;
+        from.words()[..words.len()].copy_from_slice(words);
+        Ok(Command::Upload { from, bytes, to: to.clone(), at: 0 })
     }
 }
 

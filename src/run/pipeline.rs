@@ -493,10 +493,7 @@ async fn play_again<'a>(
         sink.make_room(slot).await?;
         fault::held().await;
         let recorded = sink.record(slot, joins)?;
-        let bytes = 4 * HEADER as u64;
-        let mut staging = runner.player.staging(bytes).await?;
-        staging.words()[..HEADER].copy_from_slice(&slot.header);
-        let upload = Command::Upload { from: staging, bytes, to: slot.buffer.clone(), at: 0 };
+        let upload = runner.upload(&slot.header, &slot.buffer).await?;
         let completed = play(runner, slot, upload, recorded).await?;
         runner.stats.completed(&completed);
         match sink.done(slot, completed) {

@@ -88,23 +88,20 @@ impl GroupSink<'_> {
         let scan = shape.program(&scan::KERNEL, &[], || scan::program(&shape.linker));
         let tiles = table.entries.div_ceil(TILE);
         let header = 4 * COUNTS_HEADER as u64;
-        let counts = player.buffer(header + 4 * tiles as u64, "group counts")?;
-        let mut staging = player.staging(header).await?;
-        staging.words()[..COUNTS_HEADER].copy_from_slice(&[tiles, 0, table.entries, 0]);
+        let sizes = [tiles, 0, table.entries, 0];
+        let bytes = header + 4 * tiles as u64;
+        let (counts, counts_up) = self.runner.sent(&sizes, bytes, "group counts").await?;
         let mut words = table.groups.packing.base_words();
         words.resize(words.len().max(1), 0);
-        let size = 4 * words.len() as u64;
-        let bases = player.buffer(size, "bases of keys")?;
-        let mut base_staging = player.staging(size).await?;
-        base_staging.words()[..words.len()].copy_from_slice(&words);
+        let bytes = 4 * words.len() as u64;
+        let (bases, bases_up) = self.runner.sent(&words, bytes, "bases of keys").await?;
         let dispatch = |program, bindings, groups| Command::Dispatch { program, bindings, groups };
         // Nothing is written yet.
-        let none = [player.buffer(4, "no values")?, player.buffer(4, "no bits")?];
-        let [values, bits] = none;
+        let (values, bits) = (player.buffer(4, "no values")?, player.buffer(4, "no bits")?);
         let bindings = vec![table.buffer.clone(), counts.clone(), values, bits, bases.clone()];
         let commands = vec![
-            Command::Upload { from: staging, bytes: header, to: counts.clone(), at: 0 },
-            Command::Upload { from: base_staging, bytes: size, to: bases.clone(), at: 0 },
+            counts_up,
+            bases_up,
             dispatch(program(0), bindings, tiles),
             dispatch(scan, vec![counts.clone()], 1),
             Command::Download { buffer: counts.clone(), range: 0..header },

@@ -205,12 +205,10 @@ impl GroupSink<'_> {
         let bytes = table_bytes(entries, entry.words);
         let buffer = player.buffer(bytes, "group table")?;
         let size = 4 * rehash::SIZES as u64;
-        let sizes = player.buffer(size, "table sizes")?;
-        let mut staging = player.staging(size).await?;
         let mut words = vec![table.entries, entries - 1, 0, 0];
         words.extend(table.groups.packing.base_words());
         words.resize(rehash::SIZES, 0);
-        staging.words()[..rehash::SIZES].copy_from_slice(&words);
+        let (sizes, sizes_up) = self.runner.sent(&words, size, "table sizes").await?;
         let bindings = vec![table.buffer.clone(), buffer.clone(), sizes.clone()];
         let groups = table.entries.div_ceil(WORKGROUP).clamp(1, 1024);
         let (old, old_words, packing) = (table.groups.clone(), table.entry_words, packing.clone());
@@ -220,7 +218,7 @@ impl GroupSink<'_> {
         let make = || rehash::program(&shape.linker, &self.keys, &moved);
         let program = shape.program(&rehash::KERNEL, &variant, make);
         let commands = vec![
-            Command::Upload { from: staging, bytes: size, to: sizes.clone(), at: 0 },
+            sizes_up,
             Command::Clear { buffer: buffer.clone(), range: 0..bytes },
             Command::Dispatch { program, bindings, groups },
             Command::Download { buffer: sizes, range: 0..size },

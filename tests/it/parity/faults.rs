@@ -4,7 +4,7 @@
 use arrow::datatypes::DataType;
 
 use thalweg::device::{self, Tier};
-use thalweg::kernel::{GENERATED, KERNELS};
+use thalweg::kernel::{GENERATED, KERNELS, PART_FAULTS};
 use thalweg::run::SlotLimits;
 
 use super::data::{Spread, batch, column, table};
@@ -78,9 +78,14 @@ fn every_planted_fault_is_noticed() {
                 assert!(twin.equals(&found), "without a fault: {}", sample.sql);
                 expected.push(twin);
             }
-            for (from, to) in kernel.faults {
+            for (from, _) in kernel.faults {
                 assert!(kernel.wgsl.contains(from), "{} has no text {from:?}", kernel.name);
-                let fault = Some((kernel.name.into(), from.to_string(), to.to_string()));
+            }
+            let own = kernel.faults.iter().map(|(from, to)| (kernel.name, *from, *to));
+            let parts = PART_FAULTS.iter().filter(|(_, noticed_in, ..)| *noticed_in == kernel.name);
+            let parts = parts.map(|(part, _, from, to)| (*part, *from, *to));
+            for (place, from, to) in own.chain(parts) {
+                let fault = Some((place.into(), from.to_string(), to.to_string()));
                 let faulty = Setup { fault, ..sound.clone() };
                 let mut noticed = false;
                 for (sample, expected) in samples.iter().zip(&expected) {
@@ -90,7 +95,7 @@ fn every_planted_fault_is_noticed() {
                     noticed |= !found.equals(expected);
                 }
                 if !noticed {
-                    missed.push(format!("{}: {from:?} -> {to:?}", kernel.name));
+                    missed.push(format!("{place}: {from:?} -> {to:?}"));
                 }
             }
         }
