@@ -1,7 +1,7 @@
 // The first two bindings of every fused kernel: the slot's arena and its status words.
 
 @group(0) @binding(0) var<storage, read> slot: array<u32>;
-// 0: faults, one bit each; 1: a chain was too long; 2: tuples counted.
+// 0: faults, one bit each; 1: a row had too many matches; 2: tuples counted.
 @group(0) @binding(1) var<storage, read_write> status: array<atomic<u32>>;
 
 // Always 0, which no compiler knows.
@@ -9,7 +9,7 @@ fn zeros() -> vec2<u32> {
     return vec2<u32>(slot[6], slot[7]);
 }
 
-// Links of join chains this invocation has followed; past CHAIN_MAX the kernel gives up.
+// Matches of joins this invocation has visited; past TRIPS_MAX the kernel gives up.
 var<private> trips: u32;
 
 fn raise(code: u32) {

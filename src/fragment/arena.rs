@@ -18,20 +18,32 @@ use crate::error::{Error, Result};
 pub const HEADER: usize = H_BASES + 2 * MAX_BASES;
 /// Rows in the arena.
 pub const H_ROWS: usize = 0;
-/// Slot: workgroups dispatched. Table: buckets - 1.
+/// Slot: workgroups dispatched.
 pub const H_GROUPS: usize = 1;
-pub const H_MASK: usize = 1;
-/// Slot: entries - 1 of the group table. Table: offset of the bucket heads.
+/// Slot: entries - 1 of the group table.
 pub const H_TABLE_MASK: usize = 2;
-pub const H_HEADS: usize = 2;
-/// Slot: capacity of the output in tuples. Table: offset of the chain links.
+/// Slot: capacity of the output in tuples.
 pub const H_CAPACITY: usize = 3;
-pub const H_NEXT: usize = 3;
 /// Slot: always 0, which the shader's compiler does not know (`zeros()` in `lib/slot`).
 pub const H_ZEROS: [usize; 2] = [6, 7];
 
 /// Slot: the bases of group keys, two words each (`key::Packing`).
 pub const H_BASES: usize = 8;
+
+/// Join table: slots of its index (`join::Index`).
+pub const T_SLOTS: usize = 1;
+/// Join table: where the slots start.
+pub const T_SLOTS_AT: usize = 2;
+/// Join table: where the rows of keys that have several start.
+pub const T_MATCHES: usize = 3;
+/// Join table: where its marks start, in words of the fragment's marks.
+pub const T_MARKS: usize = 4;
+/// Join table: the form of its index.
+pub const T_FORM: usize = 5;
+/// Join table: whether some key has several rows, once the index is built.
+pub const T_SEVERAL: usize = 6;
+/// Words of a field of the keys, which stand in a join table's header where parameters do.
+pub const T_FIELDS_WORDS: usize = 5;
 
 /// Where in the header the offsets of the lookup tables start, behind so many columns.
 pub const fn lookups_at(columns: usize) -> usize {
@@ -117,6 +129,19 @@ impl Layout {
             }
         }
         parts
+    }
+
+    /// Ends at a multiple of eight words: what follows starts at a sector of memory.
+    pub fn align(&mut self) {
+        self.words = self.words.next_multiple_of(8);
+    }
+
+    /// The words of the header; `fixed` are those at its start.
+    pub fn header_words(&self, fixed: [u32; HEADER]) -> Vec<u32> {
+        let words = parameters_at(self.columns.len(), self.lookups.len()) + self.parameters.len();
+        let mut header = vec![0; words];
+        self.write_header(&mut header, fixed);
+        header
     }
 
     /// Writes the header; `fixed` are the words at its start.

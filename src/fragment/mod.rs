@@ -7,6 +7,7 @@ pub mod intern;
 pub mod key;
 pub mod coder;
 pub mod arena;
+pub mod join;
 pub mod text;
 pub mod compact;
 pub mod fold;

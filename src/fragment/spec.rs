@@ -183,6 +183,9 @@ pub enum Sink {
     Reduce(Aggregation),
     /// A row per key.
     Group { keys: Vec<Key>, aggregation: Aggregation },
+    /// What the columns of the join table hold that the pipeline builds: no row of it is wanted on
+    /// the host.
+    Store { columns: Vec<Expr> },
 }
 
 #[derive(Debug, Clone)]
@@ -249,6 +252,10 @@ impl Pipeline {
                 }));
                 &[]
             }
+            Sink::Store { columns } => {
+                all.extend(columns);
+                &[]
+            }
             Sink::Reduce(aggregation) => aggregation.folds.as_slice(),
             Sink::Group { keys, aggregation } => {
                 all.extend(keys.iter().map(|key| &key.expr));
@@ -281,8 +288,9 @@ impl Pipeline {
     }
 }
 
-/// The build side of a join: a pipeline whose rows are kept on the host, and of which the columns
-/// that expressions and keys need are kept on the device too.
+/// The build side of a join: a pipeline of whose rows the columns that expressions and keys need
+/// are kept on the device; the rows are kept on the host too where an output needs them
+/// (`Sink::Select`; else `Sink::Store`).
 #[derive(Debug, Clone)]
 pub struct Table {
     pub pipeline: Pipeline,

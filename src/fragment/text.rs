@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::fmt::Write;
 
 use super::arena::{self, HEADER};
+use super::join::{self, Lookup};
 use super::spec::{ArenaColumn, Input, JoinKind, Pipeline, Probe, Step, Store, Table};
 use crate::expr::ir::{Expr, Rep};
 use crate::expr::parameters::Parameters;
@@ -39,8 +40,8 @@ pub struct Generator<'a> {
     pub tables: &'a [Table],
     pub parameters: Parameters,
     pub drive: Drive,
-    /// Chain links that one invocation may follow in all; a software adapter ends loops early.
-    pub chain_max: u32,
+    /// Matches that one invocation may visit in all; a software adapter ends loops early.
+    pub trips_max: u32,
 }
 
 /// WGSL that reads a value and its validity at `row` from the words of `array`, through `get`.
@@ -81,7 +82,7 @@ fn load(column: &ArenaColumn, get: &dyn Fn(String) -> String, header: usize, row
 }
 
 /// Loads a column into two names, and says which.
-fn load_named(
+pub fn load_named(
     name: &str,
     column: &ArenaColumn,
     get: &dyn Fn(String) -> String,
@@ -130,7 +131,7 @@ impl Generator<'_> {
         HEADER + 2 * index
     }
 
-    /// Constants and functions every kernel of the pipeline needs, `match` functions of its joins.
+    /// Constants and functions every kernel of the pipeline needs, those of its joins included.
     pub fn prelude(&self) -> String {
         let mut out = String::new();
         let (columns, lookups) = (self.pipeline.columns.len(), self.pipeline.lookups.len());
@@ -138,14 +139,17 @@ impl Generator<'_> {
         let at = arena::parameters_at(columns, lookups);
         let _ =
             writeln!(out, "fn parameter(word: u32) -> u32 {{\n    return slot[{at}u + word];\n}}");
-        let _ = writeln!(out, "const CHAIN_MAX: u32 = {}u;", self.chain_max);
+        let _ = writeln!(out, "const TRIPS_MAX: u32 = {}u;", self.trips_max);
         let count = match self.drive {
             Drive::Slot => "slot[0]".to_string(),
             Drive::Tail(table) => format!("t{table}[0]"),
         };
         let _ = writeln!(out, "fn row_count() -> u32 {{\n    return {count};\n}}");
         for probe in self.live_probes() {
-            self.match_function(probe, &mut out);
+            out.push_str(&join::find_functions(probe, &self.tables[probe.table]));
+            if let Some(residual) = &probe.residual {
+                self.match_function(probe, residual, &mut out);
+            }
         }
         out
     }
@@ -239,59 +243,27 @@ impl Generator<'_> {
         (indented(&emitter.text), value)
     }
 
-    /// `match{table}(row, tables' rows, keys) -> bool`: keys equal and residual true.
-    fn match_function(&self, probe: &Probe, out: &mut String) {
-        let table = &self.tables[probe.table];
-        let mut params = self.bound_before(probe.table);
-        params.push(format!("b{}", probe.table));
-        let mut params: Vec<String> =
-            params.into_iter().map(|name| format!("{name}: u32")).collect();
-        for (at, key) in probe.keys.iter().enumerate() {
-            params.push(format!("k{at}: {}", key.rep.wgsl()));
-            params.push(format!("k{at}_ok: bool"));
-        }
-        let (body, ()) = self.with_emitter(&format!("m{}_", probe.table), |emitter| {
-            for (at, column) in table.keys.iter().enumerate() {
-                let name = format!("key{at}");
-                let spec = &table.columns[*column];
-                let get = |index: String| format!("t{}[{index}]", probe.table);
-                let row = format!("b{}", probe.table);
-                let header = HEADER + 2 * column;
-                let text = load_named(&name, spec, &get, header, &row, None, &mut emitter.text);
-                let equal = match spec.rep.words() {
-                    1 => format!("{name} == k{at}"),
-                    _ => format!("all({name} == k{at})"),
-                };
-                let test = if probe.null_equals_null {
-                    format!("({} == k{at}_ok && (!k{at}_ok || {equal}))", text.valid)
-                } else if text.valid == "true" {
-                    format!("({equal})")
-                } else {
-                    format!("({} && {equal})", text.valid)
-                };
-                let _ =
-                    writeln!(emitter.text, "    if (!{test}) {{\n        return false;\n    }}");
-            }
-            match &probe.residual {
-                Some(residual) => {
-                    let text = emitter.emit(residual, "true");
-                    let _ = writeln!(emitter.text, "    return {};", both(&text));
-                }
-                None => emitter.text.push_str("    return true;\n"),
-            }
+    /// `match{table}(rows) -> bool`: whether the residual is true of the tuple.
+    fn match_function(&self, probe: &Probe, residual: &Expr, out: &mut String) {
+        let t = probe.table;
+        let rows = self.bound_with(t).into_iter().map(|name| format!("{name}: u32"));
+        let rows = rows.collect::<Vec<_>>().join(", ");
+        let (body, ()) = self.with_emitter(&format!("m{t}_"), |emitter| {
+            let text = emitter.emit(residual, "true");
+            let _ = writeln!(emitter.text, "    return {};", both(&text));
         });
-        let _ =
-            writeln!(out, "fn match{}({}) -> bool {{\n{body}}}", probe.table, params.join(", "));
+        let _ = writeln!(out, "fn match{t}({rows}) -> bool {{\n{body}}}");
     }
 
-    /// Names of the rows that are bound when `table` is probed.
-    fn bound_before(&self, table: usize) -> Vec<String> {
+    /// Names of the rows that are bound once `table` is probed.
+    fn bound_with(&self, table: usize) -> Vec<String> {
         let mut names = vec!["row".to_string()];
         for probe in self.live_probes().take_while(|probe| probe.table != table) {
             if probe.kind.shows_build() {
                 names.push(format!("b{}", probe.table));
             }
         }
+        names.push(format!("b{table}"));
         names
     }
 
@@ -342,104 +314,38 @@ impl Generator<'_> {
             .probes()
             .any(|probe| probe.table == table && probe.kind == JoinKind::LeftSemi);
         let test = if semi { "==" } else { "!=" };
-        let _ = writeln!(
-            emitter.text,
-            "    if (((atomicLoad(&marks[t{table}[4] + (row >> 5u)]) >> (row & 31u)) & 1u) \
-             {test} 0u) {{\n        return;\n    }}"
-        );
+        let marked = join::marked(table, "row");
+        let _ = writeln!(emitter.text, "    if ({marked} {test} 0u) {{\n        return;\n    }}");
     }
 
     /// The text of one probe; true if it leaves a loop open.
     fn probe(&self, probe: &Probe, skip: &str, emitter: &mut Emitter<'_>) -> bool {
         let t = probe.table;
-        let mut args = self.bound_before(t);
-        args.push(format!("b{t}"));
         let keys: Vec<Text> = probe.keys.iter().map(|key| emitter.emit(key, "true")).collect();
-        let mut hash = "0u".to_string();
-        for (key, text) in probe.keys.iter().zip(&keys) {
-            let exists = if key.nullable { Some(text.valid.as_str()) } else { None };
-            for word in words(key, &text.value) {
-                let word = match exists {
-                    Some(valid) => format!("select(0u, {word}, {valid})"),
-                    None => word,
-                };
-                hash = format!("hash_word({hash}, {word})");
-            }
-            args.push(text.value.clone());
-            args.push(text.valid.clone());
-        }
+        let args = keys.iter().map(|text| format!("{}, {}", text.value, text.valid));
+        let find = format!("m{t} = find{t}({});", args.collect::<Vec<_>>().join(", "));
         let usable = keys
             .iter()
             .filter(|text| !probe.null_equals_null && text.valid != "true")
             .map(|text| text.valid.clone());
         let usable = usable.collect::<Vec<_>>().join(" && ");
-        let head = format!("t{t}[t{t}[2] + (hash_end({hash}) & t{t}[1])]");
         let out = &mut emitter.text;
-        let _ = writeln!(out, "    var p{t} = 0u;");
+        let _ =
+            writeln!(out, "    // The rows of table {t} with the key: where they start, how many.");
+        let _ = writeln!(out, "    var m{t} = vec2<u32>();");
         if usable.is_empty() {
-            let _ = writeln!(out, "    p{t} = {head};");
+            let _ = writeln!(out, "    {find}");
         } else {
-            let _ = writeln!(out, "    if ({usable}) {{\n        p{t} = {head};\n    }}");
+            let _ = writeln!(out, "    if ({usable}) {{\n        {find}\n    }}");
         }
-        let call = format!("match{t}({})", args.join(", "));
-        self.chain(probe, &call, skip, out)
-    }
-
-    fn chain(&self, probe: &Probe, call: &str, skip: &str, out: &mut String) -> bool {
-        let t = probe.table;
-        let cap = String::from(
-            "        if (trips > CHAIN_MAX) {\n            overflow();\n            \
-             break;\n        }",
-        );
-        let step = format!("let b{t} = p{t} - 1u;\n        p{t} = t{t}[t{t}[3] + b{t}];");
-        let mark = format!("atomicOr(&marks[t{t}[4] + (b{t} >> 5u)], 1u << (b{t} & 31u));");
-        match probe.kind {
-            JoinKind::Inner | JoinKind::Left => {
-                let _ = writeln!(out, "    for (; p{t} != 0u; trips++) {{\n{cap}");
-                let _ = writeln!(out, "        {step}");
-                let _ = writeln!(out, "        if (!{call}) {{\n            continue;\n        }}");
-                if probe.kind.marks() {
-                    let _ = writeln!(out, "        {mark}");
-                }
-                true
-            }
-            JoinKind::Right | JoinKind::Full => {
-                let _ = writeln!(out, "    var s{t} = false;");
-                let _ = writeln!(out, "    for (; p{t} != 0u || !s{t}; trips++) {{\n{cap}");
-                let _ = writeln!(out, "        var b{t} = NIL;\n        if (p{t} != 0u) {{");
-                let _ = writeln!(out, "            b{t} = p{t} - 1u;");
-                let _ = writeln!(out, "            p{t} = t{t}[t{t}[3] + b{t}];");
-                let _ = writeln!(
-                    out,
-                    "            if (!{call}) {{\n                continue;\n            }}"
-                );
-                if probe.kind.marks() {
-                    let _ = writeln!(out, "            {mark}");
-                }
-                let _ = writeln!(out, "        }}\n        s{t} = true;");
-                true
-            }
-            JoinKind::RightSemi | JoinKind::RightAnti => {
-                let _ = writeln!(out, "    var s{t} = false;");
-                let _ = writeln!(out, "    for (; p{t} != 0u; trips++) {{\n{cap}");
-                let _ = writeln!(out, "        {step}");
-                let _ = writeln!(
-                    out,
-                    "        if ({call}) {{\n            s{t} = true;\n            \
-                     break;\n        }}\n    }}"
-                );
-                let test = if probe.kind == JoinKind::RightSemi { "!" } else { "" };
-                let _ = writeln!(out, "    if ({test}s{t}) {{\n        {skip};\n    }}");
-                false
-            }
-            JoinKind::LeftSemi | JoinKind::LeftAnti => {
-                let _ = writeln!(out, "    for (; p{t} != 0u; trips++) {{\n{cap}");
-                let _ = writeln!(out, "        {step}");
-                let _ =
-                    writeln!(out, "        if ({call}) {{\n            {mark}\n        }}\n    }}");
-                false
-            }
+        if Lookup::of(probe).existence {
+            let test = if probe.kind == JoinKind::RightSemi { "==" } else { "!=" };
+            let _ = writeln!(out, "    if (m{t}.y {test} 0u) {{\n        {skip};\n    }}");
+            return false;
         }
+        let args = self.bound_with(t).join(", ");
+        let residual = probe.residual.as_ref().map(|_| format!("match{t}({args})"));
+        join::visit(probe, residual, skip, out)
     }
 
     /// Name of the row of the slot, or of a table, where the sink stands; `NIL` where none is.
@@ -450,35 +356,6 @@ impl Generator<'_> {
             Some(table) if self.unbound(table) => "NIL".into(),
             Some(table) => self.row_of(table),
         }
-    }
-
-    /// `key_hash` and `key_valid` of the kernel that builds a table.
-    pub fn build_part(table: &Table, null_equals_null: bool) -> String {
-        let mut text = String::new();
-        let mut hash = "0u".to_string();
-        let mut usable = Vec::new();
-        let get = |at: String| format!("atomicLoad(&table[{at}])");
-        for (at, column) in table.keys.iter().enumerate() {
-            let spec = &table.columns[*column];
-            let name = format!("k{at}");
-            let loaded = load_named(&name, spec, &get, HEADER + 2 * column, "row", None, &mut text);
-            let key = Expr::input(0, spec.rep, false);
-            for word in words(&key, &name) {
-                let word = match loaded.valid.as_str() {
-                    "true" => word,
-                    valid => format!("select(0u, {word}, {valid})"),
-                };
-                hash = format!("hash_word({hash}, {word})");
-            }
-            if loaded.valid != "true" && !null_equals_null {
-                usable.push(loaded.valid);
-            }
-        }
-        let usable = if usable.is_empty() { "true".into() } else { usable.join(" && ") };
-        format!(
-            "fn key_hash(row: u32) -> u32 {{\n{text}    return hash_end({hash});\n}}\n\
-             fn key_valid(row: u32) -> bool {{\n{text}    return {usable};\n}}\n"
-        )
     }
 }
 

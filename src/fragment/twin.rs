@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::arena::{self, H_HEADS, H_MASK, H_NEXT, H_ROWS, HEADER};
+use super::arena::{self, H_ROWS, HEADER, T_MARKS};
+use super::join::{self, Lookup};
 use super::key::Packing;
 use super::spec::{Aggregation, ArenaColumn, Input, JoinKind, Key, Pipeline, Probe, Step, Table};
 use super::text::Drive;
-use crate::error::DeviceError;
 use crate::expr::eval::{Env, LookupEntry, eval};
 use crate::expr::ir::{Expr, Rep};
 
@@ -50,7 +50,7 @@ fn offsets(words: &[u32], column: usize) -> (usize, usize) {
     (words[at] as usize, words[at + 1] as usize)
 }
 
-fn load(words: &[u32], column: usize, spec: &ArenaColumn, row: u32) -> Option<u128> {
+pub fn load(words: &[u32], column: usize, spec: &ArenaColumn, row: u32) -> Option<u128> {
     if row == NIL {
         return None;
     }
@@ -149,7 +149,7 @@ impl TwinPipeline {
                 .pipeline
                 .probes()
                 .any(|probe| probe.table == table && probe.kind == JoinKind::LeftSemi);
-            let at = arenas.tables[table][4] as usize + row as usize / 32;
+            let at = arenas.tables[table][T_MARKS] as usize + row as usize / 32;
             let marked = (arenas.marks[at] >> (row % 32)) & 1 == 1;
             if marked != semi {
                 return;
@@ -196,7 +196,7 @@ impl TwinPipeline {
         let keys: Vec<_> = probe.keys.iter().map(|key| self.eval(arenas, tuple, key)).collect();
         let matches = self.matches(arenas, tuple, probe, &keys);
         if probe.kind.marks() {
-            let base = arenas.tables[probe.table][4] as usize;
+            let base = arenas.tables[probe.table][T_MARKS] as usize;
             for row in &matches {
                 arenas.marks[base + *row as usize / 32] |= 1 << (row % 32);
             }
@@ -222,7 +222,7 @@ impl TwinPipeline {
         }
     }
 
-    /// Build rows that match, in the order of their chain.
+    /// Build rows that match, in the order of the index.
     fn matches(
         &self,
         arenas: &mut Arenas<'_>,
@@ -233,29 +233,14 @@ impl TwinPipeline {
         if !probe.null_equals_null && keys.iter().any(Option::is_none) {
             return Vec::new();
         }
-        let words = arenas.tables[probe.table];
-        let table = &self.tables[probe.table];
-        let reps: Vec<Rep> = probe.keys.iter().map(|key| key.rep).collect();
-        let bucket = hash_key(&reps, keys) & words[H_MASK];
-        let mut link = words[words[H_HEADS] as usize + bucket as usize];
-        let mut rows = Vec::new();
-        let mut tuple = tuple.clone();
-        while link != 0 {
-            let row = link - 1;
-            link = words[words[H_NEXT] as usize + row as usize];
-            let equal =
-                table.keys.iter().zip(keys).all(|(column, key)| {
-                    load(words, *column, &table.columns[*column], row) == *key
-                });
-            tuple.builds[probe.table] = row;
-            let kept = equal
-                && probe
-                    .residual
-                    .as_ref()
-                    .is_none_or(|residual| self.eval(arenas, &tuple, residual) == Some(1));
-            if kept {
-                rows.push(row);
-            }
+        let (words, table) = (arenas.tables[probe.table], &self.tables[probe.table]);
+        let mut rows = join::find(words, table, Lookup::of(probe), keys);
+        if let Some(residual) = &probe.residual {
+            let mut tuple = tuple.clone();
+            rows.retain(|row| {
+                tuple.builds[probe.table] = *row;
+                self.eval(arenas, &tuple, residual) == Some(1)
+            });
         }
         rows
     }
@@ -284,25 +269,4 @@ pub fn hash_end(hash: u32) -> u32 {
     let hash = (hash ^ (hash >> 16)).wrapping_mul(0x85eb_ca6b);
     let hash = (hash ^ (hash >> 13)).wrapping_mul(0xc2b2_ae35);
     hash ^ (hash >> 16)
-}
-
-/// The twin of `build`: chains the rows of a table arena.
-pub fn build(table: &Table, null_equals_null: bool, words: &mut [u32]) -> Result<(), DeviceError> {
-    let reps: Vec<Rep> = table.keys.iter().map(|column| table.columns[*column].rep).collect();
-    for row in 0..words[H_ROWS] {
-        let keys: Vec<_> = table
-            .keys
-            .iter()
-            .map(|column| load(words, *column, &table.columns[*column], row))
-            .collect();
-        if !null_equals_null && keys.iter().any(Option::is_none) {
-            continue;
-        }
-        let bucket = hash_key(&reps, &keys) & words[H_MASK];
-        let head = words[H_HEADS] as usize + bucket as usize;
-        let next = words[H_NEXT] as usize + row as usize;
-        words[next] = words[head];
-        words[head] = row + 1;
-    }
-    Ok(())
 }

@@ -1,30 +1,40 @@
-//! The build side of a hash join: rows chained by the hash of their key.
+//! The build side of a join: an index of the keys of its rows.
 
 use std::sync::Arc;
 
 use super::{Kernel, Linker};
+use crate::fragment::join::{self, Lookup};
 use crate::fragment::spec::Table;
-use crate::fragment::text::Generator;
-use crate::fragment::twin;
 use crate::record::{Access, Bound, Program};
 
 pub const KERNEL: Kernel = Kernel {
     name: "build",
     wgsl: include_str!("../../shaders/build.wgsl"),
-    parts: &["lib/grid", "lib/hash", "lib/acc_wide"],
+    parts: &["lib/grid", "lib/hash", "lib/scan", "lib/acc_wide", "lib/join"],
     faults: &[
         ("row < rows; row += stride", "row + 1u < rows; row += stride"),
-        ("atomicStore(&table[next + row], before)", "atomicStore(&table[next + row], 0u)"),
-        ("key_hash(row) & mask", "row & mask"),
+        ("if (before == 1u)", "if (before == 99u)"),
+        ("if (same_key(row, owner - 1u))", "if (true)"),
+        ("atomicStore(&index[at + 2u], key.x);", ""),
+        ("var end = start + scanned.x;", "var end = start;"),
+        ("1u << (key.x & 31u)", "1u << (key.x & 30u)"),
     ],
 };
 
-/// Bindings: the table's arena, of which the heads are zero.
-pub fn program(linker: &Linker, table: &Table, null_equals_null: bool) -> Arc<Program> {
-    let generated = Generator::build_part(table, null_equals_null);
+/// Slots that an invocation gives places in phase 1.
+pub const ITEMS: u32 = 4;
+
+/// Phase 0 puts the rows into slots; phase 1 gives keys of several rows their places, phase 2
+/// writes those rows there. Bindings: the table's arena, its index, which starts as zeros.
+pub fn program(linker: &Linker, table: &Table, lookup: Lookup, phase: u32) -> Arc<Program> {
+    let generated = format!("const PHASE: u32 = {phase}u;\n{}", join::build_part(table, lookup));
     let table = table.clone();
     let twin = Arc::new(move |bound: &mut Bound<'_>| {
-        twin::build(&table, null_equals_null, bound.buffers[0])
+        let [words, index] = bound.buffers.as_mut_slice() else { return Ok(()) };
+        join::build(&table, lookup, phase, words, index);
+        Ok(())
     });
-    linker.link(&KERNEL, "build".into(), &generated, (false, false), vec![Access::ReadWrite], twin)
+    let label = ["build<put>", "build<places>", "build<matches>"][phase as usize % 3];
+    let bindings = vec![Access::Read, Access::ReadWrite];
+    linker.link(&KERNEL, label.into(), &generated, (false, false), bindings, twin)
 }

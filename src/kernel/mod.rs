@@ -15,6 +15,7 @@ pub mod rehash;
 pub mod compact;
 pub mod select;
 pub mod scan;
+pub mod append;
 pub mod build;
 
 use std::borrow::Cow;
@@ -49,6 +50,7 @@ pub const KERNELS: &[&Kernel] = &[
     &compact::KERNEL,
     &select::KERNEL,
     &scan::KERNEL,
+    &append::KERNEL,
     &build::KERNEL,
 ];
 
@@ -62,6 +64,7 @@ pub const GENERATED: &str = "<generated>";
 const PARTS: &[(&str, &str)] = &[
     ("lib/grid", include_str!("../../shaders/lib/grid.wgsl")),
     ("lib/hash", include_str!("../../shaders/lib/hash.wgsl")),
+    ("lib/join", include_str!("../../shaders/lib/join.wgsl")),
     ("lib/slot", include_str!("../../shaders/lib/slot.wgsl")),
     ("lib/scan", include_str!("../../shaders/lib/scan.wgsl")),
     ("lib/acc_wide", include_str!("../../shaders/lib/acc_wide.wgsl")),
@@ -83,8 +86,8 @@ pub const PART_FAULTS: &[(&str, &str, &str, &str)] = &[
 #[derive(Clone)]
 pub struct Linker {
     pub tier: Tier,
-    /// See `Generator::chain_max`.
-    pub chain_max: u32,
+    /// See `Generator::trips_max`.
+    pub trips_max: u32,
     /// Tests plant a fault: kernel, part or `GENERATED`, text, replacement.
     pub fault: Option<(String, String, String)>,
     /// Tests make every key collide: a text in place of `lib/hash`.
@@ -94,10 +97,10 @@ pub struct Linker {
 impl Linker {
     pub fn new(capabilities: &Capabilities) -> Self {
         // A software rasteriser ends all loops of an invocation after 65,535 trips, in silence:
-        // a third of that for chains leaves room for the loops around and inside them.
+        // a third of that for matches leaves room for the loops around and inside them.
         let software = capabilities.kind == AdapterKind::Software;
-        let chain_max = if software { 20_000 } else { 1 << 20 };
-        Self { tier: capabilities.tier, chain_max, fault: None, hash: None }
+        let trips_max = if software { 20_000 } else { 1 << 20 };
+        Self { tier: capabilities.tier, trips_max, fault: None, hash: None }
     }
 
     /// A program: the kernel, its parts, the numbers of the tier, the generated part.
@@ -228,7 +231,7 @@ impl Shape {
             tables: &self.tables,
             parameters: self.pipeline.parameters(),
             drive: self.drive,
-            chain_max: self.linker.chain_max,
+            trips_max: self.linker.trips_max,
         }
     }
 

@@ -15,6 +15,7 @@ pub const KERNEL: Kernel = Kernel {
     parts: &[
         "lib/grid",
         "lib/hash",
+        "lib/join",
         "lib/slot",
         "lib/acc_wide",
         "lib/acc",

@@ -12,7 +12,7 @@ use crate::record::{Bound, Program};
 pub const KERNEL: Kernel = Kernel {
     name: "select",
     wgsl: include_str!("../../shaders/select.wgsl"),
-    parts: &["lib/grid", "lib/hash", "lib/slot", "lib/scan", "lib/acc_wide"],
+    parts: &["lib/grid", "lib/hash", "lib/join", "lib/slot", "lib/scan", "lib/acc_wide"],
     faults: &[
         ("if (first + i < rows)", "if (first + i + 1u < rows)"),
         ("counts[COUNTS + tile] + sum.x", "counts[COUNTS + tile] + sum.x + 1u"),
@@ -35,6 +35,11 @@ pub struct Columns {
 }
 
 impl Columns {
+    /// No rows, but values.
+    pub fn computed(columns: &[Expr]) -> Self {
+        Self { rows: Vec::new(), computed: columns.to_vec() }
+    }
+
     /// Words of one tuple.
     pub fn words(&self) -> usize {
         self.rows.len() + self.computed.iter().map(|expr| expr.rep.words() + 1).sum::<usize>()

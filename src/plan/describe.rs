@@ -7,6 +7,7 @@ use crate::fragment::key::Packing;
 use crate::fragment::spec::{Fragment, JoinKind, Pipeline, Sink, Step};
 use crate::fragment::text::Drive;
 use crate::kernel::group_hash::Rounds;
+use crate::kernel::select::Columns;
 use crate::kernel::{self, Linker, Shape, reduce};
 use crate::run::select_columns;
 
@@ -43,6 +44,7 @@ fn steps(pipeline: &Pipeline) -> String {
     }
     words.push(match &pipeline.sink {
         Sink::Select { outputs, .. } => format!("select({} columns)", outputs.len()),
+        Sink::Store { columns } => format!("store({} columns)", columns.len()),
         Sink::Reduce(aggregation) => {
             let accs: Vec<_> = aggregation.folds.iter().map(|f| reduce::name(f.acc)).collect();
             format!("reduce({})", accs.join(", "))
@@ -75,6 +77,9 @@ pub fn wgsl(fragment: &Fragment, adapter: &Capabilities) -> String {
         let program = match &pipeline.sink {
             Sink::Select { outputs, .. } => {
                 kernel::select::program(&shape, &Arc::new(select_columns(outputs)), 1)
+            }
+            Sink::Store { columns } => {
+                kernel::select::program(&shape, &Arc::new(Columns::computed(columns)), 1)
             }
             Sink::Reduce(aggregation) => {
                 kernel::reduce::program(&shape, &Arc::new(aggregation.clone()))

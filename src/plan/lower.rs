@@ -9,7 +9,7 @@ mod missing;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
@@ -250,6 +250,12 @@ impl Lowering {
         self.domains.len() - 1
     }
 
+    /// Strings of both share their codes from now on.
+    pub(super) fn unite(&mut self, a: Domain, b: Domain) {
+        let (a, b) = (self.root(a), self.root(b));
+        self.domains[a.max(b)] = a.min(b);
+    }
+
     fn root(&self, domain: Domain) -> Domain {
         let mut at = domain;
         while self.domains[at] != at {
@@ -347,25 +353,28 @@ impl Lowering {
     }
 
     pub(super) fn finish(mut self, stage: Stage, sink: Sink) -> Result<Lowered, Declined> {
+        let mut wanted = vec![false; self.tables.len()];
+        let want = |sink: &Sink, wanted: &mut [bool]| {
+            let Sink::Select { outputs, .. } = sink else { return };
+            for output in outputs {
+                if let Output::Table { table, .. } = output {
+                    wanted[*table] = true;
+                }
+            }
+        };
+        want(&sink, &mut wanted);
         let main = stage.pipeline(sink);
         let mut tables = Vec::new();
         // Later tables may still ask earlier ones for outputs: finish them last to first.
         for at in (0..self.tables.len()).rev() {
-            let outputs = self.tables[at].outputs.clone();
-            let fields: Vec<_> = outputs
-                .iter()
-                .map(|col| {
-                    let (name, data_type) = self.output_field(&self.tables[at].stage, col);
-                    arrow::datatypes::Field::new(name, data_type, true)
-                })
-                .collect();
-            let stage = self.tables[at].stage.take();
-            let outputs = outputs
-                .into_iter()
-                .map(|col| self.output(&stage, col))
-                .collect::<Result<Vec<_>, _>>()?;
-            let schema = Arc::new(Schema::new(fields));
-            let pipeline = stage.pipeline(Sink::Select { outputs, schema });
+            let mut stage = self.tables[at].stage.take();
+            let stored = if wanted[at] { None } else { self.stored(at, &mut stage) };
+            let sink = match stored {
+                Some(columns) => Sink::Store { columns },
+                None => self.rows_of(at, &stage)?,
+            };
+            want(&sink, &mut wanted);
+            let pipeline = stage.pipeline(sink);
             let (columns, keys) = (self.tables[at].columns.clone(), self.tables[at].keys.clone());
             tables.push(Table { pipeline, columns, keys });
         }
@@ -373,6 +382,41 @@ impl Lowering {
         let mut fragment = Fragment { tables, main, domains: self.domains.len() };
         self.settle_domains(&mut fragment);
         Ok(Lowered { fragment, sources: self.sources })
+    }
+
+    /// The rows of a build side, on the host.
+    fn rows_of(&mut self, table: usize, stage: &Stage) -> Result<Sink, Declined> {
+        let cols = self.tables[table].outputs.clone();
+        let field = |col: &Col| {
+            let (name, data_type) = self.output_field(stage, col);
+            Field::new(name, data_type, true)
+        };
+        let fields: Vec<_> = cols.iter().map(field).collect();
+        let outputs = cols.into_iter().map(|col| self.output(stage, col));
+        let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+        Ok(Sink::Select { outputs, schema: Arc::new(Schema::new(fields)) })
+    }
+
+    /// What computes the device columns of a build side, where it is more than its source's rows
+    /// and the device can; their strings share the codes of what they come from.
+    fn stored(&mut self, table: usize, stage: &mut Stage) -> Option<Vec<Expr>> {
+        let TableStage { outputs, columns, .. } = &self.tables[table];
+        let (outputs, columns) = (outputs.clone(), columns.clone());
+        let plain = |col: &Col| matches!(col, Col::Source(_));
+        if stage.steps.is_empty() && outputs.iter().all(plain) {
+            return None;
+        }
+        let mut exprs = Vec::new();
+        for column in &columns {
+            let expr = self.resolve(stage, &outputs[column.index]).ok()?;
+            match (column.domain, self.domain_of(stage, &expr)) {
+                (None, None) if expr.rep == column.rep => {}
+                (Some(own), Some(other)) => self.unite(own, other),
+                _ => return None,
+            }
+            exprs.push(expr);
+        }
+        Some(exprs)
     }
 
     /// Replaces every domain by the one it was united with.
@@ -399,7 +443,7 @@ impl Lowering {
                     }
                 }
                 Sink::Group { keys, .. } => keys.iter_mut().for_each(|key| settle(&mut key.domain)),
-                Sink::Reduce(_) => {}
+                Sink::Reduce(_) | Sink::Store { .. } => {}
             }
         };
         pipeline(&mut fragment.main);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Runner, group, output, select};
 use crate::fragment::spec::{Pipeline, Sink};
 use crate::fragment::text::Drive;
+use crate::kernel::select::Columns;
 use crate::kernel::{Shape, reduce};
 use crate::record::Program;
 
@@ -17,7 +18,10 @@ impl Runner {
             if !table.pipeline.is_bare() {
                 programs.extend(self.pipeline_ahead(number, &table.pipeline));
             }
-            programs.push(self.build_program(number));
+            if matches!(table.pipeline.sink, Sink::Store { .. }) {
+                programs.extend(self.store_programs(number));
+            }
+            programs.extend(self.build_programs(number));
         }
         programs.extend(self.pipeline_ahead(self.fragment.tables.len(), &self.fragment.main));
         programs
@@ -37,6 +41,9 @@ fn sink_ahead(shape: &Shape) -> Vec<Arc<Program>> {
     match &shape.pipeline.sink {
         Sink::Select { outputs, .. } => {
             select::Programs::of(shape, &Arc::new(output::columns(outputs))).all()
+        }
+        Sink::Store { columns } => {
+            select::Programs::of(shape, &Arc::new(Columns::computed(columns))).all()
         }
         Sink::Reduce(aggregation) => {
             let aggregation = Arc::new(aggregation.clone());

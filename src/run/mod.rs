@@ -10,9 +10,11 @@ mod group;
 mod lookup;
 mod output;
 mod pipeline;
+mod ranges;
 mod reduce;
 mod select;
 mod stats;
+mod store;
 mod table;
 
 use std::sync::Arc;
@@ -128,7 +130,8 @@ impl Runner {
         }
         let source = take_source(&mut sources, self.fragment.main.source)?;
         let main = Arc::new(self.fragment.main.clone());
-        self.run_pipeline(self.fragment.tables.len(), main, source, &tables, out).await
+        let sink = self.sink(&main, &tables, out)?;
+        self.run_pipeline(self.fragment.tables.len(), main, source, &tables, sink).await
     }
 }
 

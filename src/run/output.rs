@@ -72,7 +72,12 @@ impl Source {
             arrays.push(match output {
                 Output::Source(column) => picks.take(batches, *column, field.data_type())?,
                 Output::Table { table, column } => {
-                    take_table(self.tables[*table].batch.column(*column), ids(Some(*table)))?
+                    let Some(rows) = &self.tables[*table].batch else {
+                        return Err(Error::Bug(
+                            "rows of a table that is on the device only".into(),
+                        ));
+                    };
+                    take_table(rows.column(*column), ids(Some(*table)))?
                 }
                 Output::Computed { expr, data_type, domain } => {
                     let words = &words[first..][..expr.rep.words() + 1];

@@ -27,7 +27,7 @@ use crate::schedule::{self, Action, Event, Schedule};
 use crate::trace;
 
 /// Bytes of a slot's status: faults, overflow, two spare.
-const STATUS_BYTES: u64 = 16;
+pub const STATUS_BYTES: u64 = 16;
 
 /// One slot on the device.
 pub struct Slot {
@@ -101,7 +101,7 @@ pub fn download_status(slot: &Slot) -> Command {
     Command::Download { buffer: slot.status.clone(), range: 0..STATUS_BYTES }
 }
 
-/// Errors that rows raised, as DataFusion words them; a chain or table that was too long.
+/// Errors that rows raised, as DataFusion words them; more matches than a kernel may visit.
 pub fn check_status(status: &[u32]) -> Result<()> {
     let raised = |fault: Fault| status[0] & (1 << fault as u32) != 0;
     if raised(Fault::DivideByZero) {
@@ -120,7 +120,7 @@ pub fn check_status(status: &[u32]) -> Result<()> {
         return Err(ArrowError::ComputeError(text.into()).into());
     }
     if status[1] != 0 {
-        let text = "a join key has more duplicates than a kernel may follow".to_string();
+        let text = "a row of a join has more matches than a kernel may visit".to_string();
         return Err(DeviceError::TableFull(text).into());
     }
     Ok(())
@@ -165,17 +165,14 @@ struct Driver<'a> {
 }
 
 impl Runner {
-    /// Runs a pipeline, of which this is the number, to its end; rows go to `out`.
-    pub(super) async fn run_pipeline(
-        &self,
-        number: usize,
-        pipeline: Arc<Pipeline>,
-        source: SendableRecordBatchStream,
+    /// The sink of a pipeline whose rows go to `out`.
+    pub(super) fn sink<'a>(
+        &'a self,
+        pipeline: &Arc<Pipeline>,
         tables: &[TableState],
-        out: &Sender,
-    ) -> Result<()> {
-        let joins = self.joins(&pipeline, tables)?;
-        let sink: Box<dyn Sink<'_> + '_> = match &pipeline.sink {
+        out: &'a Sender,
+    ) -> Result<Box<dyn Sink<'a> + 'a>> {
+        Ok(match &pipeline.sink {
             SinkSpec::Select { outputs, schema } => {
                 let columns = Arc::new(output::columns(outputs));
                 Box::new(select::SelectSink::new(
@@ -196,7 +193,22 @@ impl Runner {
                 Arc::new(aggregation.clone()),
                 out,
             )),
-        };
+            SinkSpec::Store { .. } => {
+                return Err(Error::Bug("the rows of a build side that stays on the device".into()));
+            }
+        })
+    }
+
+    /// Runs a pipeline, of which this is the number, to its end.
+    pub(super) async fn run_pipeline<'a>(
+        &'a self,
+        number: usize,
+        pipeline: Arc<Pipeline>,
+        source: SendableRecordBatchStream,
+        tables: &[TableState],
+        sink: Box<dyn Sink<'a> + 'a>,
+    ) -> Result<()> {
+        let joins = self.joins(&pipeline, tables)?;
         let lookups = table::lookup_states(&pipeline);
         let mut driver = Driver {
             runner: self,
@@ -253,7 +265,7 @@ impl<'a> Driver<'a> {
         self.drive(Drive::Slot, chunk::gather(source, rows_max), None).await?;
         for step in self.pipeline.clone().steps.iter() {
             let Step::Probe(probe) = step else { continue };
-            let rows = tables[probe.table].batch.num_rows() as u32;
+            let rows = tables[probe.table].rows as u32;
             if probe.kind.marks() && rows > 0 {
                 let drive = Drive::Tail(probe.table);
                 self.drive(drive, chunk::one_empty(), Some(rows)).await?;

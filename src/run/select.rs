@@ -41,68 +41,43 @@ impl Programs {
     }
 }
 
-pub struct SelectSink<'a> {
+/// The kernels of a selection: the tuples of a slot that pass, on the device.
+pub struct Selection<'a> {
     runner: &'a Runner,
-    pipeline: Arc<Pipeline>,
     columns: Arc<Columns>,
-    schema: SchemaRef,
-    tables: Arc<[TableState]>,
     programs: Option<Programs>,
     /// Tuples of the next slot's output; grows where a join multiplies rows.
     capacity: u32,
-    out: &'a Sender,
 }
 
-impl<'a> SelectSink<'a> {
-    pub fn new(
-        runner: &'a Runner,
-        pipeline: Arc<Pipeline>,
-        columns: Arc<Columns>,
-        schema: &SchemaRef,
-        tables: Arc<[TableState]>,
-        out: &'a Sender,
-    ) -> Self {
-        let schema = schema.clone();
-        Self { runner, pipeline, columns, schema, tables, programs: None, capacity: 0, out }
+/// What a slot has given.
+pub enum Found {
+    None,
+    Tuples(Tuples),
+    /// More than there was room for: the slot is to be played again.
+    TooMany,
+}
+
+/// The tuples of one slot, on the device: word k of a tuple at `k * capacity + tuple`.
+pub struct Tuples {
+    words: u64,
+    pub buffer: Buffer,
+    pub capacity: u32,
+    pub rows: u32,
+}
+
+impl<'a> Selection<'a> {
+    pub fn new(runner: &'a Runner, columns: Arc<Columns>) -> Self {
+        Self { runner, columns, programs: None, capacity: 0 }
     }
-}
 
-/// The tuples of one slot, on the device.
-struct Tuples<'a> {
-    runner: &'a Runner,
-    columns: Arc<Columns>,
-    buffer: Buffer,
-    capacity: u32,
-    rows: u32,
-}
-
-impl Tuples<'_> {
-    /// Brings them to the host, word by word.
-    async fn fetch(&self) -> Result<Vec<Words>> {
-        let Self { runner, columns, buffer, capacity, rows } = self;
-        if *rows == 0 || columns.words() == 0 {
-            return Ok(Vec::new());
-        }
-        let mut recording = Recording { label: "fetch".into(), commands: vec![] };
-        for word in 0..columns.words() as u64 {
-            let at = 4 * word * *capacity as u64;
-            let range = at..at + 4 * *rows as u64;
-            recording.commands.push(Command::Download { buffer: buffer.clone(), range });
-        }
-        let completed = runner.player.submit(recording).await?;
-        runner.stats.completed(&completed);
-        Ok(completed.downloads)
-    }
-}
-
-#[async_trait]
-impl<'a> Sink<'a> for SelectSink<'a> {
-    fn begin(&mut self, shape: &Shape) -> Result<()> {
+    /// Prepares the programs for slots, or for a tail.
+    pub fn begin(&mut self, shape: &Shape) {
         self.programs = Some(Programs::of(shape, &self.columns));
-        Ok(())
     }
 
-    fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
+    /// The commands after the slot's upload.
+    pub fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
         let Some(Programs { count, scan, write }) = self.programs.clone() else {
             return Ok(vec![]);
         };
@@ -136,22 +111,105 @@ impl<'a> Sink<'a> for SelectSink<'a> {
         ])
     }
 
-    fn done(&mut self, slot: &mut Slot, completed: Completed) -> Result<Verdict<'a>> {
+    /// Takes in a slot's answer.
+    pub fn done(&mut self, slot: &Slot, completed: &Completed) -> Result<Found> {
         check_status(&completed.downloads[0])?;
         let rows = completed.downloads[1][1];
         let capacity = slot.header[arena::H_CAPACITY];
         if rows > capacity {
             self.capacity = rows.next_power_of_two().max(rows);
-            return Ok(Verdict::Again);
+            return Ok(Found::TooMany);
         }
         if rows == 0 {
-            return Ok(Verdict::Done);
+            return Ok(Found::None);
         }
-        let (runner, columns) = (self.runner, self.columns.clone());
-        let tuples = Tuples { runner, columns, buffer: slot.own[1].clone(), capacity, rows };
+        let (words, buffer) = (self.columns.words() as u64, slot.own[1].clone());
+        Ok(Found::Tuples(Tuples { words, buffer, capacity, rows }))
+    }
+}
+
+impl Tuples {
+    /// Brings them to the host, word by word.
+    async fn fetch(&self, runner: &Runner) -> Result<Vec<Words>> {
+        let mut recording = Recording { label: "fetch".into(), commands: vec![] };
+        for word in 0..self.words {
+            let at = 4 * word * self.capacity as u64;
+            let range = at..at + 4 * self.rows as u64;
+            recording.commands.push(Command::Download { buffer: self.buffer.clone(), range });
+        }
+        if recording.commands.is_empty() {
+            return Ok(Vec::new());
+        }
+        let completed = runner.player.submit(recording).await?;
+        runner.stats.completed(&completed);
+        Ok(completed.downloads)
+    }
+
+    /// The same in a buffer of their size, where they fill less than half of theirs.
+    pub async fn shrunk(self, runner: &Runner) -> Result<Self> {
+        if self.rows > self.capacity / 2 || self.words == 0 {
+            return Ok(self);
+        }
+        let bytes = 4 * self.rows as u64;
+        let to = runner.player.buffer(bytes * self.words, "tuples")?;
+        let copy = |word: u64| Command::Copy {
+            from: self.buffer.clone(),
+            from_at: 4 * word * self.capacity as u64,
+            to: to.clone(),
+            to_at: word * bytes,
+            bytes,
+        };
+        let commands = (0..self.words).map(copy).collect();
+        runner.player.submit(Recording { label: "shrink".into(), commands }).await?;
+        Ok(Self { buffer: to, capacity: self.rows, ..self })
+    }
+}
+
+/// Sends the rows that pass.
+pub struct SelectSink<'a> {
+    runner: &'a Runner,
+    selection: Selection<'a>,
+    pipeline: Arc<Pipeline>,
+    schema: SchemaRef,
+    tables: Arc<[TableState]>,
+    out: &'a Sender,
+}
+
+impl<'a> SelectSink<'a> {
+    pub fn new(
+        runner: &'a Runner,
+        pipeline: Arc<Pipeline>,
+        columns: Arc<Columns>,
+        schema: &SchemaRef,
+        tables: Arc<[TableState]>,
+        out: &'a Sender,
+    ) -> Self {
+        let (schema, selection) = (schema.clone(), Selection::new(runner, columns));
+        Self { runner, selection, pipeline, schema, tables, out }
+    }
+}
+
+#[async_trait]
+impl<'a> Sink<'a> for SelectSink<'a> {
+    fn begin(&mut self, shape: &Shape) -> Result<()> {
+        self.selection.begin(shape);
+        Ok(())
+    }
+
+    fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
+        self.selection.record(slot, joins)
+    }
+
+    fn done(&mut self, slot: &mut Slot, completed: Completed) -> Result<Verdict<'a>> {
+        let tuples = match self.selection.done(slot, &completed)? {
+            Found::TooMany => return Ok(Verdict::Again),
+            Found::None => return Ok(Verdict::Done),
+            Found::Tuples(tuples) => tuples,
+        };
+        let (runner, rows) = (self.runner, tuples.rows as usize);
         let source = Source {
             pipeline: self.pipeline.clone(),
-            columns: self.columns.clone(),
+            columns: self.selection.columns.clone(),
             schema: self.schema.clone(),
             interners: runner.interners.clone(),
             chunk: slot.chunk.clone(),
@@ -159,9 +217,8 @@ impl<'a> Sink<'a> for SelectSink<'a> {
         };
         let out = self.out;
         let emit = async move {
-            let words = tuples.fetch().await?;
-            let batch =
-                task::blocking("taking a slot's rows", move || source.batch(&words, rows as usize));
+            let words = tuples.fetch(runner).await?;
+            let batch = task::blocking("taking a slot's rows", move || source.batch(&words, rows));
             let batch = batch.await?;
             // Nobody listens any more: the rows are not wanted.
             let _ = out.send(Ok(batch)).await;

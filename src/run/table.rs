@@ -1,20 +1,28 @@
-//! Join tables: the rows of a build side on the host, its keys and columns on the device.
+//! Join tables: what keys and expressions need of a build side on the device, with an index of its
+//! keys; its rows on the host where an output needs them.
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{
+    Array, ArrowNumericType, PrimitiveArray, RecordBatch, downcast_primitive_array,
+};
+use arrow::compute::{max, min};
+use arrow::datatypes::ArrowNativeType;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::mpsc;
 
 use super::encode::Rows;
 use super::lookup::Lookups;
+use super::store::{Pieces, StoreSink, Stored};
 use super::{Runner, Stats, chunk};
 use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::fragment::arena::{self, HEADER, Layout};
-use crate::fragment::spec::{Pipeline, Probe, Sink, Store};
+use crate::fragment::intern::Interner;
+use crate::fragment::join::{Index, Lookup, Range};
+use crate::fragment::spec::{Output, Pipeline, Sink, Store, Table};
 use crate::fragment::text::Drive;
 use crate::kernel::build;
 use crate::kernel::programs::Place;
@@ -24,56 +32,74 @@ use crate::task;
 /// A built table.
 #[derive(Clone)]
 pub struct TableState {
-    /// The build side's rows.
-    pub batch: RecordBatch,
+    pub rows: usize,
+    /// The build side's rows, where an output needs them.
+    pub batch: Option<RecordBatch>,
     pub buffer: Buffer,
     /// Where its marks start, in words of the fragment's marks.
     pub marks_at: usize,
 }
 
+impl TableState {
+    fn marks_end(&self) -> usize {
+        self.marks_at + self.rows.div_ceil(32)
+    }
+}
+
 impl Runner {
-    /// Runs the build side's pipeline, keeps its rows, and chains them on the device.
+    /// Runs the build side's pipeline, and makes the index of its keys on the device.
     pub(super) async fn build_table(
         &self,
         number: usize,
         source: SendableRecordBatchStream,
         tables: &[TableState],
     ) -> Result<TableState> {
-        let table = &self.fragment.tables[number];
-        let pipeline = Arc::new(table.pipeline.clone());
-        let batch = if pipeline.is_bare() {
-            collect(&pipeline, source).await?
+        let pipeline = Arc::new(self.fragment.tables[number].pipeline.clone());
+        let marks_at = tables.last().map_or(0, TableState::marks_end);
+        let state = if let Sink::Store { columns } = &pipeline.sink {
+            let pieces = Arc::new(Pieces::default());
+            let sink = Box::new(StoreSink::new(self, columns, pieces.clone()));
+            let run = self.run_pipeline(number, pipeline.clone(), source, tables, sink);
+            Box::pin(run).await?;
+            let stored = self.assemble(number, &pieces).await?;
+            let rows = stored.rows;
+            let buffer = self.index_stored(number, stored, marks_at).await?;
+            TableState { rows, batch: None, buffer, marks_at }
         } else {
-            self.collect_pipeline(number, pipeline, source, tables).await?
+            let batch = match pipeline.is_bare() {
+                true => collect(&pipeline, source).await?,
+                false => self.collect_pipeline(number, pipeline, source, tables).await?,
+            };
+            let buffer = self.upload_table(number, &batch, marks_at).await?;
+            TableState { rows: batch.num_rows(), batch: Some(batch), buffer, marks_at }
         };
-        Stats::add(&self.stats.build_rows, batch.num_rows() as u64);
-        let last = tables.last();
-        let marks_at = last.map_or(0, |table| table.marks_at + table.batch.num_rows().div_ceil(32));
-        let buffer = self.upload_table(number, &batch, marks_at).await?;
-        Ok(TableState { batch, buffer, marks_at })
+        Stats::add(&self.stats.build_rows, state.rows as u64);
+        Ok(state)
     }
 
     /// Words of all tables' marks.
     pub(super) fn mark_words(&self, tables: &[TableState]) -> usize {
-        tables.last().map_or(0, |t| t.marks_at + t.batch.num_rows().div_ceil(32)).max(1)
+        tables.last().map_or(0, TableState::marks_end).max(1)
     }
 
-    fn null_equals_null(&self, number: usize) -> bool {
-        let mut pipelines = self.fragment.tables.iter().map(|table| &table.pipeline);
-        let probes = |pipeline: &Pipeline| {
-            pipeline.probes().find(|probe: &&Probe| probe.table == number).cloned()
-        };
-        let found = pipelines.find_map(probes).or_else(|| probes(&self.fragment.main));
-        found.is_some_and(|probe| probe.null_equals_null)
+    /// How the probe of a table looks its keys up.
+    fn lookup(&self, number: usize) -> Option<Lookup> {
+        let pipelines = self.fragment.tables.iter().map(|table| &table.pipeline);
+        let mut probes = pipelines.chain([&self.fragment.main]).flat_map(Pipeline::probes);
+        probes.find(|probe| probe.table == number).map(Lookup::of)
     }
 
-    /// The program that chains the rows of a table.
-    pub(super) fn build_program(&self, number: usize) -> Arc<Program> {
+    /// The programs that make the index of a table, in their order.
+    pub(super) fn build_programs(&self, number: usize) -> Vec<Arc<Program>> {
         let table = &self.fragment.tables[number];
-        let (kernel, drive) = (build::KERNEL.name, Drive::Slot);
-        let place = Place { pipeline: number, drive, kernel, variant: Vec::new() };
-        let make = || build::program(&self.linker, table, self.null_equals_null(number));
-        self.programs.get(place, make)
+        let Some(lookup) = self.lookup(number) else { return Vec::new() };
+        let phases = if lookup.existence { 0..1 } else { 0..3 };
+        let program = |phase: u32| {
+            let (kernel, drive) = (build::KERNEL.name, Drive::Slot);
+            let place = Place { pipeline: number, drive, kernel, variant: vec![phase] };
+            self.programs.get(place, || build::program(&self.linker, table, lookup, phase))
+        };
+        phases.map(program).collect()
     }
 
     async fn collect_pipeline(
@@ -92,7 +118,8 @@ impl Runner {
         let run = async move {
             // The sender goes with this future, which ends the loop below.
             let send = send;
-            self.run_pipeline(number, pipeline, source, tables, &send).await
+            let sink = self.sink(&pipeline, tables, &send)?;
+            self.run_pipeline(number, pipeline, source, tables, sink).await
         };
         let gather = async {
             while let Some(batch) = receive.recv().await {
@@ -106,6 +133,7 @@ impl Runner {
         chunk::coalesce(&batches, &schema)
     }
 
+    /// A table of rows of the host.
     async fn upload_table(
         &self,
         number: usize,
@@ -113,63 +141,149 @@ impl Runner {
         marks_at: usize,
     ) -> Result<Buffer> {
         let table = &self.fragment.tables[number];
-        let rows = batch.num_rows();
         let coded = task::blocking("encoding a join table", {
             let (spec, batch, interners) = (table.clone(), batch.clone(), self.interners.clone());
             move || {
                 let rows = Rows::of(std::slice::from_ref(&batch));
                 let strings = rows.code(&spec.columns, &interners)?;
-                Ok((table_layout(&rows.shapes(&spec.columns), batch.num_rows(), marks_at), strings))
+                let layout = layout(&spec, batch.num_rows(), &rows.shapes(&spec.columns));
+                let ranges = key_ranges(&spec, &batch, &interners);
+                Ok((layout, ranges, strings))
             }
         });
-        let ((layout, header), strings) = coded.await?;
+        let (mut layout, ranges, strings) = coded.await?;
+        let index = self.index(number, &mut layout, &ranges)?;
+        let arena = self.table_arena(&layout, &index)?;
         let bytes = 4 * layout.words as u64;
-        let limit = self.player.capabilities().max_binding_bytes;
-        if bytes > limit {
-            return Err(DeviceError::TableFull(format!(
-                "a join's build side of {rows} rows takes {bytes} bytes, a binding {limit}"
-            ))
-            .into());
-        }
-        let buffer = self.player.buffer(bytes, "join table")?;
         let mut staging = self.player.staging(bytes).await?;
         let (spec, batch) = (table.clone(), batch.clone());
-        let heads = header[arena::H_HEADS] as u64;
-        let data = 4 * heads;
+        let header = header(&layout, &index, marks_at);
+        let encoded = layout.clone();
         let staging = task::blocking("encoding a join table", move || {
             let words = staging.words();
-            layout.write_header(words, header);
+            encoded.write_header(words, header);
             let rows = Rows::of(std::slice::from_ref(&batch));
-            rows.write(&spec.columns, &strings, &layout, words)?;
+            rows.write(&spec.columns, &strings, &encoded, words)?;
             Ok(staging)
         })
         .await?;
-        Stats::add(&self.stats.bytes_up, data);
-        let program = self.build_program(number);
-        let groups = (rows as u32).div_ceil(WORKGROUP).clamp(1, 4096);
+        Stats::add(&self.stats.bytes_up, bytes);
+        let commands = vec![Command::Upload { from: staging, bytes, to: arena.clone(), at: 0 }];
+        self.build_index(number, arena, &layout, &index, commands).await
+    }
+
+    /// A table whose columns are on the device.
+    async fn index_stored(&self, number: usize, stored: Stored, marks_at: usize) -> Result<Buffer> {
+        let Stored { mut layout, columns, ranges, .. } = stored;
+        let index = self.index(number, &mut layout, &ranges)?;
+        let arena = self.table_arena(&layout, &index)?;
+        let header = layout.header_words(header(&layout, &index, marks_at));
+        let (from_at, to_at, bytes) = (0, 0, 4 * layout.words as u64);
         let commands = vec![
-            Command::Clear { buffer: buffer.clone(), range: data..bytes },
-            Command::Upload { from: staging, bytes: data, to: buffer.clone(), at: 0 },
-            Command::Dispatch { program, bindings: vec![buffer.clone()], groups },
+            Command::Copy { from: columns, from_at, to: arena.clone(), to_at, bytes },
+            self.upload(&header, &arena).await?,
         ];
+        self.build_index(number, arena, &layout, &index, commands).await
+    }
+
+    /// The index of columns laid out so, whose fields go into their header.
+    fn index(&self, number: usize, layout: &mut Layout, ranges: &[Range]) -> Result<Index> {
+        let table = &self.fragment.tables[number];
+        let Some(lookup) = self.lookup(number) else {
+            return Err(Error::Bug("a join table that nothing probes".into()));
+        };
+        let limit = self.player.capabilities().max_binding_bytes as usize / 4;
+        let most = limit.saturating_sub(layout.words);
+        let index = Index::of(table, ranges, lookup, layout.rows, most);
+        layout.parameters = index.parameters();
+        Ok(index)
+    }
+
+    /// The buffer of a table: its columns, then its index.
+    fn table_arena(&self, layout: &Layout, index: &Index) -> Result<Buffer> {
+        let bytes = 4 * (layout.words + index.words()) as u64;
+        self.check_table_bytes(layout.rows, bytes)?;
+        Ok(self.player.buffer(bytes, "join table")?)
+    }
+
+    pub(super) fn check_table_bytes(&self, rows: usize, bytes: u64) -> Result<()> {
+        let limit = self.player.capabilities().max_binding_bytes;
+        if bytes <= limit {
+            return Ok(());
+        }
+        let text =
+            format!("a join's build side of {rows} rows takes {bytes} bytes, a binding {limit}");
+        Err(DeviceError::TableFull(text).into())
+    }
+
+    /// Makes the index behind the columns, once the commands have brought them.
+    async fn build_index(
+        &self,
+        number: usize,
+        arena: Buffer,
+        layout: &Layout,
+        index: &Index,
+        mut commands: Vec<Command>,
+    ) -> Result<Buffer> {
+        let bytes = 4 * index.words() as u64;
+        let made = self.player.buffer(bytes, "index of a join table")?;
+        commands.push(Command::Clear { buffer: made.clone(), range: 0..bytes });
+        let slots = (index.slots as u32).div_ceil(WORKGROUP * build::ITEMS).max(1);
+        let by_rows = (layout.rows as u32).div_ceil(WORKGROUP).clamp(1, 4096);
+        for (phase, program) in self.build_programs(number).into_iter().enumerate() {
+            let bindings = vec![arena.clone(), made.clone()];
+            let groups = if phase == 1 { slots } else { by_rows };
+            commands.push(Command::Dispatch { program, bindings, groups });
+        }
+        let copy = |to_at: u64, bytes: u64| {
+            let (from, to) = (made.clone(), arena.clone());
+            Command::Copy { from, from_at: 0, to, to_at, bytes }
+        };
+        commands.push(copy(4 * layout.words as u64, bytes));
+        commands.push(copy(4 * arena::T_SEVERAL as u64, 4));
         let completed = self.player.submit(Recording { label: "build".into(), commands }).await?;
         self.stats.completed(&completed);
-        Ok(buffer)
+        Ok(arena)
     }
 }
 
-/// Columns first, then the bucket heads (at least as many as rows), then the links.
-fn table_layout(shapes: &[(Store, bool)], rows: usize, marks_at: usize) -> (Layout, [u32; HEADER]) {
-    let mut layout = Layout::new(rows, shapes, &[], &[]);
-    let buckets = rows.next_power_of_two().max(16);
+/// Where a table's columns lie; its index follows.
+pub fn layout(table: &Table, rows: usize, shapes: &[(Store, bool)]) -> Layout {
+    let fields = vec![0; arena::T_FIELDS_WORDS * table.keys.len()];
+    let mut layout = Layout::new(rows, shapes, &[], &fields);
+    layout.align();
+    layout
+}
+
+fn header(layout: &Layout, index: &Index, marks_at: usize) -> [u32; HEADER] {
     let mut header = [0; HEADER];
-    header[arena::H_ROWS] = rows as u32;
-    header[arena::H_MASK] = buckets as u32 - 1;
-    header[arena::H_HEADS] = layout.words as u32;
-    header[arena::H_NEXT] = (layout.words + buckets) as u32;
-    header[4] = marks_at as u32;
-    layout.words += buckets + rows;
-    (layout, header)
+    index.write_header(&mut header, layout.words);
+    header[arena::T_MARKS] = marks_at as u32;
+    header
+}
+
+/// The ranges of a build side's keys: those of integers, and of codes.
+fn key_ranges(table: &Table, batch: &RecordBatch, interners: &[RwLock<Interner>]) -> Vec<Range> {
+    let of_key = |column: &usize| {
+        let spec = &table.columns[*column];
+        match spec.domain {
+            Some(domain) => Some((1, interners[domain].read().len().max(1) as i64)),
+            None => range(batch.column(spec.index).as_ref()),
+        }
+    };
+    table.keys.iter().map(of_key).collect()
+}
+
+/// The least and the largest value of an array of integers, of whatever logical type, that fit 64
+/// bits, signed.
+fn range(array: &dyn Array) -> Range {
+    fn of<T: ArrowNumericType>(array: &PrimitiveArray<T>) -> Range {
+        min(array)?.to_i64().zip(max(array)?.to_i64())
+    }
+    downcast_primitive_array! {
+        array => if array.data_type().is_floating() { None } else { of(array) },
+        _ => None,
+    }
 }
 
 /// The output columns of a pipeline that does nothing else.
@@ -180,7 +294,7 @@ async fn collect(pipeline: &Pipeline, source: SendableRecordBatchStream) -> Resu
     let columns: Vec<usize> = outputs
         .iter()
         .filter_map(|output| match output {
-            crate::fragment::spec::Output::Source(column) => Some(*column),
+            Output::Source(column) => Some(*column),
             _ => None,
         })
         .collect();

@@ -105,8 +105,7 @@ impl Lowering {
         match (spec.domain, self.domain_of(stage, key)) {
             (None, None) => Ok(()),
             (Some(left), Some(right)) => {
-                let (left, right) = (self.root(left), self.root(right));
-                self.domains[left.max(right)] = left.min(right);
+                self.unite(left, right);
                 Ok(())
             }
             _ => Err(Declined(format!("join key {name} is not one string column on both sides"))),

@@ -1,42 +1,22 @@
-//! How many bits keys need: the ranges of the first slot's values, found on the device.
+//! How many bits the keys of groups need, by the first slot's values.
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
-
+use super::GroupSink;
 use super::table::{Step, steps};
-use super::{GroupSink, merge_state};
-use crate::agg::{Acc, StateColumn};
 use crate::error::Result;
 use crate::expr::ir::Rep;
 use crate::fragment::arena;
-use crate::fragment::key::{Packing, Range, has_range};
-use crate::fragment::spec::{Aggregation, Fold, Key};
+use crate::fragment::key::{Packing, has_range};
+use crate::fragment::spec::{Aggregation, Key};
+use crate::kernel::Shape;
 use crate::kernel::group_hash::Rounds;
-use crate::kernel::{Shape, reduce};
 use crate::record::{Buffer, Command, Program};
 use crate::run::pipeline::{Joins, Slot, download_status};
+use crate::run::ranges;
 
 /// The lot of a slot whose ranges are looked for.
 pub const RANGES: usize = usize::MAX;
-
-/// The least and the largest value of each key that has a range.
-fn extremes(keys: &[Key]) -> Aggregation {
-    let fold = |(key, max): (&Key, bool)| Fold {
-        acc: Acc::Best { rep: key.expr.rep, max },
-        arg: Some(key.expr.clone()),
-        filter: None,
-    };
-    let keys = keys.iter().filter(|key| has_range(key));
-    let folds = keys.flat_map(|key| [(key, false), (key, true)]).map(fold).collect();
-    let (aggregates, schema) = (Vec::new(), Arc::new(Schema::empty()));
-    Aggregation { folds, aggregates, partial: false, schema }
-}
-
-fn ranges_program(shape: &Shape, keys: &[Key]) -> Arc<Program> {
-    let make = || reduce::program(shape, &Arc::new(extremes(keys)));
-    shape.program(&reduce::KERNEL, &[], make)
-}
 
 /// The programs that slots will be given, as far as that is known before there are rows: the ranges
 /// of integers and the number of strings tell how keys are packed.
@@ -46,7 +26,7 @@ pub fn programs_ahead(
     aggregation: &Arc<Aggregation>,
 ) -> Vec<Arc<Program>> {
     if keys.iter().any(has_range) {
-        return vec![ranges_program(shape, keys)];
+        return vec![ranges::program(shape, keys)];
     }
     if keys.iter().all(|key| key.expr.rep == Rep::B1 || key.domain.is_some()) {
         return Vec::new();
@@ -71,7 +51,7 @@ impl GroupSink<'_> {
     /// The commands that find the ranges of a slot's keys.
     pub(super) fn record_ranges(&self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
         let Some(shape) = &self.shape else { return Ok(Vec::new()) };
-        let extremes = extremes(&self.keys);
+        let extremes = ranges::extremes(&self.keys);
         let groups = slot.header[arena::H_GROUPS];
         let bytes = 4 * groups as u64 * extremes.words() as u64;
         let partials: Buffer = self.runner.player.buffer(bytes, "ranges of keys")?;
@@ -79,7 +59,7 @@ impl GroupSink<'_> {
         slot.lot = RANGES;
         slot.own = vec![partials.clone()];
         Ok(vec![
-            Command::Dispatch { program: ranges_program(shape, &self.keys), bindings, groups },
+            Command::Dispatch { program: ranges::program(shape, &self.keys), bindings, groups },
             download_status(slot),
             Command::Download { buffer: partials, range: 0..bytes },
         ])
@@ -87,19 +67,7 @@ impl GroupSink<'_> {
 
     /// Decides how keys are packed, by the ranges of a slot's workgroups.
     pub(super) fn narrow(&mut self, partials: &[u32]) -> Result<()> {
-        let extremes = extremes(&self.keys);
-        let mut state = vec![0; extremes.words()];
-        for partial in partials.chunks_exact(state.len()) {
-            merge_state(&extremes, &mut state, partial);
-        }
-        let columns = StateColumn::of_rows(&extremes.accs(), &state, state.len(), 0)?;
-        let value = |column: &StateColumn| {
-            let words = column.seen().next().flatten()?;
-            Some(words.iter().rev().fold(0, |bits, word| bits << 32 | u128::from(*word)))
-        };
-        let mut found = columns.chunks_exact(2).map(|pair| value(&pair[0]).zip(value(&pair[1])));
-        let range = |key| if has_range(key) { found.next().flatten() } else { None };
-        let ranges: Vec<Range> = self.keys.iter().map(range).collect();
+        let ranges = ranges::read(&self.keys, partials)?;
         let packing = Packing::narrow(&self.keys, &ranges, &|domain| self.codes(domain));
         self.packing = Some(Arc::new(packing));
         Ok(())

@@ -38,7 +38,21 @@ fn samples(kernel: &str) -> (Vec<&'static str>, usize, u32) {
         "select" => (vec!["SELECT n + 1 FROM t WHERE n < 200"], 1 << 12, ROOM),
         // More tiles than the workgroup has invocations.
         "scan" => (vec!["SELECT n + 1 FROM large WHERE n <> 3"], 1 << 20, ROOM),
-        "build" => (vec!["SELECT count(*), sum(t.n) FROM t JOIN r ON t.k = r.k"], 1024, ROOM),
+        // Flags, NULLs and numbers of more than one slot.
+        "append" => {
+            let built = "SELECT count(*), count(j.v), sum(j.n), sum(CASE WHEN j.b THEN j.n END)
+                FROM t JOIN (SELECT * FROM t WHERE n <> 3) j ON t.k = j.k AND t.n = j.n";
+            (vec![built], 1024, ROOM)
+        }
+        // Keys that are their own places, that are hashed, and of which only existence is asked.
+        "build" => {
+            let direct = "SELECT count(*), sum(r.x) FROM t JOIN r ON t.k / 77777 = r.k / 77777";
+            let hashed = "SELECT count(*), sum(r.x) FROM t
+                JOIN r ON t.k * 1000003 = r.k * 1000003";
+            let exists = "SELECT count(*), sum(t.n) FROM r RIGHT SEMI JOIN t
+                ON t.k / 77777 = r.k / 77777";
+            (vec![direct, hashed, exists], 1024, ROOM)
+        }
         other => panic!("no sample for the kernel {other}: add one"),
     }
 }

@@ -1,6 +1,8 @@
 //! Joins of every kind, with duplicates, NULL keys, residuals, several tables and tails.
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::DataType;
 
 use thalweg::device::Tier;
@@ -87,7 +89,95 @@ fn several_tables_and_tails() {
     });
 }
 
-/// Every key in one chain, every group on one probe sequence.
+/// Keys that are their own places, that are packed and hashed, and that are hashed by all their
+/// words; of one row each, of several, of none.
+const FORMS: [&str; 6] = [
+    "b.k / 77777 = p.k / 77777",
+    "b.k = p.k",
+    "b.k * 1000003 = p.k * 1000003",
+    "b.k * 1000000007 = p.k * 1000000007 AND b.x * 4000000000 = p.x * 4000000000",
+    "b.k + 0.5::DECIMAL(30, 1) = p.k + 0.5::DECIMAL(30, 1) AND b.s = p.s",
+    "b.k / 7.0::DOUBLE = p.k / 7.0::DOUBLE AND b.k IS NOT DISTINCT FROM p.k",
+];
+
+#[test]
+fn every_form_of_a_table() {
+    block_on(async {
+        let several = side(60, 1);
+        // One row a key: the first.
+        let numbers = Int64Array::from_iter_values((0..50).map(|row| row * 3 - 70));
+        let mut columns = several.slice(0, 50).columns().to_vec();
+        columns[0] = Arc::new(numbers);
+        let single = RecordBatch::try_new(several.schema(), columns).unwrap();
+        for build in [several.clone(), single, several.slice(0, 0)] {
+            let tables = [("b", build), ("p", side(ROWS, 2))];
+            let mut queries = Vec::new();
+            for condition in FORMS {
+                for (kind, columns) in KINDS {
+                    let [rows, folded] = both(&format!("b {kind} JOIN p ON {condition}"), columns);
+                    queries.push(if kind.contains("SEMI") { rows } else { folded });
+                }
+            }
+            let planned = plan(&tables, &queries).await;
+            same(&planned, &[Tier::T4], &[0, 33, ROWS], &Setup::default()).await;
+        }
+    });
+}
+
+/// Build sides that are filtered, computed and joined where they stay: flags, strings, decimals and
+/// NULLs of several slots, tails, tables of tables; how many do is told.
+#[test]
+fn build_sides_that_stay_on_the_device() {
+    block_on(async {
+        let flags = column(&DataType::Boolean, 1300, Spread::Few(2), 9);
+        let large = side(1300, 8);
+        let mut columns = vec![("f", flags)];
+        columns.extend(
+            ["k", "s", "x", "y"].map(|name| (name, large.column_by_name(name).unwrap().clone())),
+        );
+        let tables = [("a", side(40, 5)), ("b", batch(columns)), ("p", side(ROWS, 7))];
+        let cases: [(&str, usize); 7] = [
+            (
+                "SELECT count(*), sum(q.x), sum(q.y), count(q.f), count(q.s), sum(p.x) FROM p
+               JOIN (SELECT * FROM b WHERE x > 20) q ON p.k = q.k AND p.s = q.s",
+                1,
+            ),
+            (
+                "SELECT q.s, q.f, count(*), sum(p.x) FROM p
+               RIGHT JOIN (SELECT k + 1 AS j, x * 2 AS x, f, s FROM b WHERE NOT f) q
+               ON p.k = q.j AND p.x < q.x GROUP BY q.s, q.f",
+                1,
+            ),
+            (
+                "SELECT count(*), sum(p.x) FROM p
+               LEFT ANTI JOIN (SELECT k FROM b WHERE x < 3) q ON p.k = q.k",
+                1,
+            ),
+            ("SELECT p.x FROM p LEFT SEMI JOIN (SELECT k FROM b WHERE x < 3) q ON p.k = q.k", 1),
+            (
+                "SELECT c.s, count(*), sum(c.y), sum(p.x) FROM p
+               JOIN (SELECT b.s, b.y, b.k FROM b JOIN a ON b.k = a.k AND b.x > a.x WHERE b.f) c
+               ON p.k = c.k GROUP BY c.s",
+                1,
+            ),
+            (
+                "SELECT count(*), sum(p.x), count(c.z), sum(c.y) FROM p
+               JOIN (SELECT b.k, a.x AS z, b.y FROM a RIGHT JOIN b ON a.k = b.k AND a.x = b.x
+                     WHERE b.x < 25) c ON p.k = c.k",
+                2,
+            ),
+            ("SELECT q.x, p.y FROM p JOIN (SELECT * FROM b WHERE x = 7) q ON p.k = q.k", 0),
+        ];
+        for (sql, stored) in cases {
+            let planned = plan(&tables, &[sql.to_string()]).await;
+            assert_eq!(planned[0].stored(), stored, "{sql}");
+            let setup = Setup::default();
+            same(&planned, &[Tier::T0, Tier::T4], &[0, 33, ROWS], &setup).await;
+        }
+    });
+}
+
+/// Every key of a join and of a group on one probe sequence.
 #[test]
 fn every_hash_the_same() {
     block_on(async {
@@ -97,7 +187,9 @@ fn every_hash_the_same() {
             "SELECT x, k IS NULL AS n, count(*), sum(y) FROM p GROUP BY x, k IS NULL".into(),
         ];
         for (kind, columns) in [KINDS[0], KINDS[3], KINDS[5]] {
-            queries.extend(both(&format!("b {kind} JOIN p ON b.k = p.k AND b.s = p.s"), columns));
+            for condition in &FORMS[2..5] {
+                queries.extend(both(&format!("b {kind} JOIN p ON {condition}"), columns));
+            }
         }
         let planned = plan(&tables, &queries).await;
         let setup = Setup { collide: true, ..Setup::default() };

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use thalweg::config::{DeviceChoice, Options};
 use thalweg::device::{self, Player, Tier};
 use thalweg::error::{DeviceError, Result};
-use thalweg::fragment::spec::{Fragment, Sink};
+use thalweg::fragment::spec::{Fragment, Sink, Table};
 use thalweg::plan::{DeviceExec, session};
 use thalweg::run::{Runner, SlotLimits};
 
@@ -67,6 +67,14 @@ pub struct Played {
     /// Each row as bytes that tell every bit of it, NaNs and zeros included.
     rows: Vec<Vec<u8>>,
     pub stats: Counts,
+}
+
+impl Planned {
+    /// How many build sides stay on the device.
+    pub fn stored(&self) -> usize {
+        let stored = |table: &&Table| matches!(table.pipeline.sink, Sink::Store { .. });
+        self.fragment.tables.iter().filter(stored).count()
+    }
 }
 
 /// The player of a tier, or the test fails; `None` only where the environment allows it.
@@ -204,6 +212,7 @@ impl Played {
         let schema = match &planned.fragment.main.sink {
             Sink::Select { schema, .. } => schema,
             Sink::Reduce(aggregation) | Sink::Group { aggregation, .. } => &aggregation.schema,
+            Sink::Store { .. } => panic!("a main pipeline that gives no rows"),
         };
         let batch = concat_batches(schema, batches)?;
         let mut rows = encoded(&batch)?;

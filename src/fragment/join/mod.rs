@@ -1,0 +1,163 @@
+//! The index of a join's build side: how keys become places, as data, as WGSL and as twins.
+//!
+//! Integers are packed by the ranges that the build side's values have: a probe whose key is
+//! outside of them has no match. Where the packed keys have hardly more values than there are
+//! rows, they are their own places (`DIRECT`; a bit each where only existence is asked for,
+//! `BITMAP`), else they are hashed; keys that do not fit 64 bits are hashed by all their words
+//! and compared by their columns (`WIDE`). One text does it all, led by the arena's header: other
+//! rows, or other constants, need no other program.
+
+mod text;
+mod twin;
+
+pub use text::{build_part, find_functions, marked, visit};
+pub use twin::{build, find};
+
+use super::arena::{H_ROWS, HEADER, T_FORM, T_MATCHES, T_SLOTS, T_SLOTS_AT, parameters_at};
+use super::spec::{JoinKind, Probe, Table};
+use crate::expr::ir::Rep;
+
+/// Forms, as `shaders/lib/join.wgsl` has them.
+pub const DIRECT: u32 = 1;
+pub const WIDE: u32 = 2;
+pub const BITMAP: u32 = 4;
+
+/// Words before the first slot: whether some key has several rows, places given, most rows of a
+/// key.
+pub const INDEX_HEADER: usize = 4;
+
+/// How a join looks its keys up, besides what the table itself tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lookup {
+    pub null_equals_null: bool,
+    /// Only whether there is a row with the key, not which.
+    pub existence: bool,
+}
+
+impl Lookup {
+    pub fn of(probe: &Probe) -> Self {
+        let semi = matches!(probe.kind, JoinKind::RightSemi | JoinKind::RightAnti);
+        let existence = semi && probe.residual.is_none();
+        Self { null_equals_null: probe.null_equals_null, existence }
+    }
+}
+
+/// The least and the largest value of a key column: signed integers and codes; `None` where there
+/// is no range, or where all values are NULL.
+pub type Range = Option<(i64, i64)>;
+
+/// How one key is packed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Field {
+    pub base: u64,
+    /// The largest value, less the base.
+    pub span: u64,
+    /// Where its lowest bit goes.
+    pub shift: u32,
+}
+
+/// An index as it is laid out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    pub form: u32,
+    pub fields: Vec<Field>,
+    /// Of a `BITMAP` its bits.
+    pub slots: usize,
+    rows: usize,
+}
+
+impl Index {
+    /// The index of `rows` rows, whose keys have these ranges, in at most `most` words.
+    pub fn of(table: &Table, ranges: &[Range], lookup: Lookup, rows: usize, most: usize) -> Self {
+        let mut fields = Vec::new();
+        let mut bits = 0;
+        let mut top = 0;
+        for (column, range) in table.keys.iter().zip(ranges) {
+            let spec = &table.columns[*column];
+            let nulls = u128::from(lookup.null_equals_null);
+            let (base, span, width) = match (range, spec.rep) {
+                (Some((least, most)), _) => {
+                    let span = most.wrapping_sub(*least) as u64;
+                    (*least as u64, span, bits_of(u128::from(span) + nulls))
+                }
+                (None, Rep::I128) => (0, 0, 128),
+                (None, rep) => {
+                    let all = if rep == Rep::B1 { 1 } else { u64::MAX >> (64 - 32 * rep.words()) };
+                    (0, all, bits_of(u128::from(all) + nulls))
+                }
+            };
+            let shift = bits as u32;
+            fields.push(Field { base, span, shift });
+            bits += width;
+            top = (u128::from(span) + nulls + 1).checked_shl(shift).unwrap_or(u128::MAX);
+        }
+        let mut index = Self { form: 0, fields, slots: 0, rows };
+        if bits > 64 {
+            index.form = WIDE;
+            index.fields.fill(Field::default());
+        }
+        let (form, per_row) = if lookup.existence { (DIRECT | BITMAP, 64) } else { (DIRECT, 4) };
+        if bits <= 32 && top <= (per_row * rows as u128).clamp(1024, 1 << 31) {
+            let direct = Self { form, slots: top as usize, ..index.clone() };
+            if direct.words() <= most {
+                return direct;
+            }
+        }
+        index.slots = (2 * rows).next_power_of_two().max(16);
+        if index.words() > most && index.slots / 2 > rows + rows / 8 {
+            index.slots /= 2;
+        }
+        index
+    }
+
+    /// Words of the slots.
+    fn slot_words(&self) -> usize {
+        match self.form {
+            form if form & BITMAP != 0 => self.slots.div_ceil(32),
+            form if form & DIRECT != 0 => 2 * self.slots,
+            _ => 4 * self.slots,
+        }
+    }
+
+    /// Words of all: its header, the slots, the rows of keys that have several.
+    pub fn words(&self) -> usize {
+        let matches = if self.form & BITMAP != 0 { 0 } else { self.rows };
+        INDEX_HEADER + self.slot_words() + matches
+    }
+
+    /// The words of the fields, as they stand behind the columns in the arena's header.
+    pub fn parameters(&self) -> Vec<u32> {
+        let words = |field: &Field| {
+            let Field { base, span, shift } = *field;
+            [base as u32, (base >> 32) as u32, span as u32, (span >> 32) as u32, shift]
+        };
+        self.fields.iter().flat_map(words).collect()
+    }
+
+    /// Fills in the words of an arena's header; the index is at word `at`.
+    pub fn write_header(&self, header: &mut [u32; HEADER], at: usize) {
+        header[H_ROWS] = self.rows as u32;
+        header[T_SLOTS] = self.slots as u32;
+        header[T_SLOTS_AT] = (at + INDEX_HEADER) as u32;
+        header[T_MATCHES] = (at + INDEX_HEADER + self.slot_words()) as u32;
+        header[T_FORM] = self.form;
+    }
+}
+
+fn bits_of(most: u128) -> usize {
+    128 - most.leading_zeros() as usize
+}
+
+/// Whether the keys of some rows may not fit 64 bits.
+fn may_be_wide(table: &Table, nulls: bool) -> bool {
+    let bits = |column: &usize| match table.columns[*column].rep {
+        Rep::B1 => 1 + usize::from(nulls),
+        rep => 32 * rep.words() + usize::from(nulls),
+    };
+    table.keys.iter().map(bits).sum::<usize>() > 64
+}
+
+/// Where the fields of a table's keys stand.
+fn fields_at(table: &Table) -> usize {
+    parameters_at(table.columns.len(), 0)
+}
