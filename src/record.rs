@@ -13,6 +13,9 @@ use crate::error::DeviceError;
 pub enum Access {
     Read,
     ReadWrite,
+    /// Read-only, the buffer of an earlier binding once more, by elements of another width. It
+    /// comes behind all buffers, and is not given: players bind it.
+    View(u8),
 }
 
 /// Device memory. Clones share it; the last one dropped gives it back to the pool.
@@ -69,6 +72,11 @@ pub struct Code {
 }
 
 impl Code {
+    /// Buffers that are given: views are not.
+    pub fn buffers(&self) -> usize {
+        self.bindings.iter().filter(|access| !matches!(access, Access::View(_))).count()
+    }
+
     pub fn new(wgsl: String, bindings: Vec<Access>) -> Self {
         let mut hasher = DefaultHasher::new();
         (&wgsl, &bindings).hash(&mut hasher);

@@ -43,13 +43,13 @@ fn check_bindings(
     limits: &Capabilities,
 ) -> Result<(), String> {
     let label = &program.label;
-    if bindings.len() != program.code.bindings.len() {
-        let (given, wanted) = (bindings.len(), program.code.bindings.len());
+    let (given, wanted) = (bindings.len(), program.code.buffers());
+    if given != wanted {
         return Err(format!("'{label}' binds {wanted} buffers, {given} are given"));
     }
-    if bindings.len() > limits.max_bindings as usize {
-        let most = limits.max_bindings;
-        return Err(format!("'{label}' binds {} buffers, at most {most} here", bindings.len()));
+    let (all, most) = (program.code.bindings.len(), limits.max_bindings);
+    if all > most as usize {
+        return Err(format!("'{label}' has {all} bindings, at most {most} here"));
     }
     for (at, buffer) in bindings.iter().enumerate() {
         if let Some(other) = bindings[..at].iter().position(|other| same(other, buffer)) {

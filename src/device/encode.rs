@@ -9,7 +9,7 @@ use super::pool::Pooled;
 use super::ring::{Home, Lease, Readback, Readbacks};
 use super::stamps::{Clocks, Kind, Stamps};
 use crate::error::DeviceError;
-use crate::record::{Buffer, Command, Program, Recording, Staging};
+use crate::record::{Access, Buffer, Command, Program, Recording, Staging};
 
 /// A recording ready to be submitted.
 pub(super) struct Encoded {
@@ -87,9 +87,12 @@ impl Encoding<'_> {
         self.pipelines_made += u64::from(made);
         let bound =
             bindings.iter().map(|buffer| self.own(buffer)).collect::<Result<Vec<_>, _>>()?;
-        let entries: Vec<_> = bound
-            .iter()
-            .zip(0..)
+        let views = program.code.bindings.iter().filter_map(|access| match access {
+            Access::View(of) => bound.get(usize::from(*of)),
+            Access::Read | Access::ReadWrite => None,
+        });
+        let buffers = bound.iter().chain(views).zip(0..);
+        let entries: Vec<_> = buffers
             .map(|(buffer, binding)| wgpu::BindGroupEntry {
                 binding,
                 resource: buffer.as_entire_binding(),

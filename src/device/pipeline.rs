@@ -140,7 +140,7 @@ fn layout(device: &wgpu::Device, program: &Program) -> wgpu::BindGroupLayout {
             binding,
             visibility: wgpu::ShaderStages::COMPUTE,
             ty: wgpu::BindingType::Buffer {
-                ty: wgpu::BufferBindingType::Storage { read_only: *access == Access::Read },
+                ty: wgpu::BufferBindingType::Storage { read_only: *access != Access::ReadWrite },
                 has_dynamic_offset: false,
                 min_binding_size: None,
             },

@@ -79,6 +79,8 @@ impl Layout {
         let mut at = parameters_at(columns.len(), lookups.len()) + parameters.len();
         let mut layout = Layout { rows, parameters: parameters.to_vec(), ..Layout::default() };
         for (store, has_nulls) in columns {
+            // At a multiple of four words, as the widest loads want it.
+            at = at.next_multiple_of(4);
             let values = at;
             at += store.words(rows);
             let validity = if *has_nulls { at } else { 0 };

@@ -42,40 +42,66 @@ pub struct Generator<'a> {
     pub drive: Drive,
     /// Matches that one invocation may visit in all; a software adapter ends loops early.
     pub trips_max: u32,
+    /// Whether arenas are bound as wider elements too.
+    pub views: bool,
 }
 
-/// WGSL that reads a value and its validity at `row` from the words of `array`, through `get`.
-fn load(column: &ArenaColumn, get: &dyn Fn(String) -> String, header: usize, row: &str) -> Text {
-    let values = get(format!("{header}u"));
-    let at = |scale: &str, add: usize| {
-        let plus = if add == 0 { String::new() } else { format!(" + {add}u") };
-        get(format!("{values} + {row}{scale}{plus}"))
-    };
+/// An arena as WGSL: the name of an array of words, and whether there are views of it as pairs
+/// (`NAME_2`) and as fours (`NAME_4`).
+#[derive(Clone, Copy)]
+pub struct Arena<'a> {
+    pub name: &'a str,
+    pub views: bool,
+}
+
+impl Arena<'_> {
+    fn word(self, at: &str) -> String {
+        format!("{}[{at}]", self.name)
+    }
+
+    /// `width` words from the `row`-th so many behind `start`.
+    fn wide(self, width: usize, start: &str, row: &str) -> String {
+        let name = self.name;
+        if self.views {
+            return format!("{name}_{width}[({start} >> {}u) + {row}]", width / 2);
+        }
+        let word = |at: usize| format!("{name}[{start} + {row} * {width}u + {at}u]");
+        let words: Vec<String> = (0..width).map(word).collect();
+        format!("vec{width}<u32>({})", words.join(", "))
+    }
+}
+
+/// The views that loads of columns need, by their width in words.
+pub fn widths(columns: &[ArenaColumn]) -> Vec<usize> {
+    let has = |store: Store| columns.iter().any(|column| column.store == store);
+    let all = [(Store::W64, 2), (Store::W128, 4)].into_iter();
+    all.filter(|(store, _)| has(*store)).map(|(_, width)| width).collect()
+}
+
+/// WGSL that reads a value and its validity at `row` from an arena.
+fn load(column: &ArenaColumn, arena: Arena<'_>, header: usize, row: &str) -> Text {
+    let values = arena.word(&format!("{header}u"));
     let narrow = column.rep == Rep::I128;
     let value = match column.store {
         Store::Bits => {
-            let word = get(format!("{values} + ({row} >> 5u)"));
+            let word = arena.word(&format!("{values} + ({row} >> 5u)"));
             format!("((({word} >> ({row} & 31u)) & 1u) != 0u)")
         }
-        Store::W32 if narrow => format!("acc_widen32({})", at("", 0)),
-        Store::W32 => at("", 0),
-        Store::W64 if narrow => {
-            format!("acc_widen64(vec2<u32>({}, {}))", at(" * 2u", 0), at(" * 2u", 1))
+        Store::W32 => {
+            let word = arena.word(&format!("{values} + {row}"));
+            if narrow { format!("acc_widen32({word})") } else { word }
         }
-        Store::W64 => format!("vec2<u32>({}, {})", at(" * 2u", 0), at(" * 2u", 1)),
-        Store::W128 => format!(
-            "vec4<u32>({}, {}, {}, {})",
-            at(" * 4u", 0),
-            at(" * 4u", 1),
-            at(" * 4u", 2),
-            at(" * 4u", 3)
-        ),
+        Store::W64 => {
+            let pair = arena.wide(2, &values, row);
+            if narrow { format!("acc_widen64({pair})") } else { pair }
+        }
+        Store::W128 => arena.wide(4, &values, row),
     };
     let valid = if !column.nullable {
         "true".to_string()
     } else {
-        let offset = get(format!("{}u", header + 1));
-        let word = get(format!("{offset} + ({row} >> 5u)"));
+        let offset = arena.word(&format!("{}u", header + 1));
+        let word = arena.word(&format!("{offset} + ({row} >> 5u)"));
         format!("({offset} == 0u || (({word} >> ({row} & 31u)) & 1u) != 0u)")
     };
     Text { value, valid }
@@ -85,13 +111,13 @@ fn load(column: &ArenaColumn, get: &dyn Fn(String) -> String, header: usize, row
 pub fn load_named(
     name: &str,
     column: &ArenaColumn,
-    get: &dyn Fn(String) -> String,
+    arena: Arena<'_>,
     header: usize,
     row: &str,
     exists: Option<&str>,
     out: &mut String,
 ) -> Text {
-    let mut text = load(column, get, header, row);
+    let mut text = load(column, arena, header, row);
     // A name that is more than a word may end the comment, or hold the query's constants.
     let word = |char: char| char == '_' || char.is_ascii_alphanumeric();
     let comment = match column.name.chars().all(word) {
@@ -146,7 +172,8 @@ impl Generator<'_> {
         };
         let _ = writeln!(out, "fn row_count() -> u32 {{\n    return {count};\n}}");
         for probe in self.live_probes() {
-            out.push_str(&join::find_functions(probe, &self.tables[probe.table]));
+            let table = &self.tables[probe.table];
+            out.push_str(&join::find_functions(probe, table, self.views));
             if let Some(residual) = &probe.residual {
                 self.match_function(probe, residual, &mut out);
             }
@@ -200,8 +227,8 @@ impl Generator<'_> {
                 if self.drive != Drive::Slot {
                     return Text { value: zero(spec.rep), valid: "false".into() };
                 }
-                let get = |at: String| format!("slot[{at}]");
-                load_named(name, spec, &get, Self::slot_header(column), "row", None, out)
+                let arena = Arena { name: "slot", views: self.views };
+                load_named(name, spec, arena, Self::slot_header(column), "row", None, out)
             }
             Input::Table { table, column } => {
                 let spec = &self.tables[table].columns[column];
@@ -209,15 +236,15 @@ impl Generator<'_> {
                     return Text { value: zero(spec.rep), valid: "false".into() };
                 }
                 let row = self.row_of(table);
-                let get = move |at: String| format!("t{table}[{at}]");
+                let arena = Arena { name: &format!("t{table}"), views: self.views };
                 let header = HEADER + 2 * column;
                 if self.keeps_probe(table) && row != "row" {
                     let _ = writeln!(out, "    let {name}_row = select({row}, 0u, {row} == NIL);");
                     let exists = format!("({row} != NIL)");
                     let at = format!("{name}_row");
-                    return load_named(name, spec, &get, header, &at, Some(&exists), out);
+                    return load_named(name, spec, arena, header, &at, Some(&exists), out);
                 }
-                load_named(name, spec, &get, header, &row, None, out)
+                load_named(name, spec, arena, header, &row, None, out)
             }
         }
     }

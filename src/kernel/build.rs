@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Kernel, Linker};
+use super::{Kernel, Linker, Views};
 use crate::fragment::join::{self, Lookup};
-use crate::fragment::spec::Table;
+use crate::fragment::spec::{ArenaColumn, Table};
 use crate::record::{Access, Bound, Program};
 
 pub const KERNEL: Kernel = Kernel {
@@ -27,7 +27,17 @@ pub const ITEMS: u32 = 4;
 /// Phase 0 puts the rows into slots; phase 1 gives keys of several rows their places, phase 2
 /// writes those rows there. Bindings: the table's arena, its index, which starts as zeros.
 pub fn program(linker: &Linker, table: &Table, lookup: Lookup, phase: u32) -> Arc<Program> {
-    let generated = format!("const PHASE: u32 = {phase}u;\n{}", join::build_part(table, lookup));
+    let keys: Vec<ArenaColumn> =
+        table.keys.iter().map(|column| table.columns[*column].clone()).collect();
+    let mut views = Views::of(vec![("table".into(), 0, keys)]);
+    if views.count() + 2 > linker.max_bindings {
+        views = Views::default();
+    }
+    let generated = format!(
+        "const PHASE: u32 = {phase}u;\n{}{}",
+        views.declarations(2),
+        join::build_part(table, lookup, views.count() > 0)
+    );
     let table = table.clone();
     let twin = Arc::new(move |bound: &mut Bound<'_>| {
         let [words, index] = bound.buffers.as_mut_slice() else { return Ok(()) };
@@ -35,6 +45,7 @@ pub fn program(linker: &Linker, table: &Table, lookup: Lookup, phase: u32) -> Ar
         Ok(())
     });
     let label = ["build<put>", "build<places>", "build<matches>"][phase as usize % 3];
-    let bindings = vec![Access::Read, Access::ReadWrite];
+    let mut bindings = vec![Access::Read, Access::ReadWrite];
+    bindings.extend(views.accesses());
     linker.link(&KERNEL, label.into(), &generated, (false, false), bindings, twin)
 }

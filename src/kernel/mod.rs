@@ -23,8 +23,8 @@ use std::sync::Arc;
 
 use crate::device::{AdapterKind, Capabilities, Tier};
 use crate::expr::parts;
-use crate::fragment::spec::{Pipeline, Table};
-use crate::fragment::text::{Drive, Generator};
+use crate::fragment::spec::{ArenaColumn, Pipeline, Table};
+use crate::fragment::text::{Drive, Generator, widths};
 use crate::fragment::twin::{Arenas, TwinPipeline};
 use crate::record::{Access, Bound, Code, Program, Twin};
 use programs::{Place, Programs};
@@ -57,6 +57,9 @@ pub const KERNELS: &[&Kernel] = &[
 /// The part that is linked once for each table that a kernel declares: `tab`, `loc`.
 const ACC: &str = "lib/acc";
 
+/// The slot, the status and the bindings of its own that a kernel has at most.
+const MOST_OWN: usize = 5;
+
 /// The part that is made for a pipeline.
 pub const GENERATED: &str = "<generated>";
 
@@ -82,10 +85,46 @@ pub const PART_FAULTS: &[(&str, &str, &str, &str)] = &[
     ("lib/place", "rehash", "return entry + LIMBS;", "return TAB + LIMBS;"),
 ];
 
+/// Arenas bound once more, as wider elements: a 64-bit value is one load then.
+#[derive(Default)]
+pub struct Views(Vec<(String, u8, usize)>);
+
+impl Views {
+    /// Those that arenas need: the name of each, its binding, the columns that are read of it.
+    pub fn of(arenas: Vec<(String, u8, Vec<ArenaColumn>)>) -> Self {
+        let views = |(name, binding, columns): (String, u8, Vec<ArenaColumn>)| {
+            let widths = widths(&columns).into_iter();
+            widths.map(move |width| (name.clone(), binding, width)).collect::<Vec<_>>()
+        };
+        Self(arenas.into_iter().flat_map(views).collect())
+    }
+
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Their declarations, from binding `first` on.
+    pub fn declarations(&self, first: usize) -> String {
+        let declare = |(at, (name, _, width)): (usize, &(String, u8, usize))| {
+            format!(
+                "@group(0) @binding({at}) var<storage, read> {name}_{width}: \
+                 array<vec{width}<u32>>;\n"
+            )
+        };
+        (first..).zip(&self.0).map(declare).collect()
+    }
+
+    pub fn accesses(&self) -> impl Iterator<Item = Access> {
+        self.0.iter().map(|(_, binding, _)| Access::View(*binding))
+    }
+}
+
 /// Links kernels for one adapter.
 #[derive(Clone)]
 pub struct Linker {
     pub tier: Tier,
+    /// Bindings of a kernel at most.
+    pub max_bindings: usize,
     /// See `Generator::trips_max`.
     pub trips_max: u32,
     /// Tests plant a fault: kernel, part or `GENERATED`, text, replacement.
@@ -100,7 +139,8 @@ impl Linker {
         // a third of that for matches leaves room for the loops around and inside them.
         let software = capabilities.kind == AdapterKind::Software;
         let trips_max = if software { 20_000 } else { 1 << 20 };
-        Self { tier: capabilities.tier, trips_max, fault: None, hash: None }
+        let (tier, max_bindings) = (capabilities.tier, capabilities.max_bindings as usize);
+        Self { tier, max_bindings, trips_max, fault: None, hash: None }
     }
 
     /// A program: the kernel, its parts, the numbers of the tier, the generated part.
@@ -232,10 +272,28 @@ impl Shape {
             parameters: self.pipeline.parameters(),
             drive: self.drive,
             trips_max: self.linker.trips_max,
+            views: self.views(0).count() > 0,
         }
     }
 
-    /// Declarations of the join tables' bindings after the kernel's own `fixed` ones.
+    /// The views of its arenas, of which the tables' are bound from `first_table` on; none where
+    /// the adapter has too few bindings for them.
+    fn views(&self, first_table: usize) -> Views {
+        let mut arenas = Vec::new();
+        if self.drive == Drive::Slot {
+            arenas.push(("slot".to_string(), 0, self.pipeline.columns.clone()));
+        }
+        for (at, table) in self.bound_tables().into_iter().enumerate() {
+            let columns = self.tables[table].columns.clone();
+            arenas.push((format!("t{table}"), (first_table + at) as u8, columns));
+        }
+        let tables = self.bound_tables().len();
+        let views = Views::of(arenas);
+        let fits = MOST_OWN + tables + usize::from(self.marks()) + views.count();
+        if fits <= self.linker.max_bindings { views } else { Views::default() }
+    }
+
+    /// Declarations of the bindings after the kernel's own `fixed` ones: join tables, marks, views.
     pub fn declarations(&self, fixed: usize) -> String {
         let mut text = String::new();
         let mut at = fixed;
@@ -249,8 +307,9 @@ impl Shape {
             text.push_str(&format!(
                 "@group(0) @binding({at}) var<storage, read_write> marks: array<atomic<u32>>;\n"
             ));
+            at += 1;
         }
-        text
+        text + &self.views(fixed).declarations(at)
     }
 
     /// Access of all bindings: the slot, the status and `own` ones, the tables, the marks.
@@ -261,6 +320,7 @@ impl Shape {
         if self.marks() {
             bindings.push(Access::ReadWrite);
         }
+        bindings.extend(self.views(2 + own).accesses());
         bindings
     }
 

@@ -6,7 +6,7 @@ use super::super::arena::{
     HEADER, T_FIELDS_WORDS, T_FORM, T_MARKS, T_MATCHES, T_SEVERAL, T_SLOTS, T_SLOTS_AT,
 };
 use super::super::spec::{JoinKind, Probe, Table};
-use super::super::text::{load_named, words};
+use super::super::text::{Arena, load_named, words};
 use super::{Lookup, fields_at, may_be_wide};
 use crate::expr::ir::{Expr, Rep};
 
@@ -97,7 +97,7 @@ fn key_parameters(probe: &Probe) -> (String, String) {
 
 /// `find{table}(keys) -> (first, count)`: the rows with the key, for `entry{table}`; of an index
 /// for existence the count only. `entry{table}(i) -> row`.
-pub fn find_functions(probe: &Probe, table: &Table) -> String {
+pub fn find_functions(probe: &Probe, table: &Table, views: bool) -> String {
     let (t, lookup) = (probe.table, Lookup::of(probe));
     let value = |(at, key): (usize, &Expr)| {
         let valid =
@@ -121,7 +121,7 @@ pub fn find_functions(probe: &Probe, table: &Table) -> String {
         let form = format!("(t{t}[{T_FORM}u] & WIDE) != 0u");
         hash = format!("select({hash}, key.x, {form})");
         same = format!("select({same}, true, {form})");
-        out.push_str(&equal_function(probe, table, &declared));
+        out.push_str(&equal_function(probe, table, &declared, views));
         let equal = format!("equal{t}(t{t}[s + 3u], {names})");
         same = format!("{same} && (!({form}) || {equal})");
     }
@@ -159,14 +159,14 @@ fn entry{t}(i: u32) -> u32 {{
 }
 
 /// `equal{table}(row, keys) -> bool`, by the columns.
-fn equal_function(probe: &Probe, table: &Table, declared: &str) -> String {
+fn equal_function(probe: &Probe, table: &Table, declared: &str, views: bool) -> String {
     let t = probe.table;
     let mut out = format!("fn equal{t}(b: u32, {declared}) -> bool {{\n");
     for (at, column) in table.keys.iter().enumerate() {
         let spec = &table.columns[*column];
-        let get = |index: String| format!("t{t}[{index}]");
+        let arena = Arena { name: &format!("t{t}"), views };
         let name = format!("key{at}");
-        let text = load_named(&name, spec, &get, HEADER + 2 * column, "b", None, &mut out);
+        let text = load_named(&name, spec, arena, HEADER + 2 * column, "b", None, &mut out);
         let test = equal(spec.rep, (&name, &text.valid), (&format!("k{at}"), &format!("k{at}_ok")));
         let _ = writeln!(out, "    if (!{test}) {{\n        return false;\n    }}");
     }
@@ -257,15 +257,16 @@ pub fn visit(probe: &Probe, residual: Option<String>, skip: &str, out: &mut Stri
 }
 
 /// `row_key`, `row_valid` and `same_key` of the kernel that builds a table.
-pub fn build_part(table: &Table, lookup: Lookup) -> String {
+pub fn build_part(table: &Table, lookup: Lookup, views: bool) -> String {
     let get = |at: String| format!("table[{at}]");
+    let arena = Arena { name: "table", views };
     // The key columns at a row, loaded into names with a prefix.
     let load = |prefix: &str, row: &str, out: &mut String| -> Vec<Value> {
         let keys = table.keys.iter().enumerate();
         let value = |(at, column): (usize, &usize)| {
             let spec = &table.columns[*column];
             let name = format!("{prefix}{at}");
-            let text = load_named(&name, spec, &get, HEADER + 2 * column, row, None, out);
+            let text = load_named(&name, spec, arena, HEADER + 2 * column, row, None, out);
             let valid = (text.valid != "true").then_some(text.valid);
             Value { rep: spec.rep, value: name, valid }
         };
