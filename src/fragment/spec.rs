@@ -227,9 +227,17 @@ pub struct Pipeline {
 impl Pipeline {
     /// True if nothing happens between the source and the output of its columns.
     pub fn is_bare(&self) -> bool {
-        let plain = |output: &Output| matches!(output, Output::Source(_));
-        self.steps.is_empty()
-            && matches!(&self.sink, Sink::Select { outputs, .. } if outputs.iter().all(plain))
+        self.steps.is_empty() && self.source_columns().is_some()
+    }
+
+    /// The columns of the source that are put out, where it is nothing else.
+    pub fn source_columns(&self) -> Option<Vec<usize>> {
+        let Sink::Select { outputs, .. } = &self.sink else { return None };
+        let column = |output: &Output| match output {
+            Output::Source(column) => Some(*column),
+            Output::Table { .. } | Output::Computed { .. } => None,
+        };
+        outputs.iter().map(column).collect()
     }
 
     /// Every expression of the steps and the sink.

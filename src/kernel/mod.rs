@@ -13,6 +13,7 @@ pub mod group_hash;
 pub mod settle;
 pub mod rehash;
 pub mod compact;
+pub mod mark;
 pub mod select;
 pub mod scan;
 pub mod append;
@@ -48,6 +49,7 @@ pub const KERNELS: &[&Kernel] = &[
     &settle::KERNEL,
     &rehash::KERNEL,
     &compact::KERNEL,
+    &mark::KERNEL,
     &select::KERNEL,
     &scan::KERNEL,
     &append::KERNEL,

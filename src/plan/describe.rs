@@ -9,7 +9,7 @@ use crate::fragment::text::Drive;
 use crate::kernel::group_hash::Rounds;
 use crate::kernel::select::Columns;
 use crate::kernel::{self, Linker, Shape, reduce};
-use crate::run::select_columns;
+use crate::run::{marked_columns, select_columns};
 
 /// The pipelines of a fragment, one after another: `build t0: filter, keep 2; filter, probe t0 ..`.
 pub fn summary(fragment: &Fragment) -> String {
@@ -75,6 +75,9 @@ pub fn wgsl(fragment: &Fragment, adapter: &Capabilities) -> String {
             programs: Arc::default(),
         };
         let program = match &pipeline.sink {
+            Sink::Select { .. } if marked_columns(pipeline).is_some() => {
+                kernel::mark::program(&shape)
+            }
             Sink::Select { outputs, .. } => {
                 kernel::select::program(&shape, &Arc::new(select_columns(outputs)), 1)
             }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{Runner, group, output, select};
+use super::{Runner, group, mark, output, select};
 use crate::fragment::spec::{Pipeline, Sink};
 use crate::fragment::text::Drive;
 use crate::kernel::select::Columns;
@@ -39,6 +39,9 @@ impl Runner {
 
 fn sink_ahead(shape: &Shape) -> Vec<Arc<Program>> {
     match &shape.pipeline.sink {
+        Sink::Select { .. } if mark::columns(&shape.pipeline).is_some() => {
+            vec![mark::program(shape)]
+        }
         Sink::Select { outputs, .. } => {
             select::Programs::of(shape, &Arc::new(output::columns(outputs))).all()
         }

@@ -8,6 +8,7 @@ mod column;
 mod encode;
 mod group;
 mod lookup;
+mod mark;
 mod output;
 mod pipeline;
 mod ranges;
@@ -25,6 +26,7 @@ use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
 pub use chunk::row_bytes;
+pub use mark::columns as marked_columns;
 pub use output::columns as select_columns;
 pub use stats::Stats;
 

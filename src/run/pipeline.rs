@@ -13,7 +13,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use super::chunk::{self, Chunk, Encoded};
 use super::lookup::Lookups;
 use super::table::{self, TableState};
-use super::{Runner, Sender, group, output, reduce, select};
+use super::{Runner, Sender, group, mark, output, reduce, select};
 use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::expr::ir::Fault;
@@ -174,6 +174,9 @@ impl Runner {
     ) -> Result<Box<dyn Sink<'a> + 'a>> {
         Ok(match &pipeline.sink {
             SinkSpec::Select { outputs, schema } => {
+                if let Some(columns) = mark::columns(pipeline) {
+                    return Ok(Box::new(mark::MarkSink::new(self, columns, schema, out)));
+                }
                 let columns = Arc::new(output::columns(outputs));
                 Box::new(select::SelectSink::new(
                     self,

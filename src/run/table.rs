@@ -22,7 +22,7 @@ use crate::error::{DeviceError, Error, Result};
 use crate::fragment::arena::{self, HEADER, Layout};
 use crate::fragment::intern::Interner;
 use crate::fragment::join::{Index, Lookup, Range};
-use crate::fragment::spec::{Output, Pipeline, Sink, Store, Table};
+use crate::fragment::spec::{Pipeline, Sink, Store, Table};
 use crate::fragment::text::Drive;
 use crate::kernel::build;
 use crate::kernel::programs::Place;
@@ -288,16 +288,10 @@ fn range(array: &dyn Array) -> Range {
 
 /// The output columns of a pipeline that does nothing else.
 async fn collect(pipeline: &Pipeline, source: SendableRecordBatchStream) -> Result<RecordBatch> {
-    let Sink::Select { outputs, schema } = &pipeline.sink else {
+    let (Some(columns), Sink::Select { schema, .. }) = (pipeline.source_columns(), &pipeline.sink)
+    else {
         return Err(Error::Bug("a build side that does not select".into()));
     };
-    let columns: Vec<usize> = outputs
-        .iter()
-        .filter_map(|output| match output {
-            Output::Source(column) => Some(*column),
-            _ => None,
-        })
-        .collect();
     let mut batches = Vec::new();
     let mut source = source;
     while let Some(batch) = source.next().await {

@@ -161,3 +161,90 @@ fn may_be_wide(table: &Table, nulls: bool) -> bool {
 fn fields_at(table: &Table) -> usize {
     parameters_at(table.columns.len(), 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+
+    use super::*;
+    use crate::fragment::spec::{ArenaColumn, Pipeline, Sink, Store};
+
+    fn table(reps: &[Rep]) -> Table {
+        let column = |(index, rep): (usize, &Rep)| ArenaColumn {
+            index,
+            name: "k".into(),
+            data_type: DataType::Null,
+            rep: *rep,
+            store: Store::W32,
+            nullable: true,
+            domain: None,
+        };
+        let pipeline = Pipeline {
+            source: 0,
+            schema: std::sync::Arc::new(arrow::datatypes::Schema::empty()),
+            columns: vec![],
+            inputs: vec![],
+            lookups: vec![],
+            steps: vec![],
+            sink: Sink::Store { columns: vec![] },
+        };
+        let columns = reps.iter().enumerate().map(column).collect();
+        Table { pipeline, columns, keys: (0..reps.len()).collect() }
+    }
+
+    const ROWS: Lookup = Lookup { null_equals_null: false, existence: false };
+    const NULLS: Lookup = Lookup { null_equals_null: true, existence: false };
+    const BITS: Lookup = Lookup { null_equals_null: false, existence: true };
+    const ANY: usize = usize::MAX;
+
+    #[test]
+    fn dense_keys_are_their_own_places() {
+        let one = table(&[Rep::I64]);
+        let index = Index::of(&one, &[Some((-3, 4000))], ROWS, 1001, ANY);
+        assert_eq!((index.form, index.slots, index.words()), (DIRECT, 4004, 4 + 2 * 4004 + 1001));
+        assert_eq!(index.fields, [Field { base: -3i64 as u64, span: 4003, shift: 0 }]);
+        // NULL is one more.
+        let index = Index::of(&one, &[Some((-3, 4000))], NULLS, 1002, ANY);
+        assert_eq!((index.form, index.slots), (DIRECT, 4005));
+        let index = Index::of(&one, &[Some((-3, 4000))], BITS, 10, ANY);
+        assert_eq!((index.form, index.words()), (0, 4 + 4 * 32 + 10));
+        let index = Index::of(&one, &[Some((-3, 4000))], BITS, 100, ANY);
+        assert_eq!((index.form, index.words()), (DIRECT | BITMAP, 4 + 4004usize.div_ceil(32)));
+        // Two keys side by side: 3 bits, then 1,000 values.
+        let two = table(&[Rep::I32, Rep::U32]);
+        let index = Index::of(&two, &[Some((1, 8)), Some((0, 999))], ROWS, 2000, ANY);
+        assert_eq!((index.form, index.slots), (DIRECT, 8 * 1000));
+        assert_eq!(index.fields[1], Field { base: 0, span: 999, shift: 3 });
+    }
+
+    #[test]
+    fn sparse_keys_are_hashed() {
+        let one = table(&[Rep::I64]);
+        for range in [Some((i64::MIN, i64::MAX)), Some((0, 1 << 40)), None] {
+            let index = Index::of(&one, &[range], ROWS, 1000, ANY);
+            assert_eq!((index.form, index.slots, index.words()), (0, 2048, 4 + 4 * 2048 + 1000));
+        }
+        // One bit too many.
+        let index = Index::of(&one, &[None], NULLS, 1000, ANY);
+        assert_eq!(index.form, WIDE);
+        let two = table(&[Rep::I64, Rep::I64]);
+        let index = Index::of(&two, &[Some((0, 1 << 31)), Some((0, 1 << 31))], ROWS, 9, ANY);
+        assert_eq!((index.form, index.fields[1].shift), (0, 32));
+        let index = Index::of(&two, &[Some((0, 1 << 31)), None], ROWS, 9, ANY);
+        assert_eq!((index.form, index.fields[1]), (WIDE, Field::default()));
+        assert_eq!(Index::of(&table(&[Rep::I128]), &[None], ROWS, 9, ANY).form, WIDE);
+    }
+
+    #[test]
+    fn an_index_is_as_small_as_it_must() {
+        let one = table(&[Rep::I64]);
+        let (rows, range) = (600, [Some((0, 2399))]);
+        let direct = Index::of(&one, &range, ROWS, rows, ANY);
+        assert_eq!(direct.form, DIRECT);
+        // Hashed where that takes less, at more than half full if it must.
+        let hashed = Index::of(&one, &range, ROWS, rows, direct.words() - 1);
+        assert_eq!((hashed.form, hashed.slots), (0, 1024));
+        let none = Index::of(&one, &[None], ROWS, 0, ANY);
+        assert_eq!((none.form, none.slots), (0, 16));
+    }
+}

@@ -34,6 +34,7 @@ fn samples(kernel: &str) -> (Vec<&'static str>, usize, u32) {
             let last = "SELECT b, count(*), sum(v) FROM t GROUP BY b";
             (vec![keyed, last], 1024, ROOM)
         }
+        "mark" => (vec!["SELECT n, s FROM t WHERE n < 200"], 1 << 12, ROOM),
         // Computed columns: what a fault leaves unwritten is wrong, but is no row to be taken.
         "select" => (vec!["SELECT n + 1 FROM t WHERE n < 200"], 1 << 12, ROOM),
         // More tiles than the workgroup has invocations.
