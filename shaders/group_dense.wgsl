@@ -1,18 +1,23 @@
 // Rows -> accumulator states per key, where the key itself is the index (few groups).
 //
 // Each workgroup folds its rows into a table of its own in workgroup memory, then adds that table
-// to the one in device memory: rows contend only within their workgroup.
+// to the one in device memory: rows contend only within their workgroup. Of few groups there are
+// COPIES there, one for every so many lanes, so that neighbours seldom meet at one word.
 //
 // A row whose keys do not fit is put down, as in `group_hash`.
 //
 // Holes: GROUPS, ENTRY (words of an entry; the first says whether the group exists), ROUND,
-// `process(row)` into `loc`, `merge(from, to)` of one entry, `driving_rows()`, `driven_row(i)`.
+// COPIES (a power of two; those of a group lie side by side), `process(row)` into `loc`,
+// `merge(from, to)` of one entry, `merge_copies(from, to)` within `loc`, `driving_rows()`,
+// `driven_row(i)`.
 
 @group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
 
 const TAB: u32 = 4u;
 
 var<workgroup> loc: array<atomic<u32>, LOCAL_WORDS>;
+
+var<private> own_copy: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -24,6 +29,7 @@ fn main(
         atomicStore(&loc[i], 0u);
     }
     workgroupBarrier();
+    own_copy = lane & (COPIES - 1u);
     let stride = slot[1] * WORKGROUP;
     let rows = driving_rows();
     for (var row = flat_group(wid, nwg) * WORKGROUP + lane; row < rows; row += stride) {
@@ -31,10 +37,21 @@ fn main(
         process(driven_row(row));
     }
     workgroupBarrier();
+    if (COPIES > 1u) {
+        for (var entry = lane; entry < GROUPS * COPIES; entry += WORKGROUP) {
+            let first = entry & ~(COPIES - 1u);
+            if (entry != first && atomicLoad(&loc[entry * ENTRY]) != 0u) {
+                loc_or(first * ENTRY, 1u);
+                merge_copies(entry * ENTRY + 1u, first * ENTRY + 1u);
+            }
+        }
+        workgroupBarrier();
+    }
     for (var group = lane; group < GROUPS; group += WORKGROUP) {
-        if (atomicLoad(&loc[group * ENTRY]) != 0u) {
+        let first = group * COPIES * ENTRY;
+        if (atomicLoad(&loc[first]) != 0u) {
             tab_or(TAB + group * ENTRY, 1u);
-            merge(group * ENTRY + 1u, TAB + group * ENTRY + 1u);
+            merge(first + 1u, TAB + group * ENTRY + 1u);
         }
     }
 }

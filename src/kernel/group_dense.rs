@@ -23,10 +23,23 @@ pub const KERNEL: Kernel = Kernel {
     ],
     faults: &[
         ("row < rows; row += stride", "row + 1u < rows; row += stride"),
-        ("merge(group * ENTRY + 1u, TAB", "merge(1u, TAB"),
+        ("merge(first + 1u, TAB", "merge(1u, TAB"),
+        ("merge_copies(entry * ENTRY + 1u", "merge_copies(first * ENTRY + 1u"),
+        ("entry < GROUPS * COPIES", "entry < GROUPS"),
         ("group < GROUPS", "group + 1u < GROUPS"),
     ],
 };
+
+/// Bytes of workgroup memory that copies of a table may take.
+const COPIED_BYTES: usize = 16 << 10;
+
+/// Copies at most: more than lanes that run in step would not help.
+const MOST_COPIES: usize = 32;
+
+/// How often a workgroup has a table of so many words: a power of two.
+fn copies(words: usize) -> usize {
+    1 << (COPIED_BYTES / 4 / words.max(1)).clamp(1, MOST_COPIES).ilog2()
+}
 
 /// One round, as of `group_hash`; the table has `1 << packing.bits()` entries. Bindings: slot,
 /// status, table, rows put down, and those to be played again; then the joins'.
@@ -36,20 +49,24 @@ pub fn program(rounds: &Rounds<'_>, round: u32) -> Arc<Program> {
     let groups = 1usize << packing.bits();
     let process = rounds.process(round, &|emitter| {
         emitter.text.push_str(
-            "    let s = (key[0] & 0x7fffffffu) * ENTRY + 1u;\n    let g = TAB + s;\n    \
-             loc_or(s - 1u, 1u);\n",
+            "    let place = key[0] & 0x7fffffffu;\n    \
+             let s = (place * COPIES + own_copy) * ENTRY + 1u;\n    \
+             let g = TAB + place * ENTRY + 1u;\n    loc_or(s - 1u, 1u);\n",
         );
         fold::round_update(aggregation, round, "loc", emitter);
     });
     let own = rounds.own();
+    let copies = copies(groups * entry);
+    let merge = fold::round_merge(aggregation, round);
+    let merge_copies = merge.replace("fn merge(", "fn merge_copies(").replace("tab_", "loc_");
     let generated = format!(
         "const GROUPS: u32 = {groups}u;\nconst ENTRY: u32 = {entry}u;\n\
-         const LOCAL_WORDS: u32 = {}u;\n{}{}{}{}{process}",
-        groups * entry,
+         const COPIES: u32 = {copies}u;\nconst LOCAL_WORDS: u32 = {}u;\n\
+         {}{}{}{merge}{merge_copies}{process}",
+        groups * entry * copies,
         shape.declarations(2 + own),
         rounds.driving(),
         shape.generator().prelude(),
-        fold::round_merge(aggregation, round),
     );
     let twin = rounds.twin(round, move |table, _, limbs| {
         let at = TABLE_HEADER + (limbs[0] & 0x7fff_ffff) as usize * entry;
