@@ -89,6 +89,8 @@ mod stress;
 mod ties;
 /// Kernels in the languages of Metal and DirectX 12, and the limits of small adapters.
 mod translated;
+/// What kernels touch of memory, counted; laws about their code.
+mod traffic;
 /// State folders that do not grow, and what goes on from them.
 mod trim;
 /// Streams in a UNION, a delay for late rows, subqueries over streams.
