@@ -8,6 +8,7 @@
 //! in step where atomics go to memory each time. The floor is the columns once and the result once.
 
 mod counted;
+mod laws;
 mod measured;
 mod place;
 mod player;
