@@ -1,5 +1,5 @@
-//! The programs that fragments link, at each tier, without a device: what compiles kernels for
-//! other systems, or reads their code, takes them from here.
+//! The programs that fragments link, at each tier, as the twin plays them: what compiles kernels
+//! for other systems, or reads their code, takes them from here.
 
 use std::collections::HashMap;
 use std::future::Future;

@@ -41,7 +41,7 @@ mod http;
 mod inputs;
 /// The laws of the repository.
 mod laws;
-/// The programs of all kernels, without a device.
+/// The programs of all kernels.
 mod linked;
 /// A SELECT that follows a stream.
 mod live;

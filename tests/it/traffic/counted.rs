@@ -51,12 +51,14 @@ pub struct Site {
     /// What it touches; 0 of no memory.
     pub binding: usize,
     pub words: u32,
+    /// The address is the same for all rows.
+    pub constant: bool,
 }
 
 impl Site {
     fn of(what: What, function: &Function) -> Self {
         let function = function.name.clone().unwrap_or_default();
-        Self { what, function, binding: 0, words: 0 }
+        Self { what, function, binding: 0, words: 0, constant: false }
     }
 }
 
@@ -69,8 +71,8 @@ pub struct Counted {
     pub bindings: Vec<Access>,
 }
 
-/// Words of the log before its entries: the workgroup, workgroups in all, entries, one spare; then a
-/// counter for each place.
+/// Words of the log before its entries: the workgroup, workgroups in all, entries, one spare; then
+/// a counter for each place.
 pub const LOG_HEADER: usize = LOG_COUNTS + MAX_SITES;
 pub const LOG_COUNTS: usize = 4;
 pub const MAX_SITES: usize = 2044;
@@ -195,7 +197,8 @@ impl Teller<'_> {
         };
         let binding = variable.binding.expect("a binding").binding as usize;
         let words = place.size.div_ceil(4);
-        let site = Site { binding, words, ..Site::of(what, &self.function) };
+        let constant = place.dynamic.is_empty();
+        let site = Site { binding, words, constant, ..Site::of(what, &self.function) };
         let site = self.site(site);
         let site = self.literal(site);
         let address = self.address(&place, out);
@@ -271,24 +274,10 @@ impl Teller<'_> {
             }
             Statement::Loop { body, continuing, break_if } => {
                 let counted = self.touches(&body) || self.touches(&continuing);
-                let mut told = Block::new();
-                let mut counts = counted;
-                for (statement, span) in body.span_into_iter() {
-                    let leaves = matches!(&statement, Statement::If { accept, reject, .. }
-                        if leaves(accept) || leaves(reject));
-                    let first = matches!(statement, Statement::Emit(_)) || leaves;
-                    if counts && !first {
-                        self.once(depth, &mut told);
-                        counts = false;
-                    }
-                    self.statement(statement, span, depth + 1, &mut told);
-                    if counts && leaves {
-                        self.once(depth, &mut told);
-                        counts = false;
-                    }
-                }
+                let body =
+                    if counted { self.passes(body, depth) } else { self.block(body, depth + 1) };
                 let continuing = self.block(continuing, depth + 1);
-                out.push(Statement::Loop { body: told, continuing, break_if }, span);
+                out.push(Statement::Loop { body, continuing, break_if }, span);
             }
             Statement::Store { pointer, .. } => {
                 out.push(statement, span);
@@ -316,6 +305,26 @@ impl Teller<'_> {
             | Statement::SubgroupCollectiveOperation { .. } => out.push(statement, span),
             other => panic!("{other:?} is not counted"),
         }
+    }
+
+    /// The body of a loop, each time through it counted behind the test that leaves it.
+    fn passes(&mut self, body: Block, depth: usize) -> Block {
+        let mut out = Block::new();
+        let mut counted = false;
+        for (statement, span) in body.span_into_iter() {
+            let leaves = matches!(&statement, Statement::If { accept, reject, .. }
+                if leaves(accept) || leaves(reject));
+            if !counted && !leaves && !matches!(statement, Statement::Emit(_)) {
+                self.once(depth, &mut out);
+                counted = true;
+            }
+            self.statement(statement, span, depth + 1, &mut out);
+            if !counted && leaves {
+                self.once(depth, &mut out);
+                counted = true;
+            }
+        }
+        out
     }
 
     /// One time through a loop; of the entry point's, a row's or an entry's.

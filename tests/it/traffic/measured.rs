@@ -27,7 +27,7 @@ struct Used {
     /// Bytes of different words that were loaded, that were stored or changed.
     read: u64,
     written: u64,
-    /// Accesses, and different sectors of each row.
+    /// Accesses, and different sectors of each row, without what all rows read.
     accesses: u64,
     sectors: u64,
     /// Read-modify-writes; those of which the result is used.
@@ -117,7 +117,7 @@ struct Told {
     used: Used,
     loads: Vec<u64>,
     stores: Vec<u64>,
-    /// Sector of a row.
+    /// Sector of a row; words at the head of a buffer are the same for all rows.
     rows: Vec<u64>,
     /// Sector of a workgroup: what is loaded again stays near, stores meet before they are written.
     near: Vec<u64>,
@@ -154,7 +154,9 @@ impl Told {
         let far = atomic && self.access == Access::ReadWrite;
         let last = (address + site.words - 1) / SECTOR_WORDS;
         for sector in address / SECTOR_WORDS..=last {
-            self.rows.push(number(invocation, step, sector));
+            if !(site.constant && self.access == Access::Read) {
+                self.rows.push(number(invocation, step, sector));
+            }
             match far {
                 true => self.far.push(number(invocation / LANES, step, sector)),
                 false => self.near.push(number(invocation / WORKGROUP, 0, sector)),
@@ -179,7 +181,7 @@ fn number(who: u32, step: u32, sector: u32) -> u64 {
     u64::from(who) << 42 | u64::from(step) << 26 | u64::from(sector)
 }
 
-/// How many different numbers there are. Arrow counts, as it is built for speed where tests are not.
+/// How many different numbers there are. Arrow counts: it is built for speed, tests are not.
 fn distinct(numbers: Vec<u64>) -> u64 {
     let sorted = sort(&UInt64Array::from(numbers), None).unwrap();
     let Some(pairs) = sorted.len().checked_sub(1) else { return 0 };

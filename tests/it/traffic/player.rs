@@ -1,5 +1,6 @@
-//! A player that has each dispatch tell its accesses, workgroup by workgroup in their order, so that
-//! what is counted does not depend on how a device's threads meet. The answers are the kernels' own.
+//! A player that has each dispatch tell its accesses, workgroup by workgroup in their order, so
+//! that what is counted does not depend on how a device's threads meet. The answers are the
+//! kernels' own.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -34,7 +35,6 @@ pub struct Dispatch {
 /// What one submit did.
 #[derive(Default)]
 pub struct Submit {
-    pub label: String,
     pub dispatches: Vec<Dispatch>,
     pub log: Words,
     pub fills: u64,
@@ -186,7 +186,7 @@ impl Player for Counting {
         'a: 'b,
         Self: 'b,
     {
-        let mut submit = Submit { label: recording.label.clone(), ..Submit::default() };
+        let mut submit = Submit::default();
         let log = self.inner.buffer(LOG_BYTES, "log").unwrap();
         let Told { commands, own } = self.told(recording.commands, &log, &mut submit);
         let number = {
