@@ -14,7 +14,6 @@
 // Of the keys.
 @group(0) @binding(4) var<storage, read> bases: array<u32>;
 
-const TAB: u32 = 4u;
 const ITEMS: u32 = 4u;
 const COUNTS: u32 = 4u;
 
@@ -36,7 +35,7 @@ fn main(
     let first = (tile * WORKGROUP + lane) * ITEMS;
     var some = 0u;
     for (var i = 0u; i < ITEMS; i++) {
-        if (first + i < entries && tab[TAB + (first + i) * ENTRY] != 0u) {
+        if (first + i < entries && tab[(first + i) * ENTRY] != 0u) {
             some |= 1u << i;
         }
     }
@@ -54,7 +53,7 @@ fn main(
     var at = counts[COUNTS + tile] + sum.x;
     for (var i = 0u; i < ITEMS; i++) {
         if (((some >> i) & 1u) != 0u) {
-            put_entry(TAB + (first + i) * ENTRY, first + i, at);
+            put_entry((first + i) * ENTRY, first + i, at);
             at += 1u;
         }
     }

@@ -13,8 +13,6 @@
 
 @group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
 
-const TAB: u32 = 4u;
-
 var<workgroup> loc: array<atomic<u32>, LOCAL_WORDS>;
 
 var<private> own_copy: u32;
@@ -50,8 +48,8 @@ fn main(
     for (var group = lane; group < GROUPS; group += WORKGROUP) {
         let first = group * COPIES * ENTRY;
         if (atomicLoad(&loc[first]) != 0u) {
-            tab_or(TAB + group * ENTRY, 1u);
-            merge(first + 1u, TAB + group * ENTRY + 1u);
+            tab_or(group * ENTRY, 1u);
+            merge(first + 1u, group * ENTRY + 1u);
         }
     }
 }

@@ -20,8 +20,6 @@
 
 @group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
 
-const TAB: u32 = 4u;
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,

@@ -11,8 +11,6 @@
 // from word 4 on the bases of the old keys.
 @group(0) @binding(2) var<storage, read_write> sizes: array<atomic<u32>>;
 
-const TAB: u32 = 4u;
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -22,7 +20,7 @@ fn main(
     let entries = atomicLoad(&sizes[0]);
     let stride = nwg.x * nwg.y * WORKGROUP;
     for (var i = flat_group(wid, nwg) * WORKGROUP + lane; i < entries; i += stride) {
-        let old = TAB + i * OLD_ENTRY;
+        let old = i * OLD_ENTRY;
         if (old_tab[old] != 0u) {
             let state = place(packed(old, i), atomicLoad(&sizes[1]), true);
             if (state == NIL) {

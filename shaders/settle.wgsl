@@ -5,8 +5,6 @@
 
 @group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
 
-const TAB: u32 = 4u;
-
 @compute @workgroup_size(WORKGROUP)
 fn main(
     @builtin(workgroup_id) wid: vec3<u32>,
@@ -16,7 +14,7 @@ fn main(
     let entries = slot[2] + 1u;
     let stride = nwg.x * nwg.y * WORKGROUP;
     for (var i = flat_group(wid, nwg) * WORKGROUP + lane; i < entries; i += stride) {
-        let entry = TAB + i * ENTRY;
+        let entry = i * ENTRY;
         if (atomicLoad(&tab[entry]) != 0u) {
             settle(entry + LIMBS);
         }

@@ -13,8 +13,8 @@ use crate::error::DeviceError;
 pub enum Access {
     Read,
     ReadWrite,
-    /// Read-only, the buffer of an earlier binding once more, by elements of another width. It
-    /// comes behind all buffers, and is not given: players bind it.
+    /// Read-only, the buffer of that number among those given once more, by elements of another
+    /// width. It is not given itself: players bind it.
     View(u8),
 }
 

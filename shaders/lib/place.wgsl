@@ -20,7 +20,7 @@ fn place(key: array<u32, LIMBS>, mask: u32, make: bool) -> u32 {
     var k = key;
     var at = first_place(key, mask);
     for (var probes = 0u; probes < PROBES_MAX; probes++) {
-        let entry = TAB + at * ENTRY;
+        let entry = at * ENTRY;
         var mine = true;
         for (var i = 0u; i < LIMBS; i++) {
             let word = limb(entry + i, k[i], make);

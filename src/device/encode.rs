@@ -87,12 +87,14 @@ impl Encoding<'_> {
         self.pipelines_made += u64::from(made);
         let bound =
             bindings.iter().map(|buffer| self.own(buffer)).collect::<Result<Vec<_>, _>>()?;
-        let views = program.code.bindings.iter().filter_map(|access| match access {
+        let mut given = bound.iter();
+        let bindings = program.code.bindings.iter();
+        let buffers = bindings.filter_map(|access| match access {
             Access::View(of) => bound.get(usize::from(*of)),
-            Access::Read | Access::ReadWrite => None,
+            Access::Read | Access::ReadWrite => given.next(),
         });
-        let buffers = bound.iter().chain(views).zip(0..);
         let entries: Vec<_> = buffers
+            .zip(0..)
             .map(|(buffer, binding)| wgpu::BindGroupEntry {
                 binding,
                 resource: buffer.as_entire_binding(),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::group_hash::TABLE_HEADER;
 use super::select::{COUNTS_HEADER, TILE};
 use super::{Kernel, Linker};
 use crate::error::DeviceError;
@@ -18,7 +17,7 @@ pub const KERNEL: Kernel = Kernel {
         ("if (first + i < entries", "if (first + i + 1u < entries"),
         ("counts[COUNTS + tile] + sum.x", "sum.x"),
         ("counts[COUNTS + tile] = sum.y", "counts[COUNTS + tile] = sum.x"),
-        ("put_entry(TAB + (first + i) * ENTRY, first + i, at)", "put_entry(TAB, 0u, at)"),
+        ("put_entry((first + i) * ENTRY, first + i, at)", "put_entry(0u, 0u, at)"),
     ],
 };
 
@@ -43,7 +42,7 @@ pub fn program(
             return Err(DeviceError::Validation("compaction has five bindings".into()));
         };
         let count = counts[2] as usize;
-        let words = &table[TABLE_HEADER..TABLE_HEADER + count * entry];
+        let words = &table[..count * entry];
         if phase == 0 {
             let tiles = words.chunks(TILE as usize * entry);
             for (tile, words) in tiles.enumerate() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Kernel;
-use super::group_hash::{Rounds, TABLE_HEADER, entry_words};
+use super::group_hash::{Rounds, entry_words};
 use crate::fragment::fold;
 use crate::record::Program;
 
@@ -23,7 +23,7 @@ pub const KERNEL: Kernel = Kernel {
     ],
     faults: &[
         ("row < rows; row += stride", "row + 1u < rows; row += stride"),
-        ("merge(first + 1u, TAB", "merge(1u, TAB"),
+        ("merge(first + 1u, group", "merge(1u, group"),
         ("merge_copies(entry * ENTRY + 1u", "merge_copies(first * ENTRY + 1u"),
         ("entry < GROUPS * COPIES", "entry < GROUPS"),
         ("group < GROUPS", "group + 1u < GROUPS"),
@@ -51,7 +51,7 @@ pub fn program(rounds: &Rounds<'_>, round: u32) -> Arc<Program> {
         emitter.text.push_str(
             "    let place = key[0] & 0x7fffffffu;\n    \
              let s = (place * COPIES + own_copy) * ENTRY + 1u;\n    \
-             let g = TAB + place * ENTRY + 1u;\n    loc_or(s - 1u, 1u);\n",
+             let g = place * ENTRY + 1u;\n    loc_or(s - 1u, 1u);\n",
         );
         fold::round_update(aggregation, round, "loc", emitter);
     });
@@ -69,7 +69,7 @@ pub fn program(rounds: &Rounds<'_>, round: u32) -> Arc<Program> {
         shape.generator().prelude(),
     );
     let twin = rounds.twin(round, move |table, _, limbs| {
-        let at = TABLE_HEADER + (limbs[0] & 0x7fff_ffff) as usize * entry;
+        let at = (limbs[0] & 0x7fff_ffff) as usize * entry;
         table[at] = 1;
         Some(at + 1)
     });

@@ -33,9 +33,6 @@ pub const KERNEL: Kernel = Kernel {
     ],
 };
 
-/// Words before the first entry of a group table, all spare.
-pub const TABLE_HEADER: usize = 4;
-
 /// A hash table's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
@@ -49,7 +46,12 @@ pub struct Entry {
 impl Entry {
     pub fn of(packing: &Packing, aggregation: &Aggregation) -> Self {
         let limbs = packing.limbs();
-        Self { limbs, words: entry_words(limbs, aggregation), identity: false }
+        // A small entry lies within a sector of memory, of eight words; a larger one starts at one.
+        let words = match entry_words(limbs, aggregation) {
+            words @ 0..=4 => words.next_power_of_two(),
+            words => words.next_multiple_of(8),
+        };
+        Self { limbs, words, identity: false }
     }
 }
 
@@ -225,7 +227,7 @@ pub(super) fn place(table: &mut [u32], mask: u32, entry: Entry, limbs: &[u32]) -
     };
     let mut at = hash & mask;
     for _ in 0..PROBES_MAX {
-        let start = TABLE_HEADER + at as usize * entry.words;
+        let start = at as usize * entry.words;
         if table[start] == 0 {
             table[start..start + entry.limbs].copy_from_slice(limbs);
         }

@@ -83,8 +83,8 @@ const PARTS: &[(&str, &str)] = &[
 /// Faults of parts, as those of kernels: part, the kernel they are noticed in, text, replacement.
 pub const PART_FAULTS: &[(&str, &str, &str, &str)] = &[
     ("lib/place", "group_hash", "if (word != k[i])", "if (i == 0u && word != k[i])"),
-    ("lib/place", "group_hash", "return entry + LIMBS;", "return TAB + LIMBS;"),
-    ("lib/place", "rehash", "return entry + LIMBS;", "return TAB + LIMBS;"),
+    ("lib/place", "group_hash", "return entry + LIMBS;", "return LIMBS;"),
+    ("lib/place", "rehash", "return entry + LIMBS;", "return LIMBS;"),
 ];
 
 /// Arenas bound once more, as wider elements: a 64-bit value is one load then.

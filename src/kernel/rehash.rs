@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::group_hash::{self, Entry, TABLE_HEADER};
+use super::group_hash::{self, Entry};
 use super::{Kernel, Linker};
 use crate::error::DeviceError;
 use crate::fragment::compact::Entries;
@@ -70,7 +70,7 @@ pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: &Moved) -> Arc<Prog
         let bases = &sizes[4..];
         let from = from.with_bases(bases);
         let packing = if *packing.fields == *from.packing.fields { &from.packing } else { packing };
-        let entries = old[TABLE_HEADER..].chunks_exact(*old_words).take(sizes[0] as usize);
+        let entries = old.chunks_exact(*old_words).take(sizes[0] as usize);
         for (number, old) in entries.enumerate().filter(|(_, old)| old[0] != 0) {
             let values = from.keys(&keys, number, old);
             let place = packing

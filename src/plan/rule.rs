@@ -30,7 +30,7 @@ use super::place::{self, Decision, Facts, Side};
 use crate::config::DeviceChoice;
 use crate::device::{self, AdapterKind, FloatExactness, Player};
 use crate::error::{Declined, Error};
-use crate::fragment::spec::Sink;
+use crate::fragment::spec::{Pipeline, Sink};
 use crate::run::row_bytes;
 
 /// Cuts fragments out of a physical plan.
@@ -295,7 +295,13 @@ fn leads_to_work(plan: &Arc<dyn ExecutionPlan>) -> bool {
 fn bindings_fit(lowered: &Lowered, player: &dyn Player) -> std::result::Result<(), Refused> {
     let fragment = &lowered.fragment;
     let pipelines = fragment.tables.iter().map(|table| &table.pipeline).chain([&fragment.main]);
-    let most = pipelines.map(|pipeline| pipeline.probes().count() + 5).max().unwrap_or(0);
+    // The slot, its status, a group table, rows put down, rows played again; the joins' tables and
+    // marks.
+    let bound = |pipeline: &Pipeline| {
+        let marks = pipeline.probes().any(|probe| probe.kind.marks());
+        5 + pipeline.probes().count() + usize::from(marks)
+    };
+    let most = pipelines.map(bound).max().unwrap_or(0);
     let limit = player.capabilities().max_bindings as usize;
     if most > limit {
         let text = format!("a kernel with {most} buffers, the adapter binds {limit}");

@@ -41,6 +41,8 @@ mod http;
 mod inputs;
 /// The laws of the repository.
 mod laws;
+/// The programs of all kernels.
+mod linked;
 /// A SELECT that follows a stream.
 mod live;
 /// What is said of statements that fail.
@@ -85,6 +87,10 @@ mod statements;
 mod stress;
 /// Rows and keys that are equal, times that are far.
 mod ties;
+/// Kernels in the languages of Metal and DirectX 12, and the limits of small adapters.
+mod translated;
+/// What kernels touch of memory, counted; laws about their code.
+mod traffic;
 /// State folders that do not grow, and what goes on from them.
 mod trim;
 /// Streams in a UNION, a delay for late rows, subqueries over streams.

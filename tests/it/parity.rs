@@ -2,10 +2,10 @@
 //! player, over every type, at sizes around the ends of words, workgroups and slots. And each
 //! kernel's planted faults, of which every one must be noticed.
 
-mod data;
+pub mod data;
 mod faults;
-mod groups;
-mod joins;
+pub mod groups;
+pub mod joins;
 pub mod play;
 mod rows;
 
@@ -26,7 +26,7 @@ const SIZES: [usize; 12] = [0, 1, 31, 32, 33, 255, 256, 257, 1023, 1024, 1025, 3
 /// Rows of the tables: the largest size.
 const ROWS: usize = 3 * 1024 + 7;
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().unwrap().block_on(work)
 }
 
@@ -128,15 +128,24 @@ fn right(data_type: &DataType) -> RecordBatch {
     ])
 }
 
+/// The tables of a type, and its queries.
+pub fn queries_of(
+    data_type: &DataType,
+    rows: usize,
+) -> (Vec<(&'static str, RecordBatch)>, Vec<String>) {
+    let seed = 1000 + data_type.to_string().len() as u64;
+    let tables = vec![("t", table(data_type, rows, seed)), ("r", right(data_type))];
+    let mut queries = queries(data_type);
+    if is_string(data_type) || *data_type == DataType::Boolean {
+        let last = queries.len() - 1;
+        queries[last] = queries[last].replace(", min(r.y)", "");
+    }
+    (tables, queries)
+}
+
 async fn every_kernel(types: Vec<(&'static str, DataType)>, tiers: &[Tier]) {
-    for (name, data_type) in types {
-        let seed = 1000 + name.len() as u64;
-        let tables = [("t", table(&data_type, ROWS, seed)), ("r", right(&data_type))];
-        let mut queries = queries(&data_type);
-        if is_string(&data_type) || data_type == DataType::Boolean {
-            let last = queries.len() - 1;
-            queries[last] = queries[last].replace(", min(r.y)", "");
-        }
+    for (_, data_type) in types {
+        let (tables, queries) = queries_of(&data_type, ROWS);
         let planned = plan(&tables, &queries).await;
         same(&planned, tiers, &SIZES, &Setup::default()).await;
     }

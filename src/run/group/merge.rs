@@ -10,7 +10,6 @@ use crate::agg::StateColumn;
 use crate::error::{Error, Result};
 use crate::fragment::key::Packing;
 use crate::fragment::spec::Aggregation;
-use crate::kernel::group_hash::TABLE_HEADER;
 use crate::record::{Command, Recording};
 use crate::run::column;
 
@@ -70,7 +69,7 @@ impl GroupSink<'_> {
         groups.index(full.limbs());
         let state_words = self.aggregation.words();
         let head = table.groups.head();
-        let entries = completed.downloads[0][TABLE_HEADER..].chunks_exact(table.entry_words);
+        let entries = completed.downloads[0].chunks_exact(table.entry_words);
         for (number, entry) in entries.enumerate().filter(|(_, entry)| entry[0] != 0) {
             let values = table.groups.keys(&self.keys, number, entry);
             let limbs = full.pack(&self.keys, &values);

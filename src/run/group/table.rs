@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::fragment::compact::Entries;
 use crate::fragment::fold;
 use crate::fragment::key::Packing;
-use crate::kernel::group_hash::{Entry, Rounds, TABLE_HEADER, entry_words};
+use crate::kernel::group_hash::{Entry, Rounds, entry_words};
 use crate::kernel::rehash::Moved;
 use crate::kernel::{group_dense, group_hash, rehash, settle};
 use crate::record::{Buffer, Command, Program, Recording};
@@ -49,14 +49,16 @@ impl Table {
 }
 
 fn table_bytes(entries: u32, entry_words: usize) -> u64 {
-    4 * (TABLE_HEADER as u64 + entries as u64 * entry_words as u64)
+    4 * entries as u64 * entry_words as u64
 }
 
 /// The programs of all rounds, in order.
 pub fn steps(rounds: &Rounds<'_>, numbered: bool, entry: Entry) -> Vec<Step> {
     let Rounds { shape, aggregation, .. } = rounds;
-    let head = if numbered { 1 } else { entry.limbs };
-    let words = entry_words(head, aggregation);
+    let (head, words) = match numbered {
+        true => (1, entry_words(1, aggregation)),
+        false => (entry.limbs, entry.words),
+    };
     let mut steps = Vec::new();
     for round in 1..=fold::rounds(aggregation) {
         let mut variant = rounds.variant(round);
@@ -107,7 +109,7 @@ impl GroupSink<'_> {
     /// Entries of the largest table that a binding holds.
     fn most_entries(&self, entry_words: usize) -> u32 {
         let limit = self.runner.player.capabilities().max_binding_bytes;
-        let most = (limit / 4 - TABLE_HEADER as u64) / entry_words as u64;
+        let most = limit / 4 / entry_words as u64;
         1 << most.max(1).ilog2().min(31)
     }
 

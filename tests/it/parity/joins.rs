@@ -12,7 +12,7 @@ use super::play::{Setup, plan};
 use super::{ROWS, SIZES, block_on, same};
 
 /// Keys `k` (19 values, so that each has many rows) and `s`, values `x` and `y`.
-fn side(rows: usize, seed: u64) -> RecordBatch {
+pub fn side(rows: usize, seed: u64) -> RecordBatch {
     batch(vec![
         ("k", column(&DataType::Int64, rows, Spread::Few(19), seed)),
         ("s", column(&DataType::Utf8, rows, Spread::Few(9), seed + 1)),
@@ -22,7 +22,7 @@ fn side(rows: usize, seed: u64) -> RecordBatch {
 }
 
 /// Each join as rows, and fused with an aggregate.
-fn both(from: &str, columns: &str) -> [String; 2] {
+pub fn both(from: &str, columns: &str) -> [String; 2] {
     let names: Vec<String> =
         columns.split(", ").enumerate().map(|(at, name)| format!("{name} AS c{at}")).collect();
     let x = columns.split(", ").next().unwrap();
@@ -32,7 +32,7 @@ fn both(from: &str, columns: &str) -> [String; 2] {
     ]
 }
 
-const KINDS: [(&str, &str); 8] = [
+pub const KINDS: [(&str, &str); 8] = [
     ("INNER", "b.x, p.x, p.y, b.s"),
     ("LEFT", "b.x, p.x, p.y, b.s"),
     ("RIGHT", "p.x, b.x, b.y, p.s"),

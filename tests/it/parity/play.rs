@@ -19,6 +19,7 @@ use thalweg::error::{DeviceError, Result};
 use thalweg::fragment::spec::{Fragment, Sink, Table};
 use thalweg::plan::{DeviceExec, session};
 use thalweg::run::{Runner, SlotLimits};
+use thalweg::stream::window::WindowPlanner;
 
 /// Tables by name.
 pub type Tables = [(&'static str, RecordBatch)];
@@ -95,6 +96,7 @@ pub fn player(tier: Tier) -> Option<Arc<dyn Player>> {
 pub async fn plan(tables: &Tables, queries: &[String]) -> Vec<Planned> {
     let options = Options { device: DeviceChoice::Gpu, strict: true, ..Options::default() };
     let context = session(&options).unwrap();
+    context.register_relation_planner(Arc::new(WindowPlanner)).unwrap();
     for (name, batch) in tables {
         context.register_batch(*name, batch.clone()).unwrap();
     }
@@ -224,6 +226,10 @@ impl Played {
 
     pub fn num_rows(&self) -> usize {
         self.batch.num_rows()
+    }
+
+    pub fn batch(&self) -> &RecordBatch {
+        &self.batch
     }
 
     pub fn equals(&self, other: &Self) -> bool {
