@@ -117,7 +117,7 @@ struct Told {
     used: Used,
     loads: Marks,
     stores: Marks,
-    /// Sectors of a workgroup: what is loaded again stays near, stores meet before they are written.
+    /// Sectors of a workgroup: what is loaded again stays near, stores meet on their way.
     near: Marks,
     /// Sector of a row; words at the head of a buffer are the same for all rows.
     rows: Vec<u64>,
