@@ -111,24 +111,44 @@ impl Measured {
     }
 }
 
-/// The accesses of one buffer in one dispatch, as numbers that are equal where they are the same.
+/// The accesses of one buffer in one dispatch.
 struct Told {
     access: Access,
     used: Used,
-    loads: Vec<u64>,
-    stores: Vec<u64>,
+    loads: Marks,
+    stores: Marks,
+    /// Sectors of a workgroup: what is loaded again stays near, stores meet on their way.
+    near: Marks,
     /// Sector of a row; words at the head of a buffer are the same for all rows.
     rows: Vec<u64>,
-    /// Sector of a workgroup: what is loaded again stays near, stores meet before they are written.
-    near: Vec<u64>,
     /// Sector of invocations in step: atomics are done far off each time.
     far: Vec<u64>,
 }
 
+/// Which words or sectors somebody has touched, who come one after the other.
+#[derive(Default)]
+struct Marks {
+    last: Vec<u32>,
+    count: u64,
+}
+
+impl Marks {
+    fn mark(&mut self, at: u32, who: u32) {
+        let at = at as usize;
+        if at >= self.last.len() {
+            self.last.resize(at + 1, u32::MAX);
+        }
+        if self.last[at] != who {
+            self.last[at] = who;
+            self.count += 1;
+        }
+    }
+}
+
 impl Told {
     fn new(access: Access) -> Self {
-        let (used, loads, stores, rows, near, far) = Default::default();
-        Self { access, used, loads, stores, rows, near, far }
+        let (used, loads, stores, near, rows, far) = Default::default();
+        Self { access, used, loads, stores, near, rows, far }
     }
 
     fn add(&mut self, site: &Site, step: u32, invocation: u32, address: u32) {
@@ -145,10 +165,10 @@ impl Told {
         self.used.accesses += 1;
         for word in address..address + site.words {
             if loads {
-                self.loads.push(u64::from(word));
+                self.loads.mark(word, 0);
             }
             if stores {
-                self.stores.push(u64::from(word));
+                self.stores.mark(word, 0);
             }
         }
         let far = atomic && self.access == Access::ReadWrite;
@@ -159,7 +179,7 @@ impl Told {
             }
             match far {
                 true => self.far.push(number(invocation / LANES, step, sector)),
-                false => self.near.push(number(invocation / WORKGROUP, 0, sector)),
+                false => self.near.mark(sector, invocation / WORKGROUP),
             }
         }
     }
@@ -168,10 +188,10 @@ impl Told {
         used.accesses += self.used.accesses;
         used.atomics += self.used.atomics;
         used.waited += self.used.waited;
-        used.read += 4 * distinct(self.loads);
-        used.written += 4 * distinct(self.stores);
+        used.read += 4 * self.loads.count;
+        used.written += 4 * self.stores.count;
         used.sectors += distinct(self.rows);
-        used.moved += SECTOR_BYTES * (distinct(self.near) + distinct(self.far));
+        used.moved += SECTOR_BYTES * (self.near.count + distinct(self.far));
     }
 }
 
