@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use thalweg::config::WORKGROUP;
-use thalweg::fragment::{arena, twin};
-use thalweg::kernel::{KERNELS, group_hash, select};
+use thalweg::fragment::{arena, join, twin};
+use thalweg::kernel::{KERNELS, build, group_hash, mark, select};
 
 /// The value of `const NAME: u32 = …;` in a shader.
 fn constant(wgsl: &str, name: &str) -> Option<u32> {
@@ -23,18 +23,15 @@ fn shader(stem: &str) -> &'static str {
 /// Constants that the host knows by a name of its own; those that only a shader uses are not here.
 #[test]
 fn constants_are_equal_on_both_sides() {
-    let header = group_hash::TABLE_HEADER as u32;
     let equal = [
-        ("group_dense", "TAB", header),
-        ("group_hash", "TAB", header),
-        ("settle", "TAB", header),
-        ("rehash", "TAB", header),
-        ("compact", "TAB", header),
         ("compact", "COUNTS", select::COUNTS_HEADER as u32),
         ("compact", "ITEMS", select::TILE / WORKGROUP),
         ("select", "COUNTS", select::COUNTS_HEADER as u32),
         ("scan", "HEADER", select::COUNTS_HEADER as u32),
         ("select", "ITEMS", select::TILE / WORKGROUP),
+        ("mark", "ITEMS", mark::TILE / WORKGROUP),
+        ("build", "ITEMS", build::ITEMS),
+        ("build", "SLOTS", join::INDEX_HEADER as u32),
     ];
     for (stem, name, host) in equal {
         assert_eq!(constant(shader(stem), name), Some(host), "{stem}.wgsl: {name}");
@@ -52,7 +49,12 @@ fn constants_are_equal_on_both_sides() {
     let [x, y] = arena::H_ZEROS;
     let zeros = format!("return vec2<u32>(slot[{x}], slot[{y}]);");
     assert!(slot.contains(&zeros), "zeros() in lib/slot");
-    assert_ne!(constant("const TAB: u32 = 5u;", "TAB"), Some(header), "the reading itself");
+    let forms = std::fs::read_to_string("shaders/lib/join.wgsl").unwrap();
+    let names = [("DIRECT", join::DIRECT), ("WIDE", join::WIDE), ("BITMAP", join::BITMAP)];
+    for (name, host) in names {
+        assert_eq!(constant(&forms, name), Some(host), "{name}");
+    }
+    assert_ne!(constant("const SLOTS: u32 = 5u;", "SLOTS"), Some(4), "the reading itself");
 }
 
 #[test]
