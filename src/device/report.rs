@@ -31,11 +31,7 @@ pub async fn report(measure: bool) -> Result<Vec<AdapterReport>, DeviceError> {
             Ok(report) => report,
             Err(error) => AdapterReport {
                 preferred: false,
-                capabilities: adapter::capabilities(
-                    &adapter.get_info(),
-                    &adapter.limits(),
-                    adapter::tier_of(adapter.features()),
-                ),
+                capabilities: adapter::capabilities(&adapter, adapter::tier_of(adapter.features())),
                 rates: None,
                 error: Some(error.to_string()),
             },

@@ -5,8 +5,13 @@
 
 mod support;
 
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
+
 /// What host and shader must agree on.
 mod abi;
+/// What is not allocated for each group or row.
+mod allocations;
 /// What is drawn for a person to read.
 mod answers;
 /// Accumulators, and our aggregate functions, against DataFusion's.

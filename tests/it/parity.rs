@@ -2,7 +2,7 @@
 //! player, over every type, at sizes around the ends of words, workgroups and slots. And each
 //! kernel's planted faults, of which every one must be noticed.
 
-mod data;
+pub mod data;
 mod faults;
 mod groups;
 mod joins;
