@@ -357,7 +357,7 @@ pub struct DeviceBench {
     /// Part of the name of the adapter to take, where there are several (see `thalweg devices`)
     #[arg(long, value_name = "NAME")]
     pub adapter: Option<String>,
-    /// Prints JSON in place of the table, or writes it to a file beside the table
+    /// Prints JSON in place of the text, or writes it to a file beside the text
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub json: Option<PathBuf>,
 }

@@ -19,7 +19,7 @@ pub struct AdapterReport {
     pub error: Option<String>,
 }
 
-/// All adapters, the preferred one first; with `measure`, also their rates, a second or two each.
+/// All adapters, the preferred one first; with `measure`, also their rates, some seconds each.
 /// No adapter at all is an empty list.
 ///
 /// # Errors

@@ -73,6 +73,8 @@ mod nexmark;
 mod reconcile;
 /// What a fragment keeps of the nodes it stands for.
 mod replaced;
+/// Answers that were recorded, and dispatches one by one.
+mod replayed;
 /// Files as tables by functions, and types that widen from file to file.
 mod readers;
 /// What sources make of values, texts and folders.

@@ -1,23 +1,22 @@
 //! `thalweg bench device`: what this machine's adapter gives to kernels, copies and the host, in
-//! about a minute, as a table and JSON.
+//! about a minute, as text and JSON.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::{ArrayRef, StringArray};
-use arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::collect;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
 use super::kernels::{CASES, Case, data};
-use super::publish;
 use crate::cli::args::DeviceBench;
 use crate::cli::failure::{self, Failure};
 use crate::config::{DeviceChoice, Options};
 use crate::device::apart::{Apart, Dispatched};
-use crate::device::measure::{Bench, Experiment, Measurement};
+use crate::device::measure::{Asked, Bench, Experiment, Measurement, UNSUPPORTED};
 use crate::device::memories::Memories;
 use crate::device::{AdapterKind, Capabilities, Player};
 use crate::error::{Error, Result};
@@ -54,9 +53,13 @@ pub async fn run(arguments: &DeviceBench) -> failure::Outcome {
         Some(path) => {
             let wrong = |error| Failure::failed(format!("{}: {error}", path.display()));
             std::fs::write(path, json(&report)?).map_err(wrong)?;
-            publish(table(&report.measurements)?, None).await
+            print!("{}", text(&report.measurements));
+            Ok(())
         }
-        None => publish(table(&report.measurements)?, None).await,
+        None => {
+            print!("{}", text(&report.measurements));
+            Ok(())
+        }
     }
 }
 
@@ -101,15 +104,13 @@ async fn dispatches(
     let player: Arc<dyn Player> = apart.clone();
     let mut programs: Vec<Arc<Program>> = Vec::new();
     for case in cases {
-        let plan = session.sql(case.sql).await?.create_physical_plan().await?;
-        let plan = played_by(plan, &player)?;
-        // The first run compiles, and finds how large tables of groups become.
-        for _ in 0..2 {
-            apart.take();
-            let again = datafusion::physical_plan::execution_plan::reset_plan_states(plan.clone())?;
-            collect(again, session.task_ctx()).await?;
-        }
-        let ran = apart.take();
+        let ran = match by_itself(&session, case.sql, &apart, &player).await {
+            Ok(ran) => ran,
+            Err(error) => {
+                bench.missing(asked(case, rows), error.to_string());
+                continue;
+            }
+        };
         for one in &ran {
             if programs.iter().all(|known| known.code != one.program.code) {
                 programs.push(one.program.clone());
@@ -120,6 +121,27 @@ async fn dispatches(
     Ok(programs)
 }
 
+/// The dispatches of a query's second run: the first compiles, and finds how large tables of groups
+/// become.
+async fn by_itself(
+    session: &SessionContext,
+    sql: &str,
+    apart: &Apart,
+    player: &Arc<dyn Player>,
+) -> Result<Vec<Dispatched>> {
+    let plan = session.sql(sql).await?.create_physical_plan().await?;
+    let plan = played_by(plan, player)?;
+    collect(plan.clone(), session.task_ctx()).await?;
+    apart.take();
+    collect(reset_plan_states(plan)?, session.task_ctx()).await?;
+    Ok(apart.take())
+}
+
+fn asked(case: &Case, rows: u64) -> Asked {
+    let query = format!("{}, {}", case.family, case.name);
+    Asked::new(Experiment::Dispatches, query, "us").at("rows", rows)
+}
+
 /// The time of each kernel of a query, all of its dispatches.
 fn note(bench: &mut Bench, case: &Case, rows: u64, ran: &[Dispatched]) -> Result<()> {
     let mut kernels: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
@@ -128,52 +150,81 @@ fn note(bench: &mut Bench, case: &Case, rows: u64, ran: &[Dispatched]) -> Result
         *count += 1;
         *ns += one.kernel_ns;
     }
-    let query = format!("{}, {}", case.family, case.name);
-    if kernels.values().all(|(_, ns)| *ns == 0) {
-        bench.lacks(Experiment::Dispatches, query, &[("rows", rows)], "us");
+    if kernels.is_empty() {
+        bench.missing(asked(case, rows), "not available: it ran on the CPU");
+    } else if kernels.values().all(|(_, ns)| *ns == 0) {
+        bench.missing(asked(case, rows), UNSUPPORTED);
         return Ok(());
     }
     for (label, (count, ns)) in kernels {
-        let at = [("rows", rows), ("dispatches", count)];
-        let us = Ok(ns as f64 / 1e3);
-        bench.note(Experiment::Dispatches, format!("{query}: {label}"), &at, us, "us")?;
+        let asked = asked(case, rows).part(label).at("dispatches", count);
+        bench.note(asked, Ok(ns as f64 / 1e3))?;
     }
     Ok(())
 }
 
-fn table(all: &[Measurement]) -> Result<RecordBatch> {
-    let text = |value: fn(&Measurement) -> String| {
-        Arc::new(StringArray::from_iter_values(all.iter().map(value))) as ArrayRef
-    };
-    Ok(RecordBatch::try_from_iter([
-        ("experiment", text(|one| one.experiment.name().to_string())),
-        ("what", text(|one| one.what.clone())),
-        ("at", text(at)),
-        ("value", text(value)),
-        ("ran_on", text(|one| one.ran_on.clone())),
-    ])?)
-}
-
-/// Sizes and numbers as a person writes them.
-fn at(one: &Measurement) -> String {
-    let part = |(name, number): (&&str, &u64)| match *name {
-        "bytes" if *number >= 1 << 20 => format!("{} MiB", number >> 20),
-        "bytes" => format!("{number} bytes"),
-        name => format!("{number} {name}"),
-    };
-    one.at.iter().map(part).collect::<Vec<_>>().join(", ")
-}
-
-/// Three digits and the unit, or why there is no value.
-fn value(one: &Measurement) -> String {
-    match (one.value, &one.missing) {
-        (Some(value), _) => {
-            let whole = value.abs().max(1e-9).log10().floor() as i32 + 1;
-            let places = (3 - whole).clamp(0, 6) as usize;
-            format!("{value:.places$} {}", one.unit).trim_end().to_string()
+/// Each experiment with what ran it, and below it each thing with its numbers at all sizes.
+fn text(all: &[Measurement]) -> String {
+    let mut things: Vec<(&Measurement, Vec<[String; 2]>)> = Vec::new();
+    for one in all {
+        let same = |(first, _): &&mut (&Measurement, Vec<[String; 2]>)| {
+            (first.asked.experiment, &first.asked.what) == (one.asked.experiment, &one.asked.what)
+        };
+        match things.iter_mut().find(same) {
+            // What is not supported is not at any size.
+            Some((_, numbers)) if numbers.iter().any(|known| *known == number(one)) => {}
+            Some((_, numbers)) => numbers.push(number(one)),
+            None => things.push((one, vec![number(one)])),
         }
-        (None, Some(missing)) => missing.clone(),
-        (None, None) => String::new(),
+    }
+    let labels = things.iter().flat_map(|(_, numbers)| numbers).map(|[label, _]| label.len());
+    let width = labels.max().unwrap_or_default();
+    let mut text = String::new();
+    let mut last = None;
+    for (one, numbers) in things {
+        if last != Some(one.asked.experiment) {
+            text += &format!("{}, by {}\n", one.asked.experiment.name(), one.ran_on);
+            last = Some(one.asked.experiment);
+        }
+        match numbers.as_slice() {
+            [[label, value]] if label.is_empty() => {
+                text += &format!("  {}: {value}\n", one.asked.what);
+            }
+            _ => {
+                text += &format!("  {}\n", one.asked.what);
+                for [label, value] in numbers {
+                    text += format!("    {label:width$}  {value}").trim_end();
+                    text.push('\n');
+                }
+            }
+        }
+    }
+    text
+}
+
+/// The sizes it was measured at, and the value; or why there is none.
+fn number(one: &Measurement) -> [String; 2] {
+    let Some(value) = one.value else {
+        return [String::new(), one.missing.clone().unwrap_or_default()];
+    };
+    let whole = value.abs().max(1e-9).log10().floor() as i32 + 1;
+    let places = (3 - whole).clamp(0, 6) as usize;
+    let text = format!("{value:.places$} {}", one.asked.unit);
+    let part = one.asked.part.iter().cloned();
+    let at: Vec<String> = part.chain(one.asked.at.iter().map(size)).collect();
+    [at.join(", "), text.trim_end().to_string()]
+}
+
+/// A size or number as a person writes it.
+fn size((name, number): (&&'static str, &u64)) -> String {
+    match (*name, *number) {
+        ("bytes", bytes) if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
+        ("repeats", 1) => "once in a submit".to_string(),
+        ("repeats", repeats) => format!("{repeats} times"),
+        ("addresses", 1) => "1 address".to_string(),
+        ("dispatches", 1) => "1 dispatch".to_string(),
+        (name, 1) => format!("1 {}", name.trim_end_matches('s')),
+        (name, number) => format!("{number} {name}"),
     }
 }
 
@@ -213,27 +264,37 @@ mod tests {
             let measured = all.iter().filter(of).filter(|one| one["value"].is_f64()).count();
             assert!(measured > 0, "nothing of {experiment:?} was measured");
         }
-        let staging = |one: &&serde_json::Value| {
+        let staging = |one: &serde_json::Value| {
             one["experiment"] == "staging" && one["at"]["threads"] == 2 && one["unit"] == "GB/s"
         };
-        assert!(all.iter().any(|one| staging(&one)));
-        let table = table(&report.measurements).unwrap();
-        assert_eq!((table.num_rows(), table.num_columns()), (all.len(), 5));
+        assert!(all.iter().any(staging));
+        let text = text(&report.measurements);
+        let experiments = Experiment::ALL.map(|one| format!("{}, by {name}\n", one.name()));
+        assert!(experiments.iter().all(|head| text.contains(head)), "{text}");
     }
 
     #[test]
-    fn values_have_three_digits() {
-        let one = |value| Measurement {
-            experiment: Experiment::Memory,
-            what: String::new(),
-            at: BTreeMap::from([("bytes", 4 << 20), ("threads", 2)]),
+    fn numbers_have_three_digits_and_their_sizes() {
+        let asked = Asked::new(Experiment::Memory, "a copy", "GB/s");
+        let one = |asked: &Asked, value: Option<f64>| Measurement {
+            asked: asked.clone(),
             value,
-            unit: "GB/s",
-            ran_on: String::new(),
+            ran_on: "card".into(),
             missing: value.is_none().then(|| "no".to_string()),
         };
-        let texts = [0.012_345, 1.2345, 123.45, 12345.0].map(|number| value(&one(Some(number))));
+        let values = [0.012_345, 1.2345, 123.45, 12345.0];
+        let texts = values.map(|value| number(&one(&asked, Some(value))).concat());
         assert_eq!(texts, ["0.0123 GB/s", "1.23 GB/s", "123 GB/s", "12345 GB/s"]);
-        assert_eq!((value(&one(None)), at(&one(None))), ("no".into(), "4 MiB, 2 threads".into()));
+        let sized = asked.clone().part("there").at("bytes", 4_u64 << 20).at("threads", 1_u64);
+        let later = Asked { what: "another copy".into(), ..asked };
+        let all =
+            [one(&sized, Some(2.0)), one(&later, None), one(&sized, Some(30.0)), one(&later, None)];
+        let expected = "memory, by card
+  a copy
+    there, 4 MiB, 1 thread  2.00 GB/s
+    there, 4 MiB, 1 thread  30.0 GB/s
+  another copy: no
+";
+        assert_eq!(text(&all), expected);
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{Bench, Experiment};
+use super::{Asked, Bench, Experiment, UNSUPPORTED};
 use crate::device::Player;
 use crate::device::cache::Cache;
 use crate::device::context::Context;
@@ -20,20 +20,22 @@ impl Bench {
         programs: &[Arc<Program>],
         most_threads: usize,
     ) -> Result<(), DeviceError> {
-        let of = Experiment::Compile;
         let file = Kept::new();
         for threads in [1, most_threads] {
             let fresh: Vec<Program> =
                 programs.iter().filter_map(|program| salted(program)).collect();
-            let at = [("threads", threads as u64), ("pipelines", fresh.len() as u64)];
+            let asked = |what: &str| {
+                let asked = Asked::new(Experiment::Compile, what, "ms");
+                asked.at("threads", threads as u64).at("kernels", fresh.len() as u64)
+            };
             let each = |took: Duration| took.as_secs_f64() * 1e3 / fresh.len().max(1) as f64;
             let took = self.compiled(&fresh, threads, None);
-            self.note(of, "a kernel, not seen before", &at, took.map(each), "ms")?;
-            let what = "a kernel, kept by another process";
+            self.note(asked("a kernel, not seen before"), took.map(each))?;
+            let kept = asked("a kernel, kept by another process");
             match self.kept(&file.0, threads, programs) {
-                Ok(None) => self.lacks(of, what, &at, "ms"),
-                Ok(Some(took)) => self.note(of, what, &at, Ok(each(took)), "ms")?,
-                Err(error) => self.note(of, what, &at, Err(error), "ms")?,
+                Ok(None) => self.missing(kept, UNSUPPORTED),
+                Ok(Some(took)) => self.note(kept, Ok(each(took)))?,
+                Err(error) => self.note(kept, Err(error))?,
             }
         }
         Ok(())

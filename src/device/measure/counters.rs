@@ -1,7 +1,7 @@
 //! Additions to counters by how many invocations meet at one.
 
 use super::programs::Add;
-use super::{Bench, Experiment, gb_s, programs};
+use super::{Asked, Bench, Experiment, UNSUPPORTED, gb_s, programs};
 use crate::device::Player;
 use crate::error::DeviceError;
 
@@ -10,10 +10,10 @@ const ADDRESSES: [u32; 4] = [1, 32, 1 << 10, 1 << 20];
 
 impl Bench {
     pub(super) async fn atomics(&mut self) -> Result<(), DeviceError> {
-        let of = Experiment::Atomics;
         for add in Add::ALL {
             for addresses in ADDRESSES {
-                let at = [("addresses", addresses.into())];
+                let asked = Asked::new(Experiment::Atomics, name(add), "10^9/s");
+                let asked = asked.at("addresses", addresses);
                 // The memory of a workgroup has no room for them.
                 let too_many = add == Add::Workgroup32
                     && 4 * addresses > self.capabilities().max_workgroup_bytes;
@@ -21,11 +21,11 @@ impl Bench {
                     continue;
                 }
                 if add.tier() > self.capabilities().tier {
-                    self.lacks(of, name(add), &at, "/s");
+                    self.missing(asked, UNSUPPORTED);
                     continue;
                 }
                 let rate = self.added(add, addresses).await;
-                self.note(of, name(add), &at, rate, "/s")?;
+                self.note(asked, rate)?;
             }
         }
         Ok(())
@@ -45,9 +45,9 @@ impl Bench {
 
 fn name(add: Add) -> &'static str {
     match add {
-        Add::Unused32 => "32-bit additions, results unused, 10^9",
-        Add::Waited32 => "32-bit additions, each waits for the one before, 10^9",
-        Add::Unused64 => "64-bit additions, results unused, 10^9",
-        Add::Workgroup32 => "32-bit additions in a workgroup's memory, 10^9",
+        Add::Unused32 => "32-bit additions, results unused",
+        Add::Waited32 => "32-bit additions, each waits for the one before",
+        Add::Unused64 => "64-bit additions, results unused",
+        Add::Workgroup32 => "32-bit additions in a workgroup's memory",
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::stream::{self, StreamExt, TryStreamExt};
 
-use super::{Bench, Experiment, programs};
+use super::{Asked, Bench, Experiment, UNSUPPORTED, programs};
 use crate::device::Player;
 use crate::device::staging::{self, PIECES_AT_ONCE, StagingKind};
 use crate::error::DeviceError;
@@ -15,24 +15,26 @@ const SLOTS: u32 = 8;
 
 impl Bench {
     pub(super) async fn staging(&mut self) -> Result<(), DeviceError> {
-        let of = Experiment::Staging;
         let (bytes, each) = (self.effort.piece_bytes, self.effort.each);
         let threads = self.effort.threads.clone();
+        let asked = |kind: StagingKind, part: &str| {
+            let what = format!("uploads through {kind} memory: {part}");
+            Asked::new(Experiment::Staging, what, "GB/s").at("bytes", bytes)
+        };
         let rates = staging::measure(&*self.player, bytes, &threads, each).await?;
         for rate in &rates {
-            let at = [("threads", rate.threads as u64), ("bytes", bytes)];
-            let what = |part: &str| format!("{}, {part}", rate.kind);
-            self.note(of, what("written and copied"), &at, Ok(rate.upload_gb_s), "GB/s")?;
-            self.note(of, what("the host's writing alone"), &at, Ok(rate.write_gb_s), "GB/s")?;
-            let copied = what("the device's copying alone");
+            let asked = |part| asked(rate.kind, part).at("threads", rate.threads as u64);
+            self.note(asked("written and copied"), Ok(rate.upload_gb_s))?;
+            self.note(asked("the host's writing alone"), Ok(rate.write_gb_s))?;
+            let copying = asked("the device's copying alone");
             match rate.copy_gb_s {
-                Some(copy) => self.note(of, copied, &at, Ok(copy), "GB/s")?,
-                None => self.lacks(of, copied, &at, "GB/s"),
+                Some(copy) => self.note(copying, Ok(copy))?,
+                None => self.missing(copying, UNSUPPORTED),
             }
         }
         for kind in StagingKind::ALL {
             if rates.iter().all(|rate| rate.kind != kind) {
-                self.lacks(of, format!("{kind}, written and copied"), &[("bytes", bytes)], "GB/s");
+                self.missing(asked(kind, "written and copied"), UNSUPPORTED);
             }
         }
         Ok(())
@@ -55,13 +57,8 @@ impl Bench {
         ] {
             let took = self.slots(bytes, &parts).await;
             let ms = took.map(|took| took.as_secs_f64() * 1e3);
-            self.note(
-                Experiment::Overlap,
-                format!("a slot: {what}"),
-                &[("bytes", bytes)],
-                ms,
-                "ms",
-            )?;
+            let asked = Asked::new(Experiment::Overlap, format!("a slot: {what}"), "ms");
+            self.note(asked.at("bytes", bytes), ms)?;
         }
         Ok(())
     }

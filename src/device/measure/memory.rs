@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::clocks::Clocks;
-use super::{Bench, Experiment, gb_s, programs, us};
+use super::{Asked, Bench, Experiment, gb_s, programs, us};
 use crate::device::Player;
 use crate::error::DeviceError;
 use crate::record::{Buffer, Command};
@@ -21,18 +21,16 @@ impl Bench {
         if clocks.is_some() {
             tokio::time::sleep(self.effort.idle.min(Duration::from_millis(REST_MS.into()))).await;
         }
-        self.note_clocks("at rest", clocks.as_ref())?;
-        let of = Experiment::Clocks;
+        self.note_clocks("clocks at rest", clocks.as_ref())?;
         for rows in self.effort.rows.clone() {
-            let at = [("rows", rows), ("repeats", 1)];
-            let once = self.read_rows(rows, 1).await;
-            self.note(of, "a kernel that reads 4-byte rows", &at, once, "us")?;
-            let together = self.effort.together;
-            let at = [("rows", rows), ("repeats", together.into())];
-            let each = self.read_rows(rows, together).await;
-            self.note(of, "the same many times in a submit, each", &at, each, "us")?;
+            let what = "a kernel that reads rows of 4 bytes";
+            let asked = Asked::new(Experiment::Clocks, what, "us").at("rows", rows);
+            for repeats in [1, self.effort.together] {
+                let each = self.read_rows(rows, repeats).await;
+                self.note(asked.clone().at("repeats", repeats), each)?;
+            }
         }
-        self.note_clocks("under kernels", clocks.as_ref())
+        self.note_clocks("clocks under kernels", clocks.as_ref())
     }
 
     /// Microseconds of each of so many in one submit.
@@ -44,8 +42,7 @@ impl Bench {
         Ok(us(took) / f64::from(repeats))
     }
 
-    fn note_clocks(&mut self, when: &str, clocks: Option<&Clocks>) -> Result<(), DeviceError> {
-        let of = Experiment::Clocks;
+    fn note_clocks(&mut self, what: &str, clocks: Option<&Clocks>) -> Result<(), DeviceError> {
         let samples = clocks.map(Clocks::take).unwrap_or_default();
         let middle = |of: fn(&super::clocks::Sample) -> u32| {
             let mut all: Vec<u32> = samples.iter().map(of).collect();
@@ -53,30 +50,28 @@ impl Bench {
             all.get(all.len() / 2).copied()
         };
         let numbers = [
-            ("multiprocessors' clock", "MHz", middle(|sample| sample.sm_mhz)),
-            ("memory's clock", "MHz", middle(|sample| sample.memory_mhz)),
-            ("link's generation", "", middle(|sample| sample.pcie_generation)),
+            ("multiprocessors", "MHz", middle(|sample| sample.sm_mhz)),
+            ("memory", "MHz", middle(|sample| sample.memory_mhz)),
+            ("generation of the link", "", middle(|sample| sample.pcie_generation)),
         ];
-        for (name, unit, value) in numbers {
-            let what = format!("{name} {when}");
+        for (part, unit, value) in numbers {
+            let asked = Asked::new(Experiment::Clocks, what, unit).part(part);
             match value {
-                Some(value) => self.note(of, what, &[], Ok(value.into()), unit)?,
-                None => {
-                    let missing = Some("not available: nvidia-smi does not tell".to_string());
-                    self.push(of, what, &[], None, unit, missing);
-                }
+                Some(value) => self.note(asked, Ok(value.into()))?,
+                None => self.missing(asked, "not available: nvidia-smi does not tell"),
             }
         }
         Ok(())
     }
 
     pub(super) async fn memory(&mut self) -> Result<(), DeviceError> {
-        let of = Experiment::Memory;
+        let asked = |what: String, bytes: u64| {
+            Asked::new(Experiment::Memory, what, "GB/s").at("bytes", bytes)
+        };
         for bytes in self.effort.bytes.clone() {
-            let at = [("bytes", bytes)];
             for way in Way::ALL {
                 let rate = self.moved(way, bytes, false).await;
-                self.note(of, way.name(), &at, rate, "GB/s")?;
+                self.note(asked(way.name().into(), bytes), rate)?;
             }
         }
         // One size is enough to tell: large, but nothing that takes long by itself.
@@ -85,7 +80,7 @@ impl Bench {
             let what = format!("{}, after {:?} idle", way.name(), self.effort.idle);
             let bytes = bytes.unwrap_or(self.effort.piece_bytes);
             let rate = self.moved(way, bytes, true).await;
-            self.note(of, what, &[("bytes", bytes)], rate, "GB/s")?;
+            self.note(asked(what, bytes), rate)?;
         }
         Ok(())
     }
@@ -105,8 +100,8 @@ impl Bench {
     pub(super) async fn sectors(&mut self) -> Result<(), DeviceError> {
         for bytes in self.effort.tables.clone() {
             let rate = self.probed(bytes).await;
-            let what = "random sectors of 32 bytes, 10^9";
-            self.note(Experiment::Sectors, what, &[("bytes", bytes)], rate, "/s")?;
+            let asked = Asked::new(Experiment::Sectors, "random sectors of 32 bytes", "10^9/s");
+            self.note(asked.at("bytes", bytes), rate)?;
         }
         Ok(())
     }

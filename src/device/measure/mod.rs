@@ -75,20 +75,48 @@ impl Experiment {
     }
 }
 
+/// What is asked of the adapter: one number.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Asked {
+    pub experiment: Experiment,
+    pub what: String,
+    /// Which of several numbers of the same thing, where there are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
+    /// Sizes and numbers that it is measured with: `bytes`, `rows`, `threads`, `addresses`.
+    pub at: BTreeMap<&'static str, u64>,
+    pub unit: &'static str,
+}
+
+impl Asked {
+    pub fn new(experiment: Experiment, what: impl Into<String>, unit: &'static str) -> Self {
+        Self { experiment, what: what.into(), part: None, at: BTreeMap::new(), unit }
+    }
+
+    pub fn part(self, part: impl Into<String>) -> Self {
+        Self { part: Some(part.into()), ..self }
+    }
+
+    pub fn at(mut self, name: &'static str, number: impl Into<u64>) -> Self {
+        self.at.insert(name, number.into());
+        self
+    }
+}
+
 /// One number, or why there is none.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Measurement {
-    pub experiment: Experiment,
-    pub what: String,
-    /// Sizes and numbers that it was measured with: `bytes`, `rows`, `threads`, `addresses`.
-    pub at: BTreeMap<&'static str, u64>,
+    #[serde(flatten)]
+    pub asked: Asked,
     pub value: Option<f64>,
-    pub unit: &'static str,
     /// The adapter that did it.
     pub ran_on: String,
     /// Why there is no value.
     pub missing: Option<String>,
 }
+
+/// Why there is no value of what an adapter cannot do.
+pub const UNSUPPORTED: &str = "not supported by this adapter";
 
 /// How large and how long experiments are.
 #[derive(Debug, Clone, PartialEq)]
@@ -241,47 +269,30 @@ impl Bench {
     }
 
     /// Notes a number; an error that does not end the device is noted in its place.
+    ///
+    /// # Errors
+    /// The device is lost.
     pub fn note(
         &mut self,
-        experiment: Experiment,
-        what: impl Into<String>,
-        at: &[(&'static str, u64)],
+        asked: Asked,
         value: Result<f64, DeviceError>,
-        unit: &'static str,
     ) -> Result<(), DeviceError> {
-        let (value, missing) = match value {
-            Ok(value) => (Some(value), None),
+        match value {
+            Ok(value) => self.push(asked, Some(value), None),
             Err(error @ DeviceError::Lost(_)) => return Err(error),
-            Err(error) => (None, Some(error.to_string())),
-        };
-        self.push(experiment, what.into(), at, value, unit, missing);
+            Err(error) => self.push(asked, None, Some(error.to_string())),
+        }
         Ok(())
     }
 
-    /// Notes that the adapter cannot be asked for a number.
-    pub fn lacks(
-        &mut self,
-        experiment: Experiment,
-        what: impl Into<String>,
-        at: &[(&'static str, u64)],
-        unit: &'static str,
-    ) {
-        let missing = Some("not supported by this adapter".to_string());
-        self.push(experiment, what.into(), at, None, unit, missing);
+    /// Notes why there is no number.
+    pub fn missing(&mut self, asked: Asked, why: impl Into<String>) {
+        self.push(asked, None, Some(why.into()));
     }
 
-    fn push(
-        &mut self,
-        experiment: Experiment,
-        what: String,
-        at: &[(&'static str, u64)],
-        value: Option<f64>,
-        unit: &'static str,
-        missing: Option<String>,
-    ) {
-        let at = at.iter().copied().collect();
+    fn push(&mut self, asked: Asked, value: Option<f64>, missing: Option<String>) {
         let ran_on = self.capabilities().name.clone();
-        self.measured.push(Measurement { experiment, what, at, value, unit, ran_on, missing });
+        self.measured.push(Measurement { asked, value, ran_on, missing });
     }
 }
 
