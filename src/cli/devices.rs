@@ -75,10 +75,9 @@ fn text(report: &AdapterReport) -> String {
 fn details_text(rates: &Rates) -> String {
     let mut text = String::new();
     if let (Some(command), Some(cold)) = (rates.copy_command_gb_s, rates.copy_cold_gb_s) {
-        text += &format!(
-            "  copies by a kernel {:.1} GB/s, after a pause {cold:.1}, by the driver {command:.1}\n",
-            rates.copy_gb_s
-        );
+        let kernel = rates.copy_gb_s;
+        text += &format!("  copies by a kernel {kernel:.1} GB/s, after a pause {cold:.1}");
+        text += &format!(", by the driver {command:.1}\n");
     }
     let taken = staging::fastest(&rates.staging);
     for kind in StagingKind::ALL {
@@ -91,8 +90,8 @@ fn details_text(rates: &Rates) -> String {
             .collect();
         if !by_threads.is_empty() {
             let chosen = if kind == taken { " (taken)" } else { "" };
-            text +=
-                &format!("  uploads through {kind} memory{chosen}: {}\n", by_threads.join(", "));
+            let by_threads = by_threads.join(", ");
+            text += &format!("  uploads through {kind} memory{chosen}: {by_threads}\n");
         }
     }
     text

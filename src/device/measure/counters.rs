@@ -12,7 +12,7 @@ impl Bench {
     pub(super) async fn atomics(&mut self) -> Result<(), DeviceError> {
         for add in Add::ALL {
             for addresses in ADDRESSES {
-                let asked = Asked::new(Experiment::Atomics, name(add), "10^9/s");
+                let asked = Asked::new(Experiment::Atomics, name(add), "billion/s");
                 let asked = asked.at("addresses", addresses);
                 // The memory of a workgroup has no room for them.
                 let too_many = add == Add::Workgroup32

@@ -100,7 +100,7 @@ impl Bench {
     pub(super) async fn sectors(&mut self) -> Result<(), DeviceError> {
         for bytes in self.effort.tables.clone() {
             let rate = self.probed(bytes).await;
-            let asked = Asked::new(Experiment::Sectors, "random sectors of 32 bytes", "10^9/s");
+            let asked = Asked::new(Experiment::Sectors, "random sectors of 32 bytes", "billion/s");
             self.note(asked.at("bytes", bytes), rate)?;
         }
         Ok(())
