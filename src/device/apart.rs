@@ -151,8 +151,8 @@ mod tests {
             let commands = vec![
                 upload(&apart, &a, 0, &words).await.unwrap(),
                 dispatch(&a, &b),
-                dispatch(&b, &a),
                 Command::Download { buffer: b.clone(), range: 0..4000 },
+                dispatch(&b, &a),
                 Command::Download { buffer: a.clone(), range: 0..4000 },
             ];
             let completed = apart.submit(recording("both", commands)).await.unwrap();

@@ -3,7 +3,8 @@
 //!
 //! Uploads are written to memory of the host and forgotten. A submit is known by its label and the
 //! shape of its commands; those of one shape are answered in their order, and from the start again
-//! where the run begins again.
+//! where the run begins again. Where a run that is answered at once comes to another shape than the
+//! one on the device did, such as to a table that is sized earlier, what was asked for decides.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,52 +21,69 @@ use crate::record::{Buffer, Command, Completed, Home, Program, Recording, Stagin
 /// Plays on another player, and keeps what it answers.
 pub struct Recorder {
     inner: Arc<dyn Player>,
-    answers: Mutex<HashMap<u64, Vec<Vec<Vec<u32>>>>>,
+    answered: Mutex<Vec<Answered>>,
+}
+
+/// A submit, with the words of each download once they are there.
+struct Answered {
+    shape: Shape,
+    downloads: Vec<Arc<Download>>,
 }
 
 impl Recorder {
     pub fn new(inner: Arc<dyn Player>) -> Self {
-        Self { inner, answers: Mutex::default() }
+        Self { inner, answered: Mutex::default() }
     }
 
     /// The player that answers like this.
     pub fn replay(&self) -> Arc<Replay> {
-        let answers = self.answers.lock().clone();
-        let downloads = |words: Vec<Vec<u32>>| words.into_iter().map(Download::new).collect();
-        let shape = |answers: Vec<Vec<Vec<u32>>>| Answers {
-            all: answers.into_iter().map(downloads).collect(),
-            next: 0,
-        };
-        let answers = answers.into_iter().map(|(key, all)| (key, shape(all))).collect();
+        let (mut alike, mut same): (HashMap<u64, Answers>, HashMap<u64, Answers>) =
+            Default::default();
+        for Answered { shape, downloads } in self.answered.lock().iter() {
+            same.entry(shape.whole).or_default().all.push(downloads.clone());
+            alike.entry(shape.asked).or_default().all.push(downloads.clone());
+        }
         Arc::new(Replay {
             capabilities: self.inner.capabilities().clone(),
-            answers: Mutex::new(answers),
+            answers: Mutex::new([same, alike]),
             staging: Arc::default(),
         })
     }
 }
 
-/// What tells a submit from others: its label, and of each command what does not depend on the
-/// values of rows.
-fn shape(recording: &Recording) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    recording.label.hash(&mut hasher);
-    for command in &recording.commands {
-        std::mem::discriminant(command).hash(&mut hasher);
-        match command {
-            Command::Upload { bytes, at, .. } => (bytes, at).hash(&mut hasher),
-            Command::Clear { range, .. } | Command::Download { range, .. } => {
-                range.hash(&mut hasher);
-            }
-            Command::Copy { from_at, to_at, bytes, .. } => {
-                (from_at, to_at, bytes).hash(&mut hasher);
-            }
-            Command::Dispatch { program, groups, .. } => {
-                (&program.code, groups).hash(&mut hasher);
+/// What tells a submit from others, as hashes.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Its label, and of each command what does not depend on the values of rows.
+    whole: u64,
+    /// Its label and its downloads.
+    asked: u64,
+}
+
+impl Shape {
+    fn of(recording: &Recording) -> Self {
+        let (mut whole, mut asked) = (DefaultHasher::new(), DefaultHasher::new());
+        recording.label.hash(&mut whole);
+        recording.label.hash(&mut asked);
+        for command in &recording.commands {
+            std::mem::discriminant(command).hash(&mut whole);
+            match command {
+                Command::Upload { bytes, at, .. } => (bytes, at).hash(&mut whole),
+                Command::Clear { range, .. } => range.hash(&mut whole),
+                Command::Copy { from_at, to_at, bytes, .. } => {
+                    (from_at, to_at, bytes).hash(&mut whole);
+                }
+                Command::Dispatch { program, groups, .. } => {
+                    (&program.code, groups).hash(&mut whole);
+                }
+                Command::Download { range, .. } => {
+                    range.hash(&mut whole);
+                    range.hash(&mut asked);
+                }
             }
         }
+        Self { whole: whole.finish(), asked: asked.finish() }
     }
-    hasher.finish()
 }
 
 #[async_trait]
@@ -95,21 +113,18 @@ impl Player for Recorder {
         'a: 'b,
         Self: 'b,
     {
-        let shape = shape(&recording);
+        let shape = Shape::of(&recording);
         // Places are taken in the order of the submits, whatever that of the answers.
-        let mut answers = self.answers.lock();
-        let of_shape = answers.entry(shape).or_default();
-        let place = of_shape.len();
-        of_shape.push(Vec::new());
+        let mut all = self.answered.lock();
+        let place = all.len();
+        all.push(Answered { shape, downloads: Vec::new() });
         let answered = self.inner.submit(recording);
-        drop(answers);
+        drop(all);
         Box::pin(async move {
             let completed = answered.await?;
-            let words = completed.downloads.iter().map(|words| words.to_vec()).collect();
-            if let Some(kept) =
-                self.answers.lock().get_mut(&shape).and_then(|all| all.get_mut(place))
-            {
-                *kept = words;
+            let words = completed.downloads.iter().map(|words| Download::new(words.to_vec()));
+            if let Some(kept) = self.answered.lock().get_mut(place) {
+                kept.downloads = words.collect();
             }
             Ok(completed)
         })
@@ -123,11 +138,13 @@ type Answer<'b> = std::pin::Pin<
 /// Answers as another player did.
 pub struct Replay {
     capabilities: Capabilities,
-    answers: Mutex<HashMap<u64, Answers>>,
+    /// By the whole shape, and by what was asked for.
+    answers: Mutex<[HashMap<u64, Answers>; 2]>,
     staging: Arc<Shelf>,
 }
 
 /// The answers to submits of one shape.
+#[derive(Default)]
 struct Answers {
     all: Vec<Vec<Arc<Download>>>,
     /// Which is due.
@@ -148,7 +165,8 @@ struct Shelf(Mutex<Vec<Vec<u32>>>);
 impl Replay {
     /// The next run gets the answers that the first got.
     pub fn rewind(&self) {
-        self.answers.lock().values_mut().for_each(|answers| answers.next = 0);
+        let mut answers = self.answers.lock();
+        answers.iter_mut().flat_map(HashMap::values_mut).for_each(|answers| answers.next = 0);
     }
 }
 
@@ -229,15 +247,17 @@ impl Player for Replay {
     }
 
     async fn submit(&self, recording: Recording) -> Result<Completed, DeviceError> {
+        let shape = Shape::of(&recording);
         let mut answers = self.answers.lock();
-        let of_shape = answers.get_mut(&shape(&recording)).filter(|of| !of.all.is_empty());
-        let Some(of_shape) = of_shape else {
+        let [same, alike] = &mut *answers;
+        let found = same.get_mut(&shape.whole).or_else(|| alike.get_mut(&shape.asked));
+        let Some(found) = found else {
             let text = format!("no answer was recorded for '{}'", recording.label);
             return Err(DeviceError::Validation(text));
         };
-        let answer = &of_shape.all[of_shape.next % of_shape.all.len()];
+        let answer = &found.all[found.next % found.all.len()];
         let downloads = answer.iter().map(Download::hand_out).collect();
-        of_shape.next += 1;
+        found.next += 1;
         Ok(Completed { downloads, ..Completed::default() })
     }
 }
@@ -279,12 +299,28 @@ mod tests {
             replay.rewind();
         }
         let one = play(&*replay, 7, 100).await.unwrap();
-        let two = play(&*replay, 7, 100).await.unwrap();
         replay.rewind();
         let again = play(&*replay, 7, 100).await.unwrap();
-        assert_ne!(one.downloads[0], two.downloads[0].to_vec());
         assert_eq!(again.downloads[0], one.downloads[0].to_vec(), "while the first is held");
+        let two = play(&*replay, 7, 100).await.unwrap();
+        assert_ne!(one.downloads[0], two.downloads[0].to_vec());
         let error = play(&*replay, 7, 300).await.unwrap_err();
         assert!(error.to_string().contains("no answer was recorded for 'add'"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_was_asked_for_decides_where_the_shape_is_new() {
+        let recorder = Recorder::new(twin::twin());
+        let expected = play(&recorder, 1, 100).await.unwrap().downloads[0].to_vec();
+        let replay = recorder.replay();
+        let buffer = replay.buffer(400, "b").unwrap();
+        let commands = vec![
+            Command::Clear { buffer: buffer.clone(), range: 0..8 },
+            Command::Download { buffer: buffer.clone(), range: 0..400 },
+        ];
+        let answered = replay.submit(recording("add", commands)).await.unwrap();
+        assert_eq!(answered.downloads[0], expected);
+        let commands = vec![Command::Download { buffer, range: 0..404 }];
+        assert!(replay.submit(recording("add", commands)).await.is_err());
     }
 }

@@ -177,14 +177,15 @@ impl DeviceExec {
 }
 
 /// The plan with its fragments on another player of the same capabilities, such as one that looks
-/// at what is played.
+/// at what is played. One slot at a time: what is played does not depend on when answers come.
 pub fn played_by(
     plan: Arc<dyn ExecutionPlan>,
     player: &Arc<dyn Player>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let replaced = plan.transform_up(|node| match node.downcast_ref::<DeviceExec>() {
         Some(device) => {
-            let new = device.anew(device.sources.clone(), player.clone());
+            let mut new = device.anew(device.sources.clone(), player.clone());
+            new.limits.in_flight = 1;
             Ok(Transformed::yes(Arc::new(new) as Arc<dyn ExecutionPlan>))
         }
         None => Ok(Transformed::no(node)),
