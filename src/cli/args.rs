@@ -316,6 +316,10 @@ pub enum Dataset {
 pub enum Bench {
     /// Each family of kernels on the device beside the CPU operators of the same query, by rows
     Kernels(KernelBench),
+    /// What the adapter gives to kernels, copies and the host: clocks, memory, staging by threads,
+    /// each dispatch of the engine's kernels, atomics, random reads, overlap, compiling. About a
+    /// minute
+    Device(DeviceBench),
     /// NEXMark's queries over its generator, with and without a store; results are dropped
     Nexmark(NexmarkBench),
     /// How long a row takes through a count by key, from the input of a pipeline to its output
@@ -346,6 +350,16 @@ pub struct KernelBench {
     /// Also draws rows a second over rows there
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct DeviceBench {
+    /// Part of the name of the adapter to take, where there are several (see `thalweg devices`)
+    #[arg(long, value_name = "NAME")]
+    pub adapter: Option<String>,
+    /// Prints JSON in place of the text, or writes it to a file beside the text
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

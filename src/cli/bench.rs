@@ -1,6 +1,7 @@
 //! `thalweg bench`: measures this machine's side of known benchmarks, and prints what ran where.
 
 mod backlog;
+mod device;
 mod kernels;
 mod latency;
 
@@ -56,6 +57,7 @@ struct Measured {
 pub async fn run(bench: Bench) -> Outcome {
     match bench {
         Bench::Nexmark(arguments) => nexmark(arguments).await,
+        Bench::Device(arguments) => device::run(&arguments).await,
         Bench::Kernels(arguments) => kernels::run(&arguments).await,
         Bench::Backlog(arguments) => backlog::run(&arguments).await,
         Bench::Latency(arguments) => {

@@ -6,6 +6,7 @@ use super::failure::{Failure, Outcome};
 use crate::device::AdapterKind;
 use crate::device::rates::{self, Rates};
 use crate::device::report::{AdapterReport, report};
+use crate::device::staging::{self, StagingKind};
 use crate::error::{DeviceError, Error};
 
 /// Lists the adapters; measures them where no calibration has left their rates.
@@ -34,6 +35,7 @@ pub async fn list(json: bool) -> Outcome {
 pub async fn calibrate() -> Outcome {
     for kept in rates::calibrate().await? {
         println!("{} ({}): {}", kept.adapter, kept.driver, rates_text(&kept.rates));
+        print!("{}", details_text(&kept.rates));
     }
     if let Some(path) = rates::cache_file() {
         eprintln!("kept in {}", path.display());
@@ -67,6 +69,32 @@ fn text(report: &AdapterReport) -> String {
         mib(of.max_binding_bytes),
         of.max_bindings,
     )
+}
+
+/// What copies within the device and uploads depend on, a line each.
+fn details_text(rates: &Rates) -> String {
+    let mut text = String::new();
+    if let (Some(command), Some(cold)) = (rates.copy_command_gb_s, rates.copy_cold_gb_s) {
+        let kernel = rates.copy_gb_s;
+        text += &format!("  copies by a kernel {kernel:.1} GB/s, after a pause {cold:.1}");
+        text += &format!(", by the driver {command:.1}\n");
+    }
+    let taken = staging::fastest(&rates.staging);
+    for kind in StagingKind::ALL {
+        let of_kind = rates.staging.iter().filter(|rate| rate.kind == kind);
+        let by_threads: Vec<String> = of_kind
+            .map(|rate| match rate.threads {
+                1 => format!("{:.1} GB/s by 1 thread", rate.upload_gb_s),
+                threads => format!("{:.1} by {threads}", rate.upload_gb_s),
+            })
+            .collect();
+        if !by_threads.is_empty() {
+            let chosen = if kind == taken { " (taken)" } else { "" };
+            let by_threads = by_threads.join(", ");
+            text += &format!("  uploads through {kind} memory{chosen}: {by_threads}\n");
+        }
+    }
+    text
 }
 
 fn rates_text(rates: &Rates) -> String {

@@ -2,6 +2,7 @@
 
 use parking_lot::Mutex;
 
+use super::memories::Memories;
 use super::quiet::quietly;
 use super::{AdapterKind, Capabilities, FloatExactness, Tier};
 use crate::error::DeviceError;
@@ -10,8 +11,11 @@ use crate::error::DeviceError;
 pub(super) const TIMESTAMPS: wgpu::Features =
     wgpu::Features::TIMESTAMP_QUERY.union(wgpu::Features::TIMESTAMP_QUERY_INSIDE_ENCODERS);
 
+/// What lets staging lie in cached memory of the host.
+pub(super) const MAPPABLE_PRIMARY: wgpu::Features = wgpu::Features::MAPPABLE_PRIMARY_BUFFERS;
+
 /// Wanted on every tier where the adapter has it: nothing a kernel can see.
-pub(super) const UNSEEN: wgpu::Features = TIMESTAMPS.union(wgpu::Features::PIPELINE_CACHE);
+const UNSEEN: wgpu::Features = TIMESTAMPS.union(wgpu::Features::PIPELINE_CACHE);
 
 /// Tiers above T0, in order, with what each adds.
 const ADDED: [(Tier, wgpu::Features); 4] = [
@@ -34,6 +38,16 @@ pub(super) fn features_of(tier: Tier) -> wgpu::Features {
         .iter()
         .filter(|(added, _)| *added <= tier)
         .fold(wgpu::Features::empty(), |all, (_, features)| all | *features)
+}
+
+/// What an adapter is opened with for a tier.
+pub(super) fn features_to_open(adapter: &wgpu::Adapter, tier: Tier) -> wgpu::Features {
+    let wanted = match adapter.get_info().backend {
+        // Elsewhere the feature gives memory of other kinds.
+        wgpu::Backend::Vulkan => UNSEEN | MAPPABLE_PRIMARY,
+        _ => UNSEEN,
+    };
+    adapter.features() & (features_of(tier) | wanted)
 }
 
 /// The highest tier all of whose features are there.
@@ -164,11 +178,8 @@ pub(super) fn identity(info: &wgpu::AdapterInfo) -> String {
 }
 
 /// An adapter's capabilities when opened with `tier`; floats are left to the probe.
-pub(super) fn capabilities(
-    info: &wgpu::AdapterInfo,
-    limits: &wgpu::Limits,
-    tier: Tier,
-) -> Capabilities {
+pub(super) fn capabilities(adapter: &wgpu::Adapter, tier: Tier) -> Capabilities {
+    let (info, limits) = (adapter.get_info(), adapter.limits());
     let aligned = |bytes: u64| bytes / ALIGNMENT * ALIGNMENT;
     Capabilities {
         name: info.name.clone(),
@@ -185,6 +196,7 @@ pub(super) fn capabilities(
         max_buffer_bytes: aligned(limits.max_buffer_size),
         max_bindings: limits.max_storage_buffers_per_shader_stage,
         max_workgroup_bytes: limits.max_compute_workgroup_storage_size,
+        memory_bytes: Memories::of(adapter).device_bytes(),
         floats: FloatExactness::default(),
     }
 }

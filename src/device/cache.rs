@@ -36,7 +36,7 @@ impl Cache {
         Self::at(context, rates::cache_folder()?.join(format!("{key}_{driver}.bin")))
     }
 
-    fn at(context: &Context, file: PathBuf) -> Option<Self> {
+    pub fn at(context: &Context, file: PathBuf) -> Option<Self> {
         let kept = match read(&file) {
             Ok(kept) => Some(kept),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,

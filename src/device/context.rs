@@ -39,7 +39,7 @@ impl Context {
     /// Opens a device on `adapter` with the features of `tier` and the adapter's own limits.
     pub fn open(adapter: &wgpu::Adapter, tier: Tier) -> Result<Self, DeviceError> {
         let info = adapter.get_info();
-        let features = adapter.features() & (adapter::features_of(tier) | adapter::UNSEEN);
+        let features = adapter::features_to_open(adapter, tier);
         let limits = adapter.limits();
         let wanted = wgpu::DeviceDescriptor {
             label: Some("thalweg"),
@@ -57,7 +57,7 @@ impl Context {
         watch(&device, &health);
         let mut context = Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            capabilities: adapter::capabilities(&info, &limits, tier),
+            capabilities: adapter::capabilities(adapter, tier),
             timestamps: features.contains(adapter::TIMESTAMPS),
             checked: std::env::var_os("THALWEG_CHECKED").is_some_and(|value| value == "1"),
             max_groups_per_dimension: limits.max_compute_workgroups_per_dimension,

@@ -14,8 +14,9 @@ use super::context::Context;
 use super::fault::Fault;
 use super::pool::{MemoryUse, Pool};
 use super::ring::Ring;
+use super::staging::{self, StagingKind};
 use super::submit::{self, Submitter};
-use super::{Capabilities, Player, Tier, adapter, check, probe};
+use super::{Capabilities, Player, Tier, adapter, check, probe, rates};
 use crate::config::Options;
 use crate::error::DeviceError;
 use crate::record::{Buffer, Completed, Program, Recording, Staging};
@@ -133,8 +134,37 @@ impl Gpu {
         // While nobody else waits for the ring: this blocks. A device that cannot do it once is
         // not one to hand out.
         player.capabilities.floats = pollster::block_on(probe::probe(&player, tier))?;
+        player.choose_staging();
         player.context.faults.plant_from_env();
         Ok(Arc::new(player))
+    }
+
+    async fn staged(&self, kind: StagingKind, bytes: u64) -> Result<Staging, DeviceError> {
+        self.context.health.check()?;
+        let bytes = bytes.next_multiple_of(4);
+        let (lease, pointer) = self.ring.take(kind, bytes).await?;
+        Ok(Staging { bytes, pointer: pointer.0, handle: Box::new(lease) })
+    }
+
+    /// Has uploads written where a calibration found them fastest, if that works here.
+    fn choose_staging(&self) {
+        let Some(kept) = rates::load(&self.capabilities) else { return };
+        let kind = staging::fastest(&kept.rates.staging);
+        if kind == StagingKind::Portable || !self.ring.offers(kind) {
+            return;
+        }
+        // As the probe: while nobody else waits for the ring.
+        match pollster::block_on(staging::works(self, kind)) {
+            Ok(true) => self.ring.prefer(kind),
+            Ok(false) => tracing::warn!(%kind, "staging memory gives other words than written"),
+            Err(error) => tracing::warn!(%kind, %error, "staging memory is not used"),
+        }
+    }
+
+    /// Has uploads written into this kind of memory from now on.
+    #[cfg(test)]
+    pub(super) fn prefer_staging(&self, kind: StagingKind) {
+        self.ring.prefer(kind);
     }
 
     /// Plants a fault in this player.
@@ -163,10 +193,18 @@ impl Player for Gpu {
     }
 
     async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError> {
-        self.context.health.check()?;
-        let bytes = bytes.next_multiple_of(4);
-        let (lease, pointer) = self.ring.take(bytes).await?;
-        Ok(Staging { bytes, pointer: pointer.0, handle: Box::new(lease) })
+        self.staged(self.ring.kind(), bytes).await
+    }
+
+    fn staging_kinds(&self) -> Vec<StagingKind> {
+        let offered = |kind: &StagingKind| self.ring.offers(*kind);
+        let mut kinds: Vec<_> = StagingKind::ALL.into_iter().filter(offered).collect();
+        kinds.retain(|kind| pollster::block_on(staging::works(self, *kind)).unwrap_or(false));
+        kinds
+    }
+
+    async fn staging_of(&self, kind: StagingKind, bytes: u64) -> Result<Staging, DeviceError> {
+        self.staged(kind, bytes).await
     }
 
     // Written out, not `async`: the recording is in the queue when the call returns, so that the

@@ -1,6 +1,7 @@
 //! Who does it: opens an adapter, plays recordings. The only module that names wgpu.
 
 mod adapter;
+pub mod apart;
 mod cache;
 mod check;
 mod compiler;
@@ -8,14 +9,18 @@ mod context;
 mod encode;
 pub mod fault;
 pub mod gpu;
+pub mod measure;
+pub mod memories;
 mod pipeline;
 mod pool;
 mod probe;
 mod quiet;
 pub mod rates;
+pub mod replay;
 pub mod report;
 mod ring;
 mod shelf;
+pub mod staging;
 mod stamps;
 mod submit;
 pub mod twin;
@@ -27,6 +32,7 @@ mod tests;
 pub use gpu::{finish, open, open_with_tier};
 pub use pool::MemoryUse;
 pub use quiet::{keep_drivers_quiet, let_speak};
+pub use staging::StagingKind;
 pub use twin::{capabilities as twin_capabilities, twin, twin_with};
 
 use std::sync::Arc;
@@ -51,6 +57,8 @@ pub struct Capabilities {
     /// Storage buffers one kernel may bind.
     pub max_bindings: u32,
     pub max_workgroup_bytes: u32,
+    /// Of the device's own memory, where the driver tells.
+    pub memory_bytes: Option<u64>,
     pub floats: FloatExactness,
 }
 
@@ -115,6 +123,16 @@ pub trait Player: Send + Sync {
     /// waits for more must submit first what it holds, as nothing else gives it back; up to 64 KiB
     /// (headers, parameters) do not count.
     async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError>;
+
+    /// The kinds of staging memory that this player can be asked for.
+    fn staging_kinds(&self) -> Vec<StagingKind> {
+        vec![StagingKind::Portable]
+    }
+
+    /// As `staging`, of a kind that is among `staging_kinds`: for who measures them.
+    async fn staging_of(&self, _: StagingKind, bytes: u64) -> Result<Staging, DeviceError> {
+        self.staging(bytes).await
+    }
 
     /// Plays a recording as one submit; resolves when all of it is done. May be called again
     /// before that: recordings run in the order of the calls.

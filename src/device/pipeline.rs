@@ -91,7 +91,7 @@ impl Pipelines {
     }
 }
 
-fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError> {
+pub(super) fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError> {
     let _span = trace::span(trace::Kind::Compile, &program.label);
     let module = module(context, program)?;
     let told = |error| match error {

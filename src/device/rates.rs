@@ -4,10 +4,11 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use futures::future::ready;
-use futures::stream::{self, StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
+use super::measure::meter::{Meter, median};
+use super::measure::{gb_s, most_bytes, programs};
+use super::staging::{self, StagingRate};
 use super::{AdapterKind, Capabilities, Player, adapter, gpu};
 use crate::error::{DeviceError, Error, Result};
 use crate::record::{Buffer, Command, Recording};
@@ -15,26 +16,49 @@ use crate::record::{Buffer, Command, Recording};
 /// Bytes of one upload or download: large enough that its fixed cost is below a hundredth.
 const PIECE_BYTES: u64 = 32 << 20;
 
-/// Uploads under way at once, as the scheduler has them: one is written, one is copied.
-const PIECES_AT_ONCE: usize = 3;
+/// Bytes of the buffers that are copied within the device: several times its cache.
+const COPIED_BYTES: u64 = 512 << 20;
+
+/// The same in software, whose cache is the host's.
+const SOFTWARE_COPIED_BYTES: u64 = 64 << 20;
 
 /// Each rate is taken over at least this time, and at least three pieces.
 const MEASURE: Duration = Duration::from_millis(300);
+
+/// Of uploads: there are several kinds, each by several threads.
+const MEASURE_STAGING: Duration = Duration::from_millis(150);
+
+/// How long a GPU must have nothing to do until its clocks are at rest.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// Threads that write uploads.
+const THREADS: [usize; 4] = [1, 2, 4, 8];
 
 /// Round trips of which the middle one counts.
 const ROUND_TRIPS: usize = 51;
 
 /// What was measured of one adapter.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Rates {
-    /// Host to device, 10^9 bytes per second: written to staging memory by one thread, copied.
+    /// Host to device, 10^9 bytes per second: written to staging memory of the kind that is taken,
+    /// by one thread, and copied.
     pub upload_gb_s: f64,
     /// Device to host, 10^9 bytes per second, out of mapped memory into the host's own.
     pub download_gb_s: f64,
-    /// 10^9 bytes copied per second within device memory; each is read once and written once.
+    /// 10^9 bytes copied per second within device memory by a kernel, on a device at work; each is
+    /// read once and written once. Kernels that stream over columns get no more.
     pub copy_gb_s: f64,
     /// Microseconds from a submit of next to nothing to its answer, the median.
     pub round_trip_us: f64,
+    /// As `copy_gb_s`, by the driver's command. `None` in files of before.
+    #[serde(default)]
+    pub copy_command_gb_s: Option<f64>,
+    /// As `copy_gb_s`, by a device that had nothing to do for a second.
+    #[serde(default)]
+    pub copy_cold_gb_s: Option<f64>,
+    /// Uploads by kinds of staging memory and by threads.
+    #[serde(default)]
+    pub staging: Vec<StagingRate>,
 }
 
 /// Rates with what they were measured on.
@@ -124,36 +148,26 @@ fn store(calibrations: &[Calibration]) -> Result<()> {
     std::fs::rename(&fresh, &path).map_err(told)
 }
 
-/// Measures one player; takes a second or two.
+/// Measures one player; takes some seconds.
 pub async fn measure(player: &dyn Player) -> Result<Rates, DeviceError> {
     let piece = PIECE_BYTES.min(player.capabilities().max_binding_bytes);
-    let (a, b) = (player.buffer(piece, "measured")?, player.buffer(piece, "measured")?);
+    let staging = staging::measure(player, piece, &THREADS, MEASURE_STAGING).await?;
+    let taken = staging::fastest(&staging);
+    let upload = staging.iter().find(|rate| rate.kind == taken && rate.threads == 1);
+    let a = player.buffer(piece, "measured")?;
+    let (download_gb_s, round_trip_us) =
+        (download(player, &a, piece).await?, round_trip(player, &a).await?);
+    drop(a);
+    let copies = copies(player).await?;
     Ok(Rates {
-        upload_gb_s: upload(player, &a, piece).await?,
-        download_gb_s: download(player, &a, piece).await?,
-        copy_gb_s: copy(player, &a, &b, piece).await?,
-        round_trip_us: round_trip(player, &a).await?,
+        upload_gb_s: upload.map_or(0.0, |rate| rate.upload_gb_s),
+        download_gb_s,
+        copy_gb_s: copies.kernel,
+        round_trip_us,
+        copy_command_gb_s: Some(copies.command),
+        copy_cold_gb_s: Some(copies.cold),
+        staging,
     })
-}
-
-async fn upload(player: &dyn Player, to: &Buffer, bytes: u64) -> Result<f64, DeviceError> {
-    let words: Vec<u32> = (0..bytes as u32 / 4).collect();
-    let piece = async || {
-        let mut from = player.staging(bytes).await?;
-        from.words()[..words.len()].copy_from_slice(&words);
-        let commands = vec![Command::Upload { from, bytes, to: to.clone(), at: 0 }];
-        play(player, commands).await
-    };
-    // Fills the ring, and the driver's pages with it.
-    futures::future::try_join_all((0..PIECES_AT_ONCE).map(|_| piece())).await?;
-    let began = Instant::now();
-    let pieces = stream::iter(0..)
-        .take_while(|n| ready(*n < PIECES_AT_ONCE || began.elapsed() < MEASURE))
-        .map(|_| piece())
-        .buffered(PIECES_AT_ONCE)
-        .try_fold(0, |pieces, ()| ready(Ok(pieces + 1)))
-        .await?;
-    Ok(rate(pieces * bytes, began.elapsed()))
 }
 
 async fn download(player: &dyn Player, from: &Buffer, bytes: u64) -> Result<f64, DeviceError> {
@@ -165,37 +179,52 @@ async fn download(player: &dyn Player, from: &Buffer, bytes: u64) -> Result<f64,
         futures::future::try_join(piece(), piece()).await?;
         pieces += 2;
     }
-    Ok(rate(pieces * bytes, began.elapsed()))
+    Ok(gb_s(pieces * bytes, began.elapsed()))
+}
+
+/// 10^9 bytes copied per second.
+struct Copies {
+    kernel: f64,
+    command: f64,
+    cold: f64,
 }
 
 /// By the device's clock where it has one, else by the host's over many copies.
-async fn copy(player: &dyn Player, a: &Buffer, b: &Buffer, bytes: u64) -> Result<f64, DeviceError> {
-    let there_and_back = |times: u64| {
-        let copy = |from: &Buffer, to: &Buffer| Command::Copy {
-            from: from.clone(),
-            from_at: 0,
-            to: to.clone(),
-            to_at: 0,
-            bytes,
-        };
-        (0..times).flat_map(|_| [copy(a, b), copy(b, a)]).collect::<Vec<_>>()
+async fn copies(player: &dyn Player) -> Result<Copies, DeviceError> {
+    let (a, b) = large(player)?;
+    let bytes = a.bytes;
+    let kernel = || programs::copy(&a, &b);
+    let command = || Command::Copy { from: a.clone(), from_at: 0, to: b.clone(), to_at: 0, bytes };
+    // A GPU comes to its clocks by work; a software adapter has none, and copies slowly.
+    let (warm, idle) = match player.capabilities().kind {
+        AdapterKind::Software => (Duration::ZERO, Duration::ZERO),
+        _ => (MEASURE, IDLE),
     };
-    // A software adapter copies at the speed of the host; a GPU needs many for a steady clock.
-    let times = match player.capabilities().kind {
-        AdapterKind::Software => 2,
-        _ => 64,
+    let meter = Meter::new(player, MEASURE, warm, idle)?;
+    Ok(Copies {
+        kernel: gb_s(bytes, meter.warm(kernel).await?),
+        command: gb_s(bytes, meter.warm(command).await?),
+        cold: gb_s(bytes, meter.cold(kernel).await?),
+    })
+}
+
+/// Two buffers as large as they are wanted, or as there is memory for.
+fn large(player: &dyn Player) -> Result<(Buffer, Buffer), DeviceError> {
+    let capabilities = player.capabilities();
+    let wanted = match capabilities.kind {
+        AdapterKind::Software => SOFTWARE_COPIED_BYTES,
+        _ => COPIED_BYTES,
     };
-    play(player, there_and_back(1)).await?;
-    let began = Instant::now();
-    let mut commands = there_and_back(times);
-    commands.push(Command::Download { buffer: a.clone(), range: 0..4 });
-    let recording = Recording { label: "measure".into(), commands };
-    let kernel_ns = player.submit(recording).await?.kernel_ns;
-    let took = match kernel_ns {
-        0 => began.elapsed(),
-        ns => Duration::from_nanos(ns),
-    };
-    Ok(rate(times * 2 * bytes, took))
+    let mut bytes = wanted.min(most_bytes(capabilities));
+    loop {
+        let both = player
+            .buffer(bytes, "measured")
+            .and_then(|a| Ok((a, player.buffer(bytes, "measured")?)));
+        match both {
+            Err(DeviceError::OutOfMemory { .. }) if bytes > PIECE_BYTES => bytes /= 2,
+            both => return both,
+        }
+    }
 }
 
 async fn round_trip(player: &dyn Player, buffer: &Buffer) -> Result<f64, DeviceError> {
@@ -205,46 +234,67 @@ async fn round_trip(player: &dyn Player, buffer: &Buffer) -> Result<f64, DeviceE
         play(player, vec![Command::Download { buffer: buffer.clone(), range: 0..4 }]).await?;
         took.push(began.elapsed());
     }
-    took.sort_unstable();
-    Ok(took[ROUND_TRIPS / 2].as_secs_f64() * 1e6)
+    Ok(median(took).as_secs_f64() * 1e6)
 }
 
 async fn play(player: &dyn Player, commands: Vec<Command>) -> Result<(), DeviceError> {
     player.submit(Recording { label: "measure".into(), commands }).await.map(drop)
 }
 
-/// 10^9 bytes per second.
-fn rate(bytes: u64, took: Duration) -> f64 {
-    bytes as f64 / took.as_secs_f64().max(1e-9) / 1e9
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{testing, twin};
+    use crate::device::{StagingKind, testing, twin};
 
     #[tokio::test]
     async fn rates_are_measured() {
         let Some(player) = testing::shared(None) else { return };
         let rates = measure(&*player).await.unwrap();
         println!("{rates:?}");
-        let Rates { upload_gb_s, download_gb_s, copy_gb_s, round_trip_us } = rates;
-        for rate in [upload_gb_s, download_gb_s, copy_gb_s] {
-            assert!(rate > 0.001 && rate < 100_000.0, "{rates:?}");
+        let copies = [Some(rates.copy_gb_s), rates.copy_command_gb_s, rates.copy_cold_gb_s];
+        let uploads = rates.staging.iter().map(|rate| Some(rate.upload_gb_s));
+        let all = copies.into_iter().chain(uploads);
+        for rate in all.chain([Some(rates.upload_gb_s), Some(rates.download_gb_s)]) {
+            assert!(rate.is_some_and(|rate| rate > 0.001 && rate < 100_000.0), "{rates:?}");
         }
-        assert!(round_trip_us > 0.1 && round_trip_us < 10_000_000.0, "{rates:?}");
+        let kinds = player.staging_kinds();
+        assert_eq!(rates.staging.len(), THREADS.len() * kinds.len(), "{rates:?}");
+        assert!(kinds.contains(&staging::fastest(&rates.staging)));
+        assert!(rates.round_trip_us > 0.1 && rates.round_trip_us < 10_000_000.0, "{rates:?}");
+    }
+
+    fn some() -> Rates {
+        let kind = StagingKind::HostCached;
+        let staging =
+            StagingRate { kind, threads: 4, upload_gb_s: 40.0, write_gb_s: 1.0, copy_gb_s: None };
+        Rates {
+            upload_gb_s: 1.0,
+            download_gb_s: 2.0,
+            copy_gb_s: 3.0,
+            round_trip_us: 4.5,
+            copy_command_gb_s: Some(2.5),
+            copy_cold_gb_s: None,
+            staging: vec![staging],
+        }
     }
 
     #[test]
     fn rates_hold_for_their_adapter_and_driver_only() {
         let measured_on = twin::capabilities();
-        let rates =
-            Rates { upload_gb_s: 1.0, download_gb_s: 2.0, copy_gb_s: 3.0, round_trip_us: 4.5 };
-        let calibration = Calibration::new(&measured_on, rates);
+        let calibration = Calibration::new(&measured_on, some());
         assert!(calibration.is_of(&measured_on));
         let newer = Capabilities { driver: "2.0".into(), ..measured_on.clone() };
         assert!(!calibration.is_of(&newer));
         let text = serde_json::to_string(&[&calibration]).unwrap();
         assert_eq!(serde_json::from_str::<Vec<Calibration>>(&text).unwrap(), [calibration]);
+    }
+
+    #[test]
+    fn files_of_before_are_read() {
+        let before = r#"{"upload_gb_s": 1.0, "download_gb_s": 2.0, "copy_gb_s": 3.0,
+            "round_trip_us": 4.5}"#;
+        let expected = Rates { copy_command_gb_s: None, staging: Vec::new(), ..some() };
+        assert_eq!(serde_json::from_str::<Rates>(before).unwrap(), expected);
+        assert_eq!(staging::fastest(&expected.staging), StagingKind::Portable);
     }
 }

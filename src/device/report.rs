@@ -19,7 +19,7 @@ pub struct AdapterReport {
     pub error: Option<String>,
 }
 
-/// All adapters, the preferred one first; with `measure`, also their rates, a second or two each.
+/// All adapters, the preferred one first; with `measure`, also their rates, some seconds each.
 /// No adapter at all is an empty list.
 ///
 /// # Errors
@@ -31,11 +31,7 @@ pub async fn report(measure: bool) -> Result<Vec<AdapterReport>, DeviceError> {
             Ok(report) => report,
             Err(error) => AdapterReport {
                 preferred: false,
-                capabilities: adapter::capabilities(
-                    &adapter.get_info(),
-                    &adapter.limits(),
-                    adapter::tier_of(adapter.features()),
-                ),
+                capabilities: adapter::capabilities(&adapter, adapter::tier_of(adapter.features())),
                 rates: None,
                 error: Some(error.to_string()),
             },

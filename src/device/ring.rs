@@ -2,13 +2,17 @@
 //! mapped again by the submit that copied from them. Downloads: buffers mapped for reading by the
 //! submit that filled them; bounded by the submits in flight.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::adapter::MAPPABLE_PRIMARY;
 use super::context::Context;
 use super::pool::{class_of, create, out_of_memory};
+use super::staging::StagingKind;
 use crate::error::DeviceError;
 
 /// Staging memory out at once. Four slots of 64 MiB; more would only wait for the link.
@@ -29,13 +33,18 @@ const PERMITS: usize = (RING_BYTES / PERMIT_BYTES) as usize;
 /// Free readback buffers above this sum are dropped.
 const MAX_FREE_READBACK_BYTES: u64 = 256 << 20;
 
+/// How long fresh memory may take to be mapped, which waits for nothing that the device does.
+const MAP_WAIT: Duration = Duration::from_secs(10);
+
 /// The upload ring of one context.
 pub(super) struct Ring {
     context: Arc<Context>,
+    /// Where uploads are written unless somebody asks for another kind.
+    kind: Mutex<StagingKind>,
     /// Fair: who asked first is served first, so that a large request is not starved.
     large: Arc<Semaphore>,
     small: Arc<Semaphore>,
-    free: Mutex<Free>,
+    free: Mutex<Free<Class>>,
 }
 
 /// A mapped staging buffer, out of the ring.
@@ -58,20 +67,50 @@ unsafe impl Send for Start {}
 /// Where a staging buffer goes back to, and its share of the ring until then.
 pub(super) struct Home {
     ring: Arc<Ring>,
-    class: u64,
+    class: Class,
     _permit: OwnedSemaphorePermit,
+}
+
+/// Which buffers stand for one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Class {
+    kind: StagingKind,
+    bytes: u64,
 }
 
 impl Ring {
     pub fn new(context: Arc<Context>) -> Arc<Self> {
         let large = Arc::new(Semaphore::new(PERMITS));
         let small = Arc::new(Semaphore::new(SMALL_BUFFERS));
-        Arc::new(Self { context, large, small, free: Mutex::default() })
+        let kind = Mutex::new(StagingKind::Portable);
+        Arc::new(Self { context, kind, large, small, free: Mutex::default() })
+    }
+
+    /// Where uploads are written from now on.
+    pub fn prefer(&self, kind: StagingKind) {
+        *self.kind.lock() = kind;
+    }
+
+    /// Where uploads are written.
+    pub fn kind(&self) -> StagingKind {
+        *self.kind.lock()
+    }
+
+    /// Whether the device can be asked for this kind.
+    pub fn offers(&self, kind: StagingKind) -> bool {
+        match kind {
+            StagingKind::Portable => true,
+            StagingKind::HostCached => self.context.device.features().contains(MAPPABLE_PRIMARY),
+        }
     }
 
     /// A mapped buffer of at least `bytes`, with the start of its memory. Waits while the ring is
     /// used up; a request above the whole ring waits until it is alone.
-    pub async fn take(self: &Arc<Self>, bytes: u64) -> Result<(Lease, Start), DeviceError> {
+    pub async fn take(
+        self: &Arc<Self>,
+        kind: StagingKind,
+        bytes: u64,
+    ) -> Result<(Lease, Start), DeviceError> {
         let most = self.context.capabilities.max_buffer_bytes;
         if bytes > most {
             return Err(DeviceError::Validation(format!(
@@ -91,6 +130,7 @@ impl Ring {
         if self.context.faults.fails_allocation() {
             return Err(out_of_memory("staging", class));
         }
+        let class = Class { kind, bytes: class };
         let reused = self.free.lock().take(class);
         let buffer = match reused {
             Some(buffer) => buffer,
@@ -110,20 +150,62 @@ impl Ring {
         self.small.close();
     }
 
-    fn allocate(&self, class: u64) -> Result<wgpu::Buffer, DeviceError> {
+    /// A fresh buffer, mapped.
+    fn allocate(&self, class: Class) -> Result<wgpu::Buffer, DeviceError> {
+        let usage = match class.kind {
+            StagingKind::Portable => wgpu::BufferUsages::MAP_WRITE,
+            StagingKind::HostCached => wgpu::BufferUsages::MAP_READ,
+        };
         let wanted = wgpu::BufferDescriptor {
             label: Some("staging"),
-            size: class,
-            usage: wgpu::BufferUsages::MAP_WRITE | wgpu::BufferUsages::COPY_SRC,
-            mapped_at_creation: true,
+            size: class.bytes,
+            usage: usage | wgpu::BufferUsages::COPY_SRC,
+            // Without MAP_WRITE, wgpu would map other memory than the buffer's own.
+            mapped_at_creation: class.kind == StagingKind::Portable,
         };
-        match create(&self.context, &wanted) {
+        let created = match create(&self.context, &wanted) {
             Err(DeviceError::OutOfMemory { .. }) => {
                 self.free.lock().clear();
                 create(&self.context, &wanted)
             }
             created => created,
+        };
+        let buffer = created?;
+        if !wanted.mapped_at_creation {
+            self.map(&buffer, class.kind)?;
         }
+        Ok(buffer)
+    }
+
+    /// Maps a buffer that no submit uses.
+    fn map(&self, buffer: &wgpu::Buffer, kind: StagingKind) -> Result<(), DeviceError> {
+        let (tell, told) = mpsc::channel();
+        buffer.map_async(map_mode(kind), .., move |result| {
+            tell.send(result).ok();
+        });
+        let begun = Instant::now();
+        while begun.elapsed() < MAP_WAIT {
+            self.context.poll(wgpu::PollType::Poll)?;
+            // Another thread's poll may have taken the callback and be about to call it.
+            match told.recv_timeout(Duration::from_millis(1)) {
+                Ok(Ok(())) => return Ok(()),
+                Ok(Err(error)) => {
+                    self.context.health.check()?;
+                    return Err(DeviceError::Validation(format!("staging memory: {error}")));
+                }
+                Err(_) => self.context.health.check()?,
+            }
+        }
+        Err(DeviceError::Validation(format!("staging memory is not mapped in {MAP_WAIT:?}")))
+    }
+}
+
+/// How memory of a kind is mapped to be written. The mode for reading is what brings cached memory;
+/// wgpu hands a view for writing out all the same, which `Gpu` tests before it uses it.
+fn map_mode(kind: StagingKind) -> wgpu::MapMode {
+    match kind {
+        StagingKind::Portable => wgpu::MapMode::Write,
+        StagingKind::HostCached => wgpu::MapMode::Read,
     }
 }
 
@@ -138,6 +220,11 @@ impl Lease {
 }
 
 impl Home {
+    /// How the buffer is to be mapped again.
+    pub fn map_mode(&self) -> wgpu::MapMode {
+        map_mode(self.class.kind)
+    }
+
     /// Takes the buffer back, mapped.
     pub fn welcome(self, buffer: wgpu::Buffer) {
         self.ring.free.lock().put(self.class, buffer, RING_BYTES);
@@ -153,7 +240,7 @@ pub(super) struct Readback {
 /// The readback buffers of one context that are free.
 #[derive(Default)]
 pub(super) struct Readbacks {
-    free: Mutex<Free>,
+    free: Mutex<Free<u64>>,
 }
 
 impl Readbacks {
@@ -183,27 +270,33 @@ impl Readbacks {
     }
 }
 
-/// Free buffers, the oldest first.
-#[derive(Default)]
-struct Free {
-    buffers: std::collections::VecDeque<(u64, wgpu::Buffer)>,
+/// Free buffers by what they stand for, the oldest first.
+struct Free<K> {
+    buffers: VecDeque<(K, wgpu::Buffer)>,
     bytes: u64,
 }
 
-impl Free {
-    fn take(&mut self, class: u64) -> Option<wgpu::Buffer> {
+impl<K> Default for Free<K> {
+    fn default() -> Self {
+        Self { buffers: VecDeque::new(), bytes: 0 }
+    }
+}
+
+impl<K: PartialEq> Free<K> {
+    fn take(&mut self, class: K) -> Option<wgpu::Buffer> {
         let at = self.buffers.iter().rposition(|(free, _)| *free == class)?;
-        self.bytes -= class;
-        self.buffers.remove(at).map(|(_, buffer)| buffer)
+        let (_, buffer) = self.buffers.remove(at)?;
+        self.bytes -= buffer.size();
+        Some(buffer)
     }
 
     /// Keeps `buffer`, dropping the oldest ones above `most` bytes.
-    fn put(&mut self, class: u64, buffer: wgpu::Buffer, most: u64) {
+    fn put(&mut self, class: K, buffer: wgpu::Buffer, most: u64) {
+        self.bytes += buffer.size();
         self.buffers.push_back((class, buffer));
-        self.bytes += class;
         while self.bytes > most {
-            let Some((dropped, _)) = self.buffers.pop_front() else { break };
-            self.bytes -= dropped;
+            let Some((_, dropped)) = self.buffers.pop_front() else { break };
+            self.bytes -= dropped.size();
         }
     }
 

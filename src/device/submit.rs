@@ -181,8 +181,8 @@ impl Crew {
         let Encoded { encoder, staged, readback, downloads, stamps, pipelines_made } =
             encoded.map_err(|error| in_recording(&label, error))?;
         for (buffer, home) in staged {
-            let mapped = buffer.clone();
-            encoder.map_buffer_on_submit(&buffer, wgpu::MapMode::Write, .., move |result| {
+            let (mapped, mode) = (buffer.clone(), home.map_mode());
+            encoder.map_buffer_on_submit(&buffer, mode, .., move |result| {
                 // Dropped where mapping fails: a buffer of a lost device.
                 if result.is_ok() {
                     home.welcome(mapped);

@@ -52,6 +52,7 @@ pub fn capabilities() -> Capabilities {
         max_buffer_bytes: (1 << 31) - 256,
         max_bindings: 29,
         max_workgroup_bytes: 32 << 10,
+        memory_bytes: None,
         floats: FloatExactness {
             f32_add_mul: true,
             f32_div: true,

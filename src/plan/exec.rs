@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DataFusionError, Result, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
@@ -113,6 +113,22 @@ impl DeviceExec {
         &self.decision
     }
 
+    /// The same node over these sources, on this player.
+    fn anew(&self, sources: Vec<Arc<dyn ExecutionPlan>>, player: Arc<dyn Player>) -> Self {
+        let mut new = Self::new(
+            self.fragment.clone(),
+            sources,
+            self.cpu.clone(),
+            player,
+            self.decision.clone(),
+            self.limits,
+            self.strict,
+        );
+        new.groups = self.groups.clone();
+        new.programs = self.programs.clone();
+        new
+    }
+
     /// Runs the fragment; if the device gives up before a row has left, the CPU subtree instead.
     fn start(&self, context: Arc<TaskContext>) -> Result<Feed<RecordBatch>> {
         let limits = self.limits.with_room_for(self.groups.load(Ordering::Relaxed));
@@ -158,6 +174,23 @@ impl DeviceExec {
             Ok(())
         }))
     }
+}
+
+/// The plan with its fragments on another player of the same capabilities, such as one that looks
+/// at what is played. One slot at a time: what is played does not depend on when answers come.
+pub fn played_by(
+    plan: Arc<dyn ExecutionPlan>,
+    player: &Arc<dyn Player>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let replaced = plan.transform_up(|node| match node.downcast_ref::<DeviceExec>() {
+        Some(device) => {
+            let mut new = device.anew(device.sources.clone(), player.clone());
+            new.limits.in_flight = 1;
+            Ok(Transformed::yes(Arc::new(new) as Arc<dyn ExecutionPlan>))
+        }
+        None => Ok(Transformed::no(node)),
+    });
+    Ok(replaced?.data)
 }
 
 async fn run_on_cpu(
@@ -223,18 +256,7 @@ impl ExecutionPlan for DeviceExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut new = Self::new(
-            self.fragment.clone(),
-            children,
-            self.cpu.clone(),
-            self.player.clone(),
-            self.decision.clone(),
-            self.limits,
-            self.strict,
-        );
-        new.groups = self.groups.clone();
-        new.programs = self.programs.clone();
-        Ok(Arc::new(new))
+        Ok(Arc::new(self.anew(children, self.player.clone())))
     }
 
     fn execute(

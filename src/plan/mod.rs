@@ -25,7 +25,7 @@ mod zoned_types;
 
 pub use beside::beside;
 pub use date_bin::date_bin;
-pub use exec::{CpuExec, DeviceExec};
+pub use exec::{CpuExec, DeviceExec, played_by};
 pub use functions::dates::is_unit;
 pub use measured::Measured;
 pub use options::SqlOptions;

@@ -98,6 +98,7 @@ mod tests {
             max_buffer_bytes: 1 << 30,
             max_bindings: 32,
             max_workgroup_bytes: 32 << 10,
+            memory_bytes: None,
             floats: FloatExactness::default(),
         }
     }

@@ -5,8 +5,13 @@
 
 mod support;
 
+#[global_allocator]
+static ALLOCATOR: allocations::Counting = allocations::Counting;
+
 /// What host and shader must agree on.
 mod abi;
+/// What is not allocated for each group or row.
+mod allocations;
 /// What is drawn for a person to read.
 mod answers;
 /// Accumulators, and our aggregate functions, against DataFusion's.
@@ -70,6 +75,8 @@ mod nexmark;
 mod reconcile;
 /// What a fragment keeps of the nodes it stands for.
 mod replaced;
+/// Answers that were recorded, and dispatches one by one.
+mod replayed;
 /// Files as tables by functions, and types that widen from file to file.
 mod readers;
 /// What sources make of values, texts and folders.

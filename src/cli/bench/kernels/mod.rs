@@ -2,7 +2,7 @@
 //! this machine, by rows. Columns lie in memory; a time is that of the whole query, with encoding,
 //! upload and answer, the median of some runs after one that is not counted.
 
-mod data;
+pub mod data;
 mod picture;
 
 use std::sync::Arc;
@@ -22,10 +22,11 @@ use crate::error::{Error, Result};
 use crate::plan::{DeviceExec, session};
 
 /// A query by which a family of kernels is measured.
-struct Case {
-    family: &'static str,
-    name: &'static str,
-    sql: &'static str,
+#[derive(Clone, Copy)]
+pub struct Case {
+    pub family: &'static str,
+    pub name: &'static str,
+    pub sql: &'static str,
     /// Of the columns of a row that it reads.
     bytes: u64,
 }
@@ -34,7 +35,7 @@ const fn case(family: &'static str, name: &'static str, sql: &'static str, bytes
     Case { family, name, sql, bytes }
 }
 
-const CASES: [Case; 14] = [
+pub const CASES: [Case; 14] = [
     case("reduce", "sum of integers", "SELECT sum(i) FROM t", 8),
     case("reduce", "sum of decimals", "SELECT sum(d) FROM t", 16),
     case("reduce", "exact sum of floats", "SELECT sum(f) FROM t", 8),
