@@ -59,8 +59,8 @@ impl Arena<'_> {
         format!("{}[{at}]", self.name)
     }
 
-    /// `width` words from the `row`-th so many behind `start`.
-    fn wide(self, width: usize, start: &str, row: &str) -> String {
+    /// `width` words from the `row`-th so many behind `start`, a multiple of `width`.
+    pub fn wide(self, width: usize, start: &str, row: &str) -> String {
         let name = self.name;
         if self.views {
             return format!("{name}_{width}[({start} >> {}u) + {row}]", width / 2);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Kernel, Linker, Views};
 use crate::fragment::join::{self, Lookup};
 use crate::fragment::spec::{ArenaColumn, Table};
+use crate::fragment::text::widths;
 use crate::record::{Access, Bound, Program};
 
 pub const KERNEL: Kernel = Kernel {
@@ -29,7 +30,8 @@ pub const ITEMS: u32 = 4;
 pub fn program(linker: &Linker, table: &Table, lookup: Lookup, phase: u32) -> Arc<Program> {
     let keys: Vec<ArenaColumn> =
         table.keys.iter().map(|column| table.columns[*column].clone()).collect();
-    let mut views = Views::of(vec![("table".into(), 0, keys)]);
+    let mut views = Views::default();
+    views.add("table", 0, &widths(&keys));
     if views.count() + 2 > linker.max_bindings {
         views = Views::default();
     }

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use crate::device::{AdapterKind, Capabilities, Tier};
 use crate::expr::parts;
-use crate::fragment::spec::{ArenaColumn, Pipeline, Table};
+use crate::fragment::spec::{Pipeline, Table};
 use crate::fragment::text::{Drive, Generator, widths};
 use crate::fragment::twin::{Arenas, TwinPipeline};
 use crate::record::{Access, Bound, Code, Program, Twin};
@@ -92,13 +92,10 @@ pub const PART_FAULTS: &[(&str, &str, &str, &str)] = &[
 pub struct Views(Vec<(String, u8, usize)>);
 
 impl Views {
-    /// Those that arenas need: the name of each, its binding, the columns that are read of it.
-    pub fn of(arenas: Vec<(String, u8, Vec<ArenaColumn>)>) -> Self {
-        let views = |(name, binding, columns): (String, u8, Vec<ArenaColumn>)| {
-            let widths = widths(&columns).into_iter();
-            widths.map(move |width| (name.clone(), binding, width)).collect::<Vec<_>>()
-        };
-        Self(arenas.into_iter().flat_map(views).collect())
+    /// Those that an arena needs of a name and a binding: by widths in words.
+    pub fn add(&mut self, name: &str, binding: usize, widths: &[usize]) {
+        let views = widths.iter().map(|width| (name.to_string(), binding as u8, *width));
+        self.0.extend(views);
     }
 
     pub fn count(&self) -> usize {
@@ -281,16 +278,18 @@ impl Shape {
     /// The views of its arenas, of which the tables' are bound from `first_table` on; none where
     /// the adapter has too few bindings for them.
     fn views(&self, first_table: usize) -> Views {
-        let mut arenas = Vec::new();
+        let mut views = Views::default();
         if self.drive == Drive::Slot {
-            arenas.push(("slot".to_string(), 0, self.pipeline.columns.clone()));
+            views.add("slot", 0, &widths(&self.pipeline.columns));
         }
         for (at, table) in self.bound_tables().into_iter().enumerate() {
-            let columns = self.tables[table].columns.clone();
-            arenas.push((format!("t{table}"), (first_table + at) as u8, columns));
+            // The slots of an index are pairs too.
+            let mut widths = widths(&self.tables[table].columns);
+            widths.retain(|width| *width != 2);
+            widths.push(2);
+            views.add(&format!("t{table}"), first_table + at, &widths);
         }
         let tables = self.bound_tables().len();
-        let views = Views::of(arenas);
         let fits = MOST_OWN + tables + usize::from(self.marks()) + views.count();
         if fits <= self.linker.max_bindings { views } else { Views::default() }
     }

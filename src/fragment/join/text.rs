@@ -107,22 +107,25 @@ pub fn find_functions(probe: &Probe, table: &Table, views: bool) -> String {
     let values: Vec<Value> = probe.keys.iter().enumerate().map(value).collect();
     let wide = may_be_wide(table, lookup.null_equals_null);
     let get = |at: String| format!("t{t}[{at}]");
+    let arena = Arena { name: &format!("t{t}"), views };
     let none = "return vec2<u32>();";
     let key = pack(&values, lookup, wide, fields_at(table), &get, none);
     let (declared, names) = key_parameters(probe);
     let direct = if lookup.existence {
         format!("return vec2<u32>(0u, (t{t}[at + (key.x >> 5u)] >> (key.x & 31u)) & 1u);")
     } else {
-        format!("return vec2<u32>(t{t}[at + 2u * key.x], t{t}[at + 2u * key.x + 1u]);")
+        format!("return {};", arena.wide(2, "at", "key.x"))
     };
+    let (rows, held) =
+        (arena.wide(2, "at", "2u * place"), arena.wide(2, "at", "(2u * place + 1u)"));
     let mut out = String::new();
-    let (mut hash, mut same) = ("join_hash(key)".to_string(), format!("t{t}[s + 3u] == key.y"));
+    let (mut hash, mut same) = ("join_hash(key)".to_string(), "held.y == key.y".to_string());
     if wide {
         let form = format!("(t{t}[{T_FORM}u] & WIDE) != 0u");
         hash = format!("select({hash}, key.x, {form})");
         same = format!("select({same}, true, {form})");
         out.push_str(&equal_function(probe, table, &declared, views));
-        let equal = format!("equal{t}(t{t}[s + 3u], {names})");
+        let equal = format!("equal{t}(held.y, {names})");
         same = format!("{same} && (!({form}) || {equal})");
     }
     let _ = write!(
@@ -135,13 +138,13 @@ pub fn find_functions(probe: &Probe, table: &Table, views: bool) -> String {
     let mask = t{t}[{T_SLOTS}u] - 1u;
     var place = {hash} & mask;
     loop {{
-        let s = at + 4u * place;
-        let count = t{t}[s + 1u];
-        if (count == 0u) {{
+        let rows = {rows};
+        if (rows.y == 0u) {{
             return vec2<u32>();
         }}
-        if (t{t}[s + 2u] == key.x && {same}) {{
-            return vec2<u32>(t{t}[s], count);
+        let held = {held};
+        if (held.x == key.x && {same}) {{
+            return rows;
         }}
         place = (place + 1u) & mask;
     }}
