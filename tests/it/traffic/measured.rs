@@ -268,7 +268,7 @@ impl Ran {
         let Some(program) = self.programs.iter().find(|of| of.label.starts_with(kernel)) else {
             return 0.0;
         };
-        let own = ["slot", "status", "partials", "counts", "out"];
+        let own = ["slot", "slot_2", "slot_4", "status", "partials", "counts", "out"];
         let tables = program.used.iter().filter(|used| !own.contains(&used.name.as_str()));
         tables.map(|used| used.sectors).sum::<u64>() as f64 / program.items.max(1) as f64
     }
