@@ -3,7 +3,7 @@
 // Groups differ, so that an entry's place, once won, is written by one invocation only.
 //
 // Holes: OLD_HEAD, OLD_ENTRY (words of an entry before its states, and in all), LIMBS, ENTRY,
-// IDENTITY of the new table, `packed(entry, number)`.
+// IDENTITY of the new table, STATES (words behind the keys), `packed(entry, number)`.
 
 @group(0) @binding(0) var<storage, read> old_tab: array<u32>;
 @group(0) @binding(1) var<storage, read_write> tab: array<atomic<u32>>;
@@ -26,7 +26,7 @@ fn main(
             if (state == NIL) {
                 atomicStore(&sizes[2], 1u);
             } else {
-                for (var word = 0u; word < ENTRY - LIMBS; word++) {
+                for (var word = 0u; word < STATES; word++) {
                     atomicStore(&tab[state + word], old_tab[old + OLD_HEAD + word]);
                 }
             }

@@ -18,7 +18,7 @@ pub const KERNEL: Kernel = Kernel {
     faults: &[
         ("i < entries;", "i + 1u < entries;"),
         ("old_tab[old + OLD_HEAD + word]", "old_tab[old + OLD_HEAD]"),
-        ("word < ENTRY - LIMBS;", "word + 1u < ENTRY - LIMBS;"),
+        ("word < STATES;", "word + 1u < STATES;"),
     ],
 };
 
@@ -35,6 +35,8 @@ pub struct Moved {
     /// The new keys have no bases, or are packed as the old ones.
     pub packing: Arc<Packing>,
     pub entry: Entry,
+    /// Words of an entry behind its keys, without what fills it up.
+    pub states: usize,
 }
 
 impl Moved {
@@ -50,10 +52,11 @@ impl Moved {
 
 /// Bindings: old table, new table (cleared), sizes.
 pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: &Moved) -> Arc<Program> {
-    let Moved { old, old_words, packing, entry } = moved;
+    let Moved { old, old_words, packing, entry, states } = moved;
     let generated = format!(
         "const OLD_HEAD: u32 = {}u;\nconst OLD_ENTRY: u32 = {old_words}u;\n\
-         const LIMBS: u32 = {}u;\nconst ENTRY: u32 = {}u;\nconst IDENTITY: bool = {};\n{}",
+         const LIMBS: u32 = {}u;\nconst ENTRY: u32 = {}u;\nconst STATES: u32 = {states}u;\n\
+         const IDENTITY: bool = {};\n{}",
         old.head(),
         entry.limbs,
         entry.words,
@@ -62,7 +65,7 @@ pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: &Moved) -> Arc<Prog
     );
     let (keys, moved) = (keys.clone(), moved.clone());
     let twin = Arc::new(move |bound: &mut Bound<'_>| {
-        let Moved { old: from, old_words, packing, entry } = &moved;
+        let Moved { old: from, old_words, packing, entry, states } = &moved;
         let [old, new, sizes] = &mut bound.buffers[..] else {
             return Err(DeviceError::Validation("moving a table has three bindings".into()));
         };
@@ -76,7 +79,7 @@ pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: &Moved) -> Arc<Prog
             let place = packing
                 .pack(&keys, &values)
                 .and_then(|limbs| group_hash::place(new, sizes[1], *entry, &limbs));
-            let states = &old[from.head()..];
+            let states = &old[from.head()..][..*states];
             match place {
                 Some(at) => new[at..at + states.len()].copy_from_slice(states),
                 None => sizes[2] = 1,

@@ -214,7 +214,8 @@ impl GroupSink<'_> {
         let bindings = vec![table.buffer.clone(), buffer.clone(), sizes.clone()];
         let groups = table.entries.div_ceil(WORKGROUP).clamp(1, 1024);
         let (old, old_words, packing) = (table.groups.clone(), table.entry_words, packing.clone());
-        let moved = Moved { old, old_words, packing, entry };
+        let states = entry_words(0, &self.aggregation);
+        let moved = Moved { old, old_words, packing, entry, states };
         let Some(shape) = &self.shape else { return Ok(None) };
         let variant = moved.variant();
         let make = || rehash::program(&shape.linker, &self.keys, &moved);
