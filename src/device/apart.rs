@@ -2,16 +2,13 @@
 //! own, which the device stamps. What runs together elsewhere runs apart here: times of whole
 //! queries are longer, those of dispatches are right.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{Capabilities, MemoryUse, Player, StagingKind};
-use crate::error::DeviceError;
-use crate::record::{Buffer, Command, Completed, Program, Recording, Staging};
+use super::Player;
+use super::around::{Answer, Around};
+use crate::record::{Command, Completed, Program, Recording};
 
 /// The player.
 pub struct Apart {
@@ -66,45 +63,12 @@ fn parts(recording: Recording) -> Vec<Part> {
     parts
 }
 
-#[async_trait]
-impl Player for Apart {
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+impl Around for Apart {
+    fn inner(&self) -> &Arc<dyn Player> {
+        &self.inner
     }
 
-    fn memory_use(&self) -> MemoryUse {
-        self.inner.memory_use()
-    }
-
-    fn compile_ahead(&self, programs: Vec<Arc<Program>>) {
-        self.inner.compile_ahead(programs);
-    }
-
-    fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError> {
-        self.inner.buffer(bytes, what)
-    }
-
-    async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError> {
-        self.inner.staging(bytes).await
-    }
-
-    fn staging_kinds(&self) -> Vec<StagingKind> {
-        self.inner.staging_kinds()
-    }
-
-    async fn staging_of(&self, kind: StagingKind, bytes: u64) -> Result<Staging, DeviceError> {
-        self.inner.staging_of(kind, bytes).await
-    }
-
-    // Written out, not `async`, as the GPU's: all is queued when the call returns.
-    fn submit<'a, 'b>(
-        &'a self,
-        recording: Recording,
-    ) -> Pin<Box<dyn Future<Output = Result<Completed, DeviceError>> + Send + 'b>>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
+    fn play(&self, recording: Recording) -> Answer<'_> {
         let submitted: Vec<_> = parts(recording)
             .into_iter()
             .map(|part| (part.dispatch, self.inner.submit(part.recording)))
@@ -134,6 +98,7 @@ mod tests {
     use super::*;
     use crate::device::testing::{add_one, recording, shared, upload};
     use crate::device::twin;
+    use crate::record::Buffer;
 
     #[tokio::test]
     async fn what_runs_apart_gives_what_runs_together() {

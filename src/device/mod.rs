@@ -2,6 +2,7 @@
 
 mod adapter;
 pub mod apart;
+pub mod around;
 mod cache;
 mod check;
 mod compiler;

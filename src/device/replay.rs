@@ -13,6 +13,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
+use super::around::{Answer, Around};
 use super::pool::class_of;
 use super::{Capabilities, MemoryUse, Player};
 use crate::error::DeviceError;
@@ -86,33 +87,12 @@ impl Shape {
     }
 }
 
-#[async_trait]
-impl Player for Recorder {
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+impl Around for Recorder {
+    fn inner(&self) -> &Arc<dyn Player> {
+        &self.inner
     }
 
-    fn memory_use(&self) -> MemoryUse {
-        self.inner.memory_use()
-    }
-
-    fn compile_ahead(&self, programs: Vec<Arc<Program>>) {
-        self.inner.compile_ahead(programs);
-    }
-
-    fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError> {
-        self.inner.buffer(bytes, what)
-    }
-
-    async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError> {
-        self.inner.staging(bytes).await
-    }
-
-    fn submit<'a, 'b>(&'a self, recording: Recording) -> Answer<'b>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
+    fn play(&self, recording: Recording) -> Answer<'_> {
         let shape = Shape::of(&recording);
         // Places are taken in the order of the submits, whatever that of the answers.
         let mut all = self.answered.lock();
@@ -130,10 +110,6 @@ impl Player for Recorder {
         })
     }
 }
-
-type Answer<'b> = std::pin::Pin<
-    Box<dyn std::future::Future<Output = Result<Completed, DeviceError>> + Send + 'b>,
->;
 
 /// Answers as another player did.
 pub struct Replay {

@@ -2,19 +2,16 @@
 //! for other systems, or reads their code, takes them from here.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use arrow::datatypes::DataType;
-use async_trait::async_trait;
 use naga::Module;
 use naga::valid::{Capabilities as Caps, ModuleInfo, ValidationFlags, Validator};
 
-use thalweg::device::{self, Capabilities, MemoryUse, Player, Tier};
-use thalweg::error::DeviceError;
+use thalweg::device::around::{Answer, Around};
+use thalweg::device::{self, Capabilities, Player, Tier};
 use thalweg::kernel::KERNELS;
-use thalweg::record::{Buffer, Command, Completed, Program, Recording, Staging};
+use thalweg::record::{Command, Program, Recording};
 use thalweg::run::SlotLimits;
 
 use super::parity::data::{some_types, table};
@@ -97,36 +94,16 @@ struct Collector {
     programs: Mutex<Vec<Arc<Program>>>,
 }
 
-#[async_trait]
-impl Player for Collector {
-    fn capabilities(&self) -> &Capabilities {
-        self.twin.capabilities()
+impl Around for Collector {
+    fn inner(&self) -> &Arc<dyn Player> {
+        &self.twin
     }
 
-    fn memory_use(&self) -> MemoryUse {
-        self.twin.memory_use()
-    }
-
-    fn compile_ahead(&self, programs: Vec<Arc<Program>>) {
+    fn ahead(&self, programs: Vec<Arc<Program>>) {
         self.programs.lock().unwrap().extend(programs);
     }
 
-    fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError> {
-        self.twin.buffer(bytes, what)
-    }
-
-    async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError> {
-        self.twin.staging(bytes).await
-    }
-
-    fn submit<'a, 'b>(
-        &'a self,
-        recording: Recording,
-    ) -> Pin<Box<dyn Future<Output = Result<Completed, DeviceError>> + Send + 'b>>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
+    fn play(&self, recording: Recording) -> Answer<'_> {
         let mut programs = self.programs.lock().unwrap();
         for command in &recording.commands {
             if let Command::Dispatch { program, .. } = command {

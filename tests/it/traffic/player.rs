@@ -3,15 +3,11 @@
 //! kernels' own.
 
 use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
-use async_trait::async_trait;
-
-use thalweg::device::{Capabilities, MemoryUse, Player};
-use thalweg::error::DeviceError;
-use thalweg::record::{Buffer, Code, Command, Completed, Program, Recording, Staging, Words};
+use thalweg::device::Player;
+use thalweg::device::around::{Answer, Around};
+use thalweg::record::{Buffer, Code, Command, Completed, Program, Recording, Words};
 
 use super::counted::{Counted, LOG_COUNTS, LOG_ENTRY, LOG_HEADER, counted};
 
@@ -160,32 +156,15 @@ impl Submit {
     }
 }
 
-#[async_trait]
-impl Player for Counting {
-    fn capabilities(&self) -> &Capabilities {
-        self.inner.capabilities()
+impl Around for Counting {
+    fn inner(&self) -> &Arc<dyn Player> {
+        &self.inner
     }
 
-    fn memory_use(&self) -> MemoryUse {
-        self.inner.memory_use()
-    }
+    // The programs that are played are others.
+    fn ahead(&self, _: Vec<Arc<Program>>) {}
 
-    fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError> {
-        self.inner.buffer(bytes, what)
-    }
-
-    async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError> {
-        self.inner.staging(bytes).await
-    }
-
-    fn submit<'a, 'b>(
-        &'a self,
-        recording: Recording,
-    ) -> Pin<Box<dyn Future<Output = Result<Completed, DeviceError>> + Send + 'b>>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
+    fn play(&self, recording: Recording) -> Answer<'_> {
         let mut submit = Submit::default();
         let log = self.inner.buffer(LOG_BYTES, "log").unwrap();
         let Told { commands, own } = self.told(recording.commands, &log, &mut submit);
