@@ -13,7 +13,7 @@
 // Holes: PHASE, EXISTS, `row_key(row)`, `row_valid(row)`, `same_key(row, other)`.
 
 @group(0) @binding(0) var<storage, read> table: array<u32>;
-// 0: whether some key has several rows; 1: rows given a place; 2: the most rows of a key.
+// 0: whether some key has several rows; 1: rows given a place.
 @group(0) @binding(1) var<storage, read_write> index: array<atomic<u32>>;
 
 const ITEMS: u32 = 4u;
@@ -112,13 +112,11 @@ fn give_places(number: u32, lane: u32) {
     let several = atomicLoad(&index[0]) != 0u;
     var counts: array<u32, ITEMS>;
     var sum = 0u;
-    var most = 0u;
     for (var i = 0u; i < ITEMS; i++) {
         let slot = number * ITEMS + i;
         if (several && slot < table[1]) {
             counts[i] = atomicLoad(&index[SLOTS + slot * words + 1u]);
             sum += counts[i];
-            most = max(most, counts[i]);
         }
     }
     let scanned = workgroup_scan(lane, sum);
@@ -126,9 +124,6 @@ fn give_places(number: u32, lane: u32) {
         start = atomicAdd(&index[1], scanned.y);
     }
     workgroupBarrier();
-    if (most != 0u) {
-        atomicMax(&index[2], most);
-    }
     var end = start + scanned.x;
     for (var i = 0u; i < ITEMS; i++) {
         if (counts[i] != 0u) {

@@ -54,7 +54,7 @@ impl Packing {
     /// All bits of all keys: every row fits.
     pub fn full(keys: &[Key]) -> Self {
         let field = |key: &Key| Field {
-            bits: full_bits(key),
+            bits: full_bits(key.expr.rep),
             base: None,
             narrow: false,
             nullable: key.expr.nullable,
@@ -80,7 +80,7 @@ impl Packing {
         let mut packing = Self::coded(keys, codes);
         for ((key, field), range) in keys.iter().zip(&mut packing.fields).zip(ranges) {
             let (least, most) = range.unwrap_or((0, 0));
-            let width = full_bits(key);
+            let width = full_bits(key.expr.rep);
             let span = most.wrapping_sub(least) & (u128::MAX >> (128 - width));
             let bits = (128 - span.leading_zeros() as usize).max(1);
             if has_range(key) && bits < width && packing.bases.len() < MAX_BASES {
@@ -92,7 +92,7 @@ impl Packing {
         if packing.bits() > EXACT_BITS {
             let fields = keys.iter().zip(&mut packing.fields).filter(|(_, field)| field.narrow);
             for (key, field) in fields {
-                field.bits = field.bits.next_multiple_of(4).min(full_bits(key));
+                field.bits = field.bits.next_multiple_of(4).min(full_bits(key.expr.rep));
             }
         }
         packing
@@ -150,7 +150,7 @@ impl Packing {
             at += bits;
         };
         for ((key, field), value) in keys.iter().zip(&self.fields).zip(values) {
-            let mask = u128::MAX >> (128 - full_bits(key));
+            let mask = u128::MAX >> (128 - full_bits(key.expr.rep));
             let digit = value.map_or(0, |value| value.wrapping_sub(self.base(field)) & mask);
             if field.bits < 128 && digit >> field.bits != 0 {
                 return None;
@@ -179,7 +179,7 @@ impl Packing {
             value
         };
         let unpack = |(key, field): (&Key, &Field)| {
-            let mask = u128::MAX >> (128 - full_bits(key));
+            let mask = u128::MAX >> (128 - full_bits(key.expr.rep));
             let value = take(field.bits).wrapping_add(self.base(field)) & mask;
             let coded = key.domain.is_some() && !field.nullable;
             let valid = if field.nullable { take(1) == 1 } else { !coded || value != 0 };
@@ -189,9 +189,9 @@ impl Packing {
     }
 }
 
-/// Bits of all values of a key.
-fn full_bits(key: &Key) -> usize {
-    match key.expr.rep {
+/// Bits that all values of a key take.
+pub fn full_bits(rep: Rep) -> usize {
+    match rep {
         Rep::B1 => 1,
         rep => 32 * rep.words(),
     }

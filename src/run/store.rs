@@ -158,7 +158,7 @@ impl Runner {
             found = ranges::read(&keys, partials)?;
         }
         let range = |(key, found): (&Key, ranges::Extremes)| match (key.domain, found) {
-            (Some(domain), _) => Some((1, self.interners[domain].read().len().max(1) as i64)),
+            (Some(domain), _) => table::code_range(&self.interners[domain]),
             (None, Some((least, most))) => {
                 signed(key.expr.rep, least).zip(signed(key.expr.rep, most))
             }

@@ -267,11 +267,16 @@ fn key_ranges(table: &Table, batch: &RecordBatch, interners: &[RwLock<Interner>]
     let of_key = |column: &usize| {
         let spec = &table.columns[*column];
         match spec.domain {
-            Some(domain) => Some((1, interners[domain].read().len().max(1) as i64)),
+            Some(domain) => code_range(&interners[domain]),
             None => range(batch.column(spec.index).as_ref()),
         }
     };
     table.keys.iter().map(of_key).collect()
+}
+
+/// The range of the codes that strings have so far; 0 is NULL.
+pub fn code_range(strings: &RwLock<Interner>) -> Range {
+    Some((1, strings.read().len().max(1) as i64))
 }
 
 /// The least and the largest value of an array of integers, of whatever logical type, that fit 64

@@ -14,6 +14,7 @@ pub use text::{build_part, find_functions, marked, visit};
 pub use twin::{build, find};
 
 use super::arena::{H_ROWS, HEADER, T_FORM, T_MATCHES, T_SLOTS, T_SLOTS_AT, parameters_at};
+use super::key::full_bits;
 use super::spec::{JoinKind, Probe, Table};
 use crate::expr::ir::Rep;
 
@@ -22,8 +23,7 @@ pub const DIRECT: u32 = 1;
 pub const WIDE: u32 = 2;
 pub const BITMAP: u32 = 4;
 
-/// Words before the first slot: whether some key has several rows, places given, most rows of a
-/// key.
+/// Words before the first slot: whether some key has several rows, places given, two spare.
 pub const INDEX_HEADER: usize = 4;
 
 /// How a join looks its keys up, besides what the table itself tells.
@@ -82,7 +82,7 @@ impl Index {
                 }
                 (None, Rep::I128) => (0, 0, 128),
                 (None, rep) => {
-                    let all = if rep == Rep::B1 { 1 } else { u64::MAX >> (64 - 32 * rep.words()) };
+                    let all = u64::MAX >> (64 - full_bits(rep));
                     (0, all, bits_of(u128::from(all) + nulls))
                 }
             };
@@ -150,10 +150,7 @@ fn bits_of(most: u128) -> usize {
 
 /// Whether the keys of some rows may not fit 64 bits.
 fn may_be_wide(table: &Table, nulls: bool) -> bool {
-    let bits = |column: &usize| match table.columns[*column].rep {
-        Rep::B1 => 1 + usize::from(nulls),
-        rep => 32 * rep.words() + usize::from(nulls),
-    };
+    let bits = |column: &usize| full_bits(table.columns[*column].rep) + usize::from(nulls);
     table.keys.iter().map(bits).sum::<usize>() > 64
 }
 

@@ -39,13 +39,32 @@ fn packed(words: &[u32], table: &Table, lookup: Lookup, keys: &[Option<u128>]) -
     Some([key as u32, (key >> 32) as u32])
 }
 
-/// The slot where the search for a key starts.
-fn first_place(words: &[u32], key: [u32; 2]) -> u32 {
-    let hash = match words[T_FORM] & WIDE {
-        0 => hash_end(hash_word(hash_word(0, key[0]), key[1])),
-        _ => key[0],
+/// Where among the slots a key has its own, or an empty one that would be it.
+fn slot_of(
+    words: &[u32],
+    table: &Table,
+    slots: &[u32],
+    key: [u32; 2],
+    keys: &[Option<u128>],
+) -> usize {
+    if words[T_FORM] & DIRECT != 0 {
+        return 2 * key[0] as usize;
+    }
+    let wide = words[T_FORM] & WIDE != 0;
+    let same = |slot: &[u32]| match wide {
+        true => row_keys(words, table, slot[3]) == keys,
+        false => slot[3] == key[1],
     };
-    hash & (words[T_SLOTS] - 1)
+    let hash = if wide { key[0] } else { hash_end(hash_word(hash_word(0, key[0]), key[1])) };
+    let mut place = hash & (words[T_SLOTS] - 1);
+    loop {
+        let at = 4 * place as usize;
+        let slot = &slots[at..at + 4];
+        if slot[1] == 0 || (slot[2] == key[0] && same(slot)) {
+            return at;
+        }
+        place = (place + 1) & (words[T_SLOTS] - 1);
+    }
 }
 
 /// The rows of a build side that have a key, in the order of the index; of an index for existence
@@ -57,24 +76,8 @@ pub fn find(words: &[u32], table: &Table, lookup: Lookup, keys: &[Option<u128>])
         let bit = words[slots + key[0] as usize / 32] >> (key[0] % 32) & 1;
         return vec![0; bit as usize];
     }
-    let slot = if words[T_FORM] & DIRECT != 0 {
-        &words[slots + 2 * key[0] as usize..][..2]
-    } else {
-        let mut place = first_place(words, key);
-        loop {
-            let slot = &words[slots + 4 * place as usize..][..4];
-            let wide = words[T_FORM] & WIDE != 0;
-            let same = || match wide {
-                true => row_keys(words, table, slot[3]) == keys,
-                false => slot[3] == key[1],
-            };
-            if slot[1] == 0 || (slot[2] == key[0] && same()) {
-                break slot;
-            }
-            place = (place + 1) & (words[T_SLOTS] - 1);
-        }
-    };
-    let (first, count) = (slot[0], slot[1]);
+    let slot = slots + slot_of(words, table, &words[slots..], key, keys);
+    let (first, count) = (words[slot], words[slot + 1]);
     if lookup.existence {
         return vec![0; count.min(1) as usize];
     }
@@ -98,46 +101,30 @@ pub fn build(table: &Table, lookup: Lookup, phase: u32, words: &[u32], index: &m
         _ => {
             for row in 0..words[H_ROWS] {
                 let keys = row_keys(words, table, row);
-                if lookup.null_equals_null || keys.iter().all(Option::is_some) {
-                    put_row(table, lookup, phase, words, index, row);
+                if !lookup.null_equals_null && keys.iter().any(Option::is_none) {
+                    continue;
+                }
+                let key = packed(words, table, lookup, &keys).unwrap_or_default();
+                if words[T_FORM] & BITMAP != 0 {
+                    index[INDEX_HEADER + key[0] as usize / 32] |= 1 << (key[0] % 32);
+                    continue;
+                }
+                let slots = &index[INDEX_HEADER..];
+                let at = INDEX_HEADER + slot_of(words, table, slots, key, &keys);
+                match phase {
+                    0 => put_row(words, index, at, key, row),
+                    _ => put_match(words, index, at, row),
                 }
             }
         }
     }
 }
 
-fn put_row(table: &Table, lookup: Lookup, phase: u32, words: &[u32], index: &mut [u32], row: u32) {
-    let keys = row_keys(words, table, row);
-    let key = packed(words, table, lookup, &keys).unwrap_or_default();
-    let form = words[T_FORM];
-    if form & BITMAP != 0 {
-        index[INDEX_HEADER + key[0] as usize / 32] |= 1 << (key[0] % 32);
-        return;
-    }
-    let mut at = INDEX_HEADER + 2 * key[0] as usize;
-    if form & DIRECT == 0 {
-        let wide = form & WIDE != 0;
-        let mut place = first_place(words, key);
-        loop {
-            at = INDEX_HEADER + 4 * place as usize;
-            let same = || match wide {
-                true => row_keys(words, table, index[at + 3]) == keys,
-                false => index[at + 3] == key[1],
-            };
-            if index[at + 1] == 0 || (index[at + 2] == key[0] && same()) {
-                break;
-            }
-            place = (place + 1) & (words[T_SLOTS] - 1);
-        }
-        if index[at + 1] == 0 {
-            index[at + 2..at + 4].copy_from_slice(&[key[0], if wide { row } else { key[1] }]);
-        }
-    }
-    if phase == 2 {
-        index[at] -= 1;
-        let matches = words[T_MATCHES] - words[T_SLOTS_AT];
-        index[INDEX_HEADER + (matches + index[at]) as usize] = row;
-        return;
+/// Counts a row in its key's slot.
+fn put_row(words: &[u32], index: &mut [u32], at: usize, key: [u32; 2], row: u32) {
+    if words[T_FORM] & DIRECT == 0 && index[at + 1] == 0 {
+        let second = if words[T_FORM] & WIDE != 0 { row } else { key[1] };
+        index[at + 2..at + 4].copy_from_slice(&[key[0], second]);
     }
     index[at] = row + 1;
     index[at + 1] += 1;
@@ -146,20 +133,25 @@ fn put_row(table: &Table, lookup: Lookup, phase: u32, words: &[u32], index: &mut
     }
 }
 
+/// Writes a row where its key's rows stand.
+fn put_match(words: &[u32], index: &mut [u32], at: usize, row: u32) {
+    index[at] -= 1;
+    let matches = words[T_MATCHES] - words[T_SLOTS_AT];
+    index[INDEX_HEADER + (matches + index[at]) as usize] = row;
+}
+
 fn give_places(words: &[u32], index: &mut [u32]) {
     if index[0] == 0 {
         return;
     }
     let slot_words = if words[T_FORM] & DIRECT != 0 { 2 } else { 4 };
     let slots = words[T_SLOTS] as usize;
-    let (mut end, mut most) = (0, 0);
+    let mut end = 0;
     for slot in index[INDEX_HEADER..][..slot_words * slots].chunks_exact_mut(slot_words) {
         if slot[1] != 0 {
             end += slot[1];
             slot[0] = end;
-            most = most.max(slot[1]);
         }
     }
     index[1] = end;
-    index[2] = most;
 }
