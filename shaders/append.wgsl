@@ -1,8 +1,8 @@
 // Tuples of one slot -> rows of a join table's columns, behind those of the slots before.
 //
-// Holes: `put_row(tuple, row)`, by `word(at, tuple)` and the `put` functions.
+// Holes: `put_row(tuple, row)`, by `word(first, words, at, tuple)` and the `put` functions.
 
-// As `select` wrote them: word k of a tuple at `tuples[k * capacity + tuple]`.
+// As `select` wrote them: each column at so many words times the capacity.
 @group(0) @binding(0) var<storage, read> tuples: array<u32>;
 // 0: how many tuples; 1: capacity; 2: the first row; then of each column where its values and its
 // bits of validity start (0: it has none).
@@ -10,8 +10,9 @@
 // Bits are cleared.
 @group(0) @binding(2) var<storage, read_write> columns: array<atomic<u32>>;
 
-fn word(at: u32, tuple: u32) -> u32 {
-    return tuples[at * places[1] + tuple];
+// Word `at` of a tuple's value in the column of `words` words that has `first` words before it.
+fn word(first: u32, words: u32, at: u32, tuple: u32) -> u32 {
+    return tuples[first * places[1] + tuple * words + at];
 }
 
 fn put(place: u32, at: u32, value: u32) {

@@ -6,14 +6,14 @@
 //
 // A row whose keys do not fit is put down, as in `group_hash`.
 //
-// Holes: GROUPS, ENTRY (words of an entry; the first says whether the group exists), ROUND,
+// Holes: GROUPS, ENTRY (cells of an entry; the first says whether the group exists), ROUND,
 // COPIES (a power of two; those of a group lie side by side), `process(row)` into `loc`,
 // `merge(from, to)` of one entry, `merge_copies(from, to)` within `loc`, `driving_rows()`,
 // `driven_row(i)`.
 
-@group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
+@group(0) @binding(2) var<storage, read_write> tab: array<atomic<Cell>>;
 
-var<workgroup> loc: array<atomic<u32>, LOCAL_WORDS>;
+var<workgroup> loc: array<atomic<Cell>, LOCAL_CELLS>;
 
 var<private> own_copy: u32;
 
@@ -23,8 +23,8 @@ fn main(
     @builtin(num_workgroups) nwg: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
-    for (var i = lane; i < LOCAL_WORDS; i += WORKGROUP) {
-        atomicStore(&loc[i], 0u);
+    for (var i = lane; i < LOCAL_CELLS; i += WORKGROUP) {
+        loc_clear(i);
     }
     workgroupBarrier();
     own_copy = lane & (COPIES - 1u);
@@ -38,7 +38,7 @@ fn main(
     if (COPIES > 1u) {
         for (var entry = lane; entry < GROUPS * COPIES; entry += WORKGROUP) {
             let first = entry & ~(COPIES - 1u);
-            if (entry != first && atomicLoad(&loc[entry * ENTRY]) != 0u) {
+            if (entry != first && loc_get(entry * ENTRY) != 0u) {
                 loc_or(first * ENTRY, 1u);
                 merge_copies(entry * ENTRY + 1u, first * ENTRY + 1u);
             }
@@ -47,7 +47,7 @@ fn main(
     }
     for (var group = lane; group < GROUPS; group += WORKGROUP) {
         let first = group * COPIES * ENTRY;
-        if (atomicLoad(&loc[first]) != 0u) {
+        if (loc_get(first) != 0u) {
             tab_or(group * ENTRY, 1u);
             merge(first + 1u, group * ENTRY + 1u);
         }

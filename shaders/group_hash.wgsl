@@ -1,10 +1,10 @@
 // Rows -> accumulator states per key, in one open-addressing table with linear probing.
 //
-// A key is LIMBS limbs of 31 bits with the top bit set, so that no limb is 0, the empty word. Each
-// limb is written once, by the compare-and-swap that finds it empty; whoever loses to another key
-// goes on to the next entry, whoever meets its own key shares it. The thread that has installed the
-// longest prefix of a key always installs the next limb or finds it installed, so that no entry
-// stays half written, no key has two entries, and nobody waits.
+// A key is LIMBS limbs of 31 bits with the top bit set, so that no limb is 0, and no cell of them
+// is empty. Each cell is written once, by the compare-and-swap that finds it empty; whoever loses
+// to another key goes on to the next entry, whoever meets its own key shares it. The thread that
+// has installed the longest prefix of a key always installs the next cell or finds it installed, so
+// that no entry stays half written, no key has two entries, and nobody waits.
 //
 // Round 1 installs keys and adds values. A tuple whose key finds no room is not counted, nor are
 // those of its row that follow: its row, and its number among the row's tuples, is put down in
@@ -15,10 +15,11 @@
 // Where the keys have no more values than the table has entries, they are their own places
 // (IDENTITY): no two of them meet, and groups come out sorted.
 //
-// Holes: LIMBS, IDENTITY, ENTRY (words of an entry), ROUND, `process(row)`, `driving_rows()`,
-// `driven_row(i)`, which also sets `wanted` where rows are played again.
+// Holes: LIMBS, IDENTITY, HEAD and ENTRY (cells of a key, and of an entry), `key_cells(limbs)`,
+// ROUND, `process(row)`, `driving_rows()`, `driven_row(i)`, which also sets `wanted` where rows are
+// played again.
 
-@group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
+@group(0) @binding(2) var<storage, read_write> tab: array<atomic<Cell>>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(

@@ -2,11 +2,12 @@
 //
 // Groups differ, so that an entry's place, once won, is written by one invocation only.
 //
-// Holes: OLD_HEAD, OLD_ENTRY (words of an entry before its states, and in all), LIMBS, ENTRY,
-// IDENTITY of the new table, STATES (words behind the keys), `packed(entry, number)`.
+// Holes: OLD_HEAD, OLD_ENTRY (cells of an entry before its states, and in all), LIMBS, HEAD, ENTRY,
+// IDENTITY of the new table, STATES (cells behind the head), `key_cells(limbs)`,
+// `packed(entry, number)`.
 
-@group(0) @binding(0) var<storage, read> old_tab: array<u32>;
-@group(0) @binding(1) var<storage, read_write> tab: array<atomic<u32>>;
+@group(0) @binding(0) var<storage, read> old_tab: array<Cell>;
+@group(0) @binding(1) var<storage, read_write> tab: array<atomic<Cell>>;
 // 0: entries of the old table; 1: entries - 1 of the new one; 2: set where an entry found no place;
 // from word 4 on the bases of the old keys.
 @group(0) @binding(2) var<storage, read_write> sizes: array<atomic<u32>>;
@@ -21,13 +22,13 @@ fn main(
     let stride = nwg.x * nwg.y * WORKGROUP;
     for (var i = flat_group(wid, nwg) * WORKGROUP + lane; i < entries; i += stride) {
         let old = i * OLD_ENTRY;
-        if (old_tab[old] != 0u) {
+        if (u32(old_tab[old]) != 0u) {
             let state = place(packed(old, i), atomicLoad(&sizes[1]), true);
             if (state == NIL) {
                 atomicStore(&sizes[2], 1u);
             } else {
-                for (var word = 0u; word < STATES; word++) {
-                    atomicStore(&tab[state + word], old_tab[old + OLD_HEAD + word]);
+                for (var cell = 0u; cell < STATES; cell++) {
+                    atomicStore(&tab[state + cell], old_tab[old + OLD_HEAD + cell]);
                 }
             }
         }

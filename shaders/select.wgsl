@@ -1,16 +1,27 @@
-// Rows -> the tuples that pass, in the order of the rows. Reduce-then-scan: phase 0 counts the
-// tuples of each tile, `scan` turns counts into offsets, phase 1 writes.
+// Rows -> the tuples that pass, in the order of the rows.
+//
+// In one pass (phase 2) each tile of rows counts its tuples, takes room for them behind those of
+// the tiles that were there before it, and writes them: the rows are read from memory once, and
+// who reads the tuples puts the tiles in order. Where they are to stay on the device: phase 0
+// counts the tuples of each tile, `scan` turns counts into offsets, phase 1 writes.
 //
 // Holes: PHASE, `count(row)` (adds the row's tuples to `cursor`), `process(row)` (writes them at
-// `cursor`, word k of a tuple at `out[k * capacity + cursor]`), `row_count()`.
+// `cursor`, each column at so many words times the capacity), `row_count()`.
 
+// 0: tiles; 1: tuples, once `scan` has run; from word 4 on a word a tile: its tuples, or their
+// offset once `scan` has run. In one pass two: where its tuples start, and how many they are.
 @group(0) @binding(2) var<storage, read_write> counts: array<u32>;
 @group(0) @binding(3) var<storage, read_write> out: array<u32>;
 
 const ITEMS: u32 = 4u;
 const COUNTS: u32 = 4u;
 
+const COUNT: u32 = 0u;
+const WRITE: u32 = 1u;
+const ONE_PASS: u32 = 2u;
+
 var<private> cursor: u32;
+var<workgroup> tile_start: u32;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -32,19 +43,32 @@ fn main(
     }
     let sum = workgroup_scan(lane, cursor);
     let tiles = (rows + WORKGROUP * ITEMS - 1u) / (WORKGROUP * ITEMS);
-    if (PHASE == 0u && tile == 0u && lane == 0u) {
+    if (PHASE == COUNT && tile == 0u && lane == 0u) {
         counts[0] = tiles;
+    }
+    if (PHASE == ONE_PASS) {
+        if (lane == 0u && tile < tiles) {
+            let start = atomicAdd(&status[2], sum.y);
+            counts[COUNTS + 2u * tile] = start;
+            counts[COUNTS + 2u * tile + 1u] = sum.y;
+            tile_start = start;
+        }
+        workgroupBarrier();
     }
     if (tile >= tiles) {
         return;
     }
-    if (PHASE == 0u) {
+    if (PHASE == COUNT) {
         if (lane == 0u) {
             counts[COUNTS + tile] = sum.y;
         }
         return;
     }
-    cursor = counts[COUNTS + tile] + sum.x;
+    if (PHASE == WRITE) {
+        cursor = counts[COUNTS + tile] + sum.x;
+    } else {
+        cursor = tile_start + sum.x;
+    }
     for (var i = 0u; i < ITEMS; i++) {
         if (((some >> i) & 1u) != 0u) {
             process(first + i);

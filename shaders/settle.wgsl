@@ -1,9 +1,9 @@
-// Between two rounds of a grouped aggregation: where a leading word of a state has risen, what was
+// Between two rounds of a grouped aggregation: where a leading cell of a state has risen, what was
 // kept relative to the old one is shifted or dropped.
 //
-// Holes: LIMBS, ENTRY, `settle(state)`.
+// Holes: HEAD, ENTRY (cells of an entry before its states, and in all), `settle(state)`.
 
-@group(0) @binding(2) var<storage, read_write> tab: array<atomic<u32>>;
+@group(0) @binding(2) var<storage, read_write> tab: array<atomic<Cell>>;
 
 @compute @workgroup_size(WORKGROUP)
 fn main(
@@ -15,21 +15,21 @@ fn main(
     let stride = nwg.x * nwg.y * WORKGROUP;
     for (var i = flat_group(wid, nwg) * WORKGROUP + lane; i < entries; i += stride) {
         let entry = i * ENTRY;
-        if (atomicLoad(&tab[entry]) != 0u) {
-            settle(entry + LIMBS);
+        if (tab_get(entry) != 0u) {
+            settle(entry + HEAD);
         }
     }
 }
 
-// Three bins of 64 bits: bin i takes what bin i - d held, the first d become zero.
+// Three bins: bin i takes what bin i - d held, the first d become zero.
 fn tab_shift_bins(bins: u32, d: u32) {
-    for (var bin = 3u; bin > 0u; bin--) {
-        let to = bins + 2u * (bin - 1u);
-        let keep = bin - 1u >= d;
-        let from_at = select(to, to - 2u * d, keep);
-        let low = tab_get(from_at);
-        let high = tab_get(from_at + 1u);
-        atomicStore(&tab[to], select(0u, low, keep));
-        atomicStore(&tab[to + 1u], select(0u, high, keep));
+    let by = min(d, 3u) * BIN;
+    for (var at = 3u * BIN; at > 0u; at--) {
+        let to = bins + at - 1u;
+        if (at > by) {
+            tab_keep(to, to - by);
+        } else {
+            tab_clear(to);
+        }
     }
 }

@@ -4,8 +4,9 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::cells::Cells;
 use super::key::{self, Packing, Unpacked};
-use super::spec::{Aggregation, Key};
+use super::spec::{Aggregation, Fold, Key};
 use crate::agg::{Acc, StateColumn};
 use crate::error::Result;
 use crate::expr::ir::Rep;
@@ -29,10 +30,11 @@ pub fn parts(keys: &[Key], aggregation: &Aggregation) -> Vec<Part> {
         words: key.expr.rep.words(),
         valid: key.expr.nullable && key.domain.is_none(),
     };
-    let of_acc =
-        |acc: Acc| Part { words: acc.value_words(), valid: acc.value_words() < acc.words() };
-    let accs = aggregation.folds.iter().map(|fold| of_acc(fold.acc));
-    keys.iter().map(of_key).chain(accs).collect()
+    let of_fold = |fold: &Fold| Part {
+        words: fold.acc.value_words(),
+        valid: fold.acc.value_words() < fold.acc.words() && fold.may_miss(),
+    };
+    keys.iter().map(of_key).chain(aggregation.folds.iter().map(of_fold)).collect()
 }
 
 /// Where the columns of so many groups lie, in words of two buffers: values, and bits of validity.
@@ -67,18 +69,20 @@ pub struct Entries {
     pub packing: Arc<Packing>,
     /// The keys are the entry's number; its first word says that the group exists.
     pub numbered: bool,
+    /// Words of a cell of the table.
+    pub cell_words: usize,
 }
 
 impl Entries {
-    /// Words of an entry before its states.
+    /// Cells of an entry before its states.
     pub fn head(&self) -> usize {
-        if self.numbered { 1 } else { self.packing.limbs() }
+        if self.numbered { 1 } else { self.packing.limbs().div_ceil(self.cell_words) }
     }
 
     /// The same with other bases, given as words.
     pub fn with_bases(&self, words: &[u32]) -> Self {
         let packing = Arc::new(self.packing.with_bases(words));
-        Self { packing, numbered: self.numbered }
+        Self { packing, ..*self }
     }
 
     /// All that texts of kernels depend on.
@@ -96,49 +100,73 @@ impl Entries {
         }
     }
 
-    /// Emits what reads the keys of the entry that begins at word `entry` of `table`, its
-    /// `number`-th; `base(i)` is the text of a word of the bases.
+    /// Emits what reads the keys of an entry, the `number`-th; `limb(i)` is the text of one of its
+    /// limbs, `base(i)` that of a word of the bases.
     pub fn unpack_text(
         &self,
         keys: &[Key],
-        table: &str,
+        limb: &dyn Fn(usize) -> String,
         base: &dyn Fn(usize) -> String,
         out: &mut String,
     ) -> Vec<Unpacked> {
-        let limb = |limb: usize| match self.numbered {
-            true => "number".to_string(),
-            false => format!("{table}[entry + {limb}u]"),
-        };
+        let limb = |at: usize| if self.numbered { "number".into() } else { limb(at) };
         key::unpack_text(keys, &self.packing, &limb, base, out)
     }
 }
 
 /// `put_entry(entry, number, at)`: writes the entry that begins at word `entry` of the table, its
 /// `number`-th, as group `at` of `groups`.
-pub fn text(keys: &[Key], aggregation: &Aggregation, entries: &Entries) -> String {
+pub fn text(keys: &[Key], aggregation: &Aggregation, cells: &Cells, entries: &Entries) -> String {
     let mut out = String::from(
         "fn put_entry(entry: u32, number: u32, at: u32) {\n    var o = 0u;\n    var b = 0u;\n",
     );
     let all = parts(keys, aggregation);
     let base = |word: usize| format!("bases[{word}u]");
-    let unpacked = entries.unpack_text(keys, "tab", &base, &mut out);
+    let limb = |limb: usize| format!("tab[entry + {limb}u]");
+    let unpacked = entries.unpack_text(keys, &limb, &base, &mut out);
     for (part, Unpacked { words, valid }) in all.iter().zip(unpacked) {
         put(*part, &words, &valid, &mut out);
     }
-    let _ = writeln!(out, "    let s = entry + {}u;", entries.head());
-    let mut state = 0;
-    for (fold, part) in aggregation.folds.iter().zip(&all[keys.len()..]) {
-        let word = |at: usize| format!("tab[s + {}u]", state + at);
-        let words = match fold.acc {
-            Acc::Best { rep, max } => best_words(rep, max, &word),
-            acc => (0..acc.value_words()).map(word).collect(),
-        };
-        let seen = format!("{} != 0u", word(part.words));
-        put(*part, &words, &seen, &mut out);
-        state += fold.acc.words();
+    let _ = writeln!(out, "    let s = entry + {}u;", entries.head() * cells.words);
+    for ((fold, place), part) in cells.placed(aggregation).zip(&all[keys.len()..]) {
+        let flags = place.flags.map_or("1u".into(), |(cell, bit)| {
+            format!("(tab[s + {}u] >> {bit}u)", cell * cells.words)
+        });
+        let words = value_words(fold.acc, place.value, &flags, cells, &mut out);
+        put(*part, &words, &format!("({flags} & 1u) != 0u"), &mut out);
     }
     out.push_str("}\n");
     out
+}
+
+/// The words of an accumulator's value, of which the first cell is `at`.
+fn value_words(acc: Acc, at: usize, flags: &str, cells: &Cells, out: &mut String) -> Vec<String> {
+    let word = |word: usize| format!("tab[s + {}u]", at * cells.words + word);
+    match acc {
+        Acc::Best { rep, max } => best_words(rep, max, &word),
+        Acc::Bools => vec![format!("({flags} & 3u)")],
+        Acc::FloatSum => {
+            let bins = (0..6).map(|bin| word(cells.words + bin));
+            [format!("({flags} & 15u)"), word(0)].into_iter().chain(bins).collect()
+        }
+        Acc::Sum128 | Acc::Sum160 if cells.words == 2 => {
+            let pair =
+                |cell: usize| format!("vec2<u32>({}, {})", word(2 * cell), word(2 * cell + 1));
+            let _ = writeln!(out, "    let p{at}_0 = {};", pair(0));
+            let last = cells.value_cells(acc) - 1;
+            for cell in 1..=last {
+                let _ = writeln!(
+                    out,
+                    "    let p{at}_{cell} = acc_add64({}, vec2<u32>(p{at}_{}.y, 0u));",
+                    pair(cell),
+                    cell - 1
+                );
+            }
+            let low = (0..=last).map(|cell| format!("p{at}_{cell}.x"));
+            low.chain([format!("p{at}_{last}.y")]).collect()
+        }
+        acc => (0..acc.value_words()).map(word).collect(),
+    }
 }
 
 /// Statements that write one column's words and bit of a group, and go on to the next column.
@@ -178,6 +206,7 @@ fn best_words(rep: Rep, max: bool, word: &dyn Fn(usize) -> String) -> Vec<String
 pub fn twin(
     keys: &[Key],
     aggregation: &Aggregation,
+    cells: &Cells,
     entries: &Entries,
     table: (&[u32], usize),
     out: &mut [u32],
@@ -188,12 +217,9 @@ pub fn twin(
         words.chunks_exact(entry_words).enumerate().filter(|(_, entry)| entry[0] != 0).collect();
     let all = parts(keys, aggregation);
     let layout = Layout::new(&all, taken.len());
-    let head = entries.head();
-    let states: Vec<u32> = taken
-        .iter()
-        .flat_map(|(_, entry)| &entry[head..head + aggregation.words()])
-        .copied()
-        .collect();
+    let head = entries.head() * cells.words;
+    let states = taken.iter().flat_map(|(_, entry)| cells.read(aggregation, &entry[head..]));
+    let states: Vec<u32> = states.collect();
     let accs = aggregation.accs();
     let columns = StateColumn::of_rows(&accs, &states, aggregation.words(), 0)?;
     for (at, (number, entry)) in taken.iter().enumerate() {

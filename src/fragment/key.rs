@@ -5,7 +5,8 @@ use std::fmt::Write;
 
 use super::spec::Key;
 use super::text::words;
-use crate::expr::ir::Rep;
+use crate::expr::ir::{Kind, Rep};
+use crate::expr::prim;
 use crate::expr::wgsl::Emitter;
 
 /// Bits of a limb; its top bit is always set, so that no limb is the empty word.
@@ -26,8 +27,11 @@ const MOST_CODES: u32 = 1 << 12;
 pub struct Field {
     /// Bits of the value.
     pub bits: usize,
-    /// Number of the base that is taken from the value first.
+    /// Number of the base that is taken from the value first; of a key that follows, what it is
+    /// more.
     pub base: Option<usize>,
+    /// The key that this one follows: it is that key's value and the base, and needs no bits.
+    pub follows: Option<usize>,
     /// Whether a value may need more bits than there are: its row does not fit then.
     pub narrow: bool,
     /// Whether there is a bit for NULL. A string's code is 0 where it is NULL.
@@ -51,15 +55,23 @@ pub fn has_range(key: &Key) -> bool {
 }
 
 impl Packing {
-    /// All bits of all keys: every row fits.
+    /// All bits of all keys: every row fits. Keys that follow others need none.
     pub fn full(keys: &[Key]) -> Self {
-        let field = |key: &Key| Field {
-            bits: full_bits(key.expr.rep),
-            base: None,
-            narrow: false,
-            nullable: key.expr.nullable,
+        let mut bases = Vec::new();
+        let mut field = |(number, key): (usize, &Key)| {
+            let (bits, nullable) = (full_bits(key.expr.rep), key.expr.nullable);
+            let field = Field { bits, base: None, follows: None, narrow: false, nullable };
+            match follows(keys, number).filter(|_| bases.len() < MAX_BASES) {
+                Some((first, more)) => {
+                    bases.push(more);
+                    let base = Some(bases.len() - 1);
+                    Field { bits: 0, base, follows: Some(first), nullable: false, ..field }
+                }
+                None => field,
+            }
         };
-        Self { fields: keys.iter().map(field).collect(), bases: Vec::new() }
+        let fields = keys.iter().enumerate().map(&mut field).collect();
+        Self { fields, bases }
     }
 
     /// The bits that codes below the given numbers need, and all bits of all else.
@@ -69,7 +81,7 @@ impl Packing {
             let codes = key.domain.map_or(u32::MAX, codes);
             if codes <= MOST_CODES {
                 let bits = codes.max(2).next_power_of_two().ilog2() as usize;
-                *field = Field { bits, base: None, narrow: true, nullable: false };
+                *field = Field { bits, narrow: true, nullable: false, ..field.clone() };
             }
         }
         packing
@@ -83,7 +95,8 @@ impl Packing {
             let width = full_bits(key.expr.rep);
             let span = most.wrapping_sub(least) & (u128::MAX >> (128 - width));
             let bits = (128 - span.leading_zeros() as usize).max(1);
-            if has_range(key) && bits < width && packing.bases.len() < MAX_BASES {
+            let narrows = has_range(key) && bits < width && field.follows.is_none();
+            if narrows && packing.bases.len() < MAX_BASES {
                 (field.bits, field.narrow) = (bits, true);
                 field.base = Some(packing.bases.len());
                 packing.bases.push(least as u64);
@@ -116,9 +129,9 @@ impl Packing {
     /// All that texts of kernels depend on: the fields, without the bases' values.
     pub fn variant(&self) -> Vec<u32> {
         let field = |field: &Field| {
-            let base = field.base.map_or(0, |base| base as u32 + 1);
+            let number = |number: Option<usize>| number.map_or(0, |number| number as u32 + 1);
             let flags = u32::from(field.narrow) | u32::from(field.nullable) << 1;
-            [field.bits as u32, base, flags]
+            [field.bits as u32, number(field.base), number(field.follows), flags]
         };
         self.fields.iter().flat_map(field).collect()
     }
@@ -150,6 +163,9 @@ impl Packing {
             at += bits;
         };
         for ((key, field), value) in keys.iter().zip(&self.fields).zip(values) {
+            if field.follows.is_some() {
+                continue;
+            }
             let mask = u128::MAX >> (128 - full_bits(key.expr.rep));
             let digit = value.map_or(0, |value| value.wrapping_sub(self.base(field)) & mask);
             if field.bits < 128 && digit >> field.bits != 0 {
@@ -185,8 +201,39 @@ impl Packing {
             let valid = if field.nullable { take(1) == 1 } else { !coded || value != 0 };
             valid.then_some(value)
         };
-        keys.iter().zip(&self.fields).map(unpack).collect()
+        let mut values: Vec<_> = keys.iter().zip(&self.fields).map(unpack).collect();
+        for (number, field) in self.fields.iter().enumerate() {
+            if let Some(first) = field.follows {
+                let mask = u128::MAX >> (128 - full_bits(keys[number].expr.rep));
+                let more = self.base(field);
+                values[number] = values[first].map(|value| value.wrapping_add(more) & mask);
+            }
+        }
+        values
     }
+}
+
+/// The key that a key follows, and by how much: both are the same value, such as the two ends of
+/// a window, but for a constant that is added. That key follows none.
+fn follows(keys: &[Key], number: usize) -> Option<(usize, u64)> {
+    let (first, more) = sum_of(keys, &keys[number])?;
+    sum_of(keys, &keys[first]).is_none().then_some((first, more))
+}
+
+/// The key that a key is the sum of with a constant, and the constant.
+fn sum_of(keys: &[Key], key: &Key) -> Option<(usize, u64)> {
+    let Kind::Call(prim, args) = &key.expr.kind else { return None };
+    let sums = [&prim::ADD_CHECKED_I64, &prim::ADD_I64, &prim::ADD_U64];
+    let [value, more] = args.as_slice() else { return None };
+    let more = match &more.kind {
+        Kind::Parameter(parameter) => parameter.bits() as u64,
+        Kind::Literal(Some(bits)) => *bits as u64,
+        _ => return None,
+    };
+    if key.domain.is_some() || !sums.into_iter().any(|sum| std::ptr::eq(sum, *prim)) {
+        return None;
+    }
+    keys.iter().position(|of| of.expr == *value).map(|first| (first, more))
 }
 
 /// Bits that all values of a key take.
@@ -210,7 +257,11 @@ pub fn emit(
     let mut fields: Vec<(String, usize)> = Vec::new();
     let mut tests = Vec::new();
     for (number, (key, field)) in keys.iter().zip(&packing.fields).enumerate() {
+        // What it raises is raised, also where nothing else is asked of it.
         let text = emitter.emit(&key.expr, "true");
+        if field.follows.is_some() {
+            continue;
+        }
         let value = match field.base {
             None => text.value,
             Some(at) if key.expr.rep.words() == 1 => format!("({} - {})", text.value, base(2 * at)),
@@ -301,8 +352,12 @@ pub fn unpack_text(
         }
         if bits < 32 { format!("({text} & {}u)", (1u32 << bits) - 1) } else { text }
     };
-    let mut unpacked = Vec::new();
+    let mut unpacked: Vec<Unpacked> = Vec::new();
     for (number, (key, field)) in keys.iter().zip(&packing.fields).enumerate() {
+        if field.follows.is_some() {
+            unpacked.push(Unpacked { words: Vec::new(), valid: String::new() });
+            continue;
+        }
         let mut left = field.bits;
         let mut words = Vec::new();
         for _ in 0..key.expr.rep.words() {
@@ -325,6 +380,17 @@ pub fn unpack_text(
         };
         let valid = if field.nullable { format!("{} != 0u", take(1)) } else { "true".into() };
         unpacked.push(Unpacked { words, valid });
+    }
+    for (number, field) in packing.fields.iter().enumerate() {
+        if let (Some(first), Some(at)) = (field.follows, field.base) {
+            let Unpacked { words, valid } = &unpacked[first];
+            let value = format!("vec2<u32>({})", words.join(", "));
+            let more = format!("vec2<u32>({}, {})", base(2 * at), base(2 * at + 1));
+            let _ = writeln!(out, "    let u{number} = acc_add64({value}, {more});");
+            let (words, valid) =
+                (vec![format!("u{number}.x"), format!("u{number}.y")], valid.clone());
+            unpacked[number] = Unpacked { words, valid };
+        }
     }
     unpacked
 }
@@ -367,6 +433,27 @@ mod tests {
                 let limbs = packing.pack(&keys, &row).unwrap();
                 assert_eq!(limbs.len(), packing.limbs());
                 assert!(limbs.iter().all(|limb| limb >> 31 == 1));
+                assert_eq!(packing.unpack(&keys, &limbs), row, "{packing:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_window_follows_its_start() {
+        let start = Expr::input(0, Rep::I64, true);
+        let size = Expr::parameter(10, Rep::I64);
+        let end = Expr::call(&prim::ADD_CHECKED_I64, vec![start.clone(), size.clone()]);
+        let other = Expr::call(&prim::ADD_CHECKED_I64, vec![Expr::input(1, Rep::I64, true), size]);
+        let keys =
+            [end, start, other].map(|expr| Key { expr, data_type: DataType::Int64, domain: None });
+        let packing = Packing::full(&keys);
+        assert_eq!((packing.bits(), packing.base_words()), (2 * 65, vec![10, 0]));
+        let ranges = [Some((bits(5), bits(9))), Some((bits(-5), bits(-1))), None];
+        let narrow = Packing::narrow(&keys, &ranges, &|_| 9);
+        assert!(narrow.bits() < packing.bits());
+        for packing in [packing, narrow] {
+            for row in [[Some(bits(5)), Some(bits(-5)), Some(0)], [None, None, Some(0)]] {
+                let limbs = packing.pack(&keys, &row).unwrap();
                 assert_eq!(packing.unpack(&keys, &limbs), row, "{packing:?}");
             }
         }

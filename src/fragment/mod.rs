@@ -9,6 +9,8 @@ pub mod coder;
 pub mod arena;
 pub mod join;
 pub mod text;
+pub mod cells;
 pub mod compact;
 pub mod fold;
+pub mod rounds;
 pub mod twin;

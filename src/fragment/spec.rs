@@ -157,6 +157,13 @@ pub struct Fold {
     pub filter: Option<Expr>,
 }
 
+impl Fold {
+    /// Whether a row may add nothing, so that a group may have no value.
+    pub fn may_miss(&self) -> bool {
+        self.filter.is_some() || self.arg.as_ref().is_some_and(|arg| arg.nullable)
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Key {
     pub expr: Expr,

@@ -28,6 +28,8 @@ pub struct Arenas<'a> {
     pub tables: Vec<&'a [u32]>,
     pub marks: &'a mut [u32],
     pub faults: u32,
+    /// Tuples counted.
+    pub tuples: u32,
 }
 
 /// The rows of one tuple.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::select::{COUNTS_HEADER, TILE};
 use super::{Kernel, Linker};
 use crate::error::DeviceError;
+use crate::fragment::cells::Cells;
 use crate::fragment::compact::{self, Entries};
 use crate::fragment::spec::{Aggregation, Key};
 use crate::record::{Access, Bound, Program};
@@ -31,9 +32,10 @@ pub fn program(
     entry: usize,
     phase: u32,
 ) -> Arc<Program> {
+    let cells = Cells::of(aggregation, linker.tier);
     let put = match phase {
         0 => "fn put_entry(entry: u32, number: u32, at: u32) {\n}\n".into(),
-        _ => compact::text(keys, aggregation, entries),
+        _ => compact::text(keys, aggregation, &cells, entries),
     };
     let generated = format!("const PHASE: u32 = {phase}u;\nconst ENTRY: u32 = {entry}u;\n{put}");
     let (keys, aggregation, entries) = (keys.clone(), aggregation.clone(), entries.clone());
@@ -53,7 +55,7 @@ pub fn program(
         }
         // Programs are kept for other rows, whose keys have other bases.
         let entries = entries.with_bases(bases);
-        compact::twin(&keys, &aggregation, &entries, (words, entry), out, bits)
+        compact::twin(&keys, &aggregation, &cells, &entries, (words, entry), out, bits)
             .map_err(|error| DeviceError::Validation(error.to_string()))
     });
     let label = format!("compact<{}>", if phase == 0 { "count" } else { "write" });

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::Kernel;
-use super::group_hash::{Rounds, entry_words};
-use crate::fragment::fold;
+use super::group_hash::Rounds;
+use crate::fragment::rounds as text;
 use crate::record::Program;
 
 pub const KERNEL: Kernel = Kernel {
@@ -16,7 +16,8 @@ pub const KERNEL: Kernel = Kernel {
         "lib/join",
         "lib/slot",
         "lib/acc_wide",
-        "lib/acc",
+        "lib/cell_t0",
+        "lib/cells_t0",
         "lib/float_sum",
         "lib/float_bins",
         "lib/spill",
@@ -45,7 +46,8 @@ fn copies(words: usize) -> usize {
 /// status, table, rows put down, and those to be played again; then the joins'.
 pub fn program(rounds: &Rounds<'_>, round: u32) -> Arc<Program> {
     let Rounds { shape, aggregation, packing, .. } = rounds;
-    let entry = entry_words(1, aggregation);
+    let cells = rounds.cells();
+    let entry = 1 + cells.count;
     let groups = 1usize << packing.bits();
     let process = rounds.process(round, &|emitter| {
         emitter.text.push_str(
@@ -53,25 +55,26 @@ pub fn program(rounds: &Rounds<'_>, round: u32) -> Arc<Program> {
              let s = (place * COPIES + own_copy) * ENTRY + 1u;\n    \
              let g = place * ENTRY + 1u;\n    loc_or(s - 1u, 1u);\n",
         );
-        fold::round_update(aggregation, round, "loc", emitter);
+        text::update(aggregation, &cells, round, "loc", emitter);
     });
     let own = rounds.own();
-    let copies = copies(groups * entry);
-    let merge = fold::round_merge(aggregation, round);
+    let copies = copies(groups * entry * cells.words);
+    let merge = text::merge(aggregation, &cells, round);
     let merge_copies = merge.replace("fn merge(", "fn merge_copies(").replace("tab_", "loc_");
     let generated = format!(
         "const GROUPS: u32 = {groups}u;\nconst ENTRY: u32 = {entry}u;\n\
-         const COPIES: u32 = {copies}u;\nconst LOCAL_WORDS: u32 = {}u;\n\
+         const COPIES: u32 = {copies}u;\nconst LOCAL_CELLS: u32 = {}u;\n\
          {}{}{}{merge}{merge_copies}{process}",
         groups * entry * copies,
         shape.declarations(2 + own),
         rounds.driving(),
         shape.generator().prelude(),
     );
+    let cell_words = cells.words;
     let twin = rounds.twin(round, move |table, _, limbs| {
-        let at = (limbs[0] & 0x7fff_ffff) as usize * entry;
+        let at = (limbs[0] & 0x7fff_ffff) as usize * entry * cell_words;
         table[at] = 1;
-        Some(at + 1)
+        Some(at + cell_words)
     });
     let played = if rounds.replay { ", replay" } else { "" };
     let label = shape.label(KERNEL.name, &format!("{groups} groups, round {round}{played}"));

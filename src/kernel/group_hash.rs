@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{Kernel, Shape, with_arenas};
 use crate::expr::wgsl::Emitter;
 use crate::fragment::arena::{H_BASES, H_TABLE_MASK, HEADER};
+use crate::fragment::cells::Cells;
 use crate::fragment::key::Packing;
 use crate::fragment::spec::{Aggregation, Key};
 use crate::fragment::twin::{hash_end, hash_word};
-use crate::fragment::{fold, key};
+use crate::fragment::{key, rounds as text};
 use crate::record::{Bound, Program, Twin};
 
 pub const KERNEL: Kernel = Kernel {
@@ -20,7 +21,8 @@ pub const KERNEL: Kernel = Kernel {
         "lib/join",
         "lib/slot",
         "lib/acc_wide",
-        "lib/acc",
+        "lib/cell_t0",
+        "lib/cells_t0",
         "lib/float_sum",
         "lib/float_bins",
         "lib/place",
@@ -36,28 +38,51 @@ pub const KERNEL: Kernel = Kernel {
 /// A hash table's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
-    /// Words of its keys, and in all.
+    /// Limbs of its keys.
     pub limbs: usize,
-    pub words: usize,
+    /// Words of a cell; cells of the keys, and of the entry in all.
+    pub cell_words: usize,
+    pub head: usize,
+    pub cells: usize,
     /// The keys are their own place.
     pub identity: bool,
 }
 
 impl Entry {
-    pub fn of(packing: &Packing, aggregation: &Aggregation) -> Self {
-        let limbs = packing.limbs();
+    pub fn of(packing: &Packing, cells: &Cells) -> Self {
+        let (limbs, cell_words) = (packing.limbs(), cells.words);
+        let head = limbs.div_ceil(cell_words);
         // A small entry lies within a sector of memory, of eight words; a larger one starts at one.
-        let words = match entry_words(limbs, aggregation) {
+        let words = match (head + cells.count) * cell_words {
             words @ 0..=4 => words.next_power_of_two(),
             words => words.next_multiple_of(8),
         };
-        Self { limbs, words, identity: false }
+        Self { limbs, cell_words, head, cells: words / cell_words, identity: false }
     }
-}
 
-/// Words of an entry: its keys (or the group's existence), the states, their shadows.
-pub fn entry_words(head: usize, aggregation: &Aggregation) -> usize {
-    head + aggregation.words() + fold::shadows(aggregation)
+    /// Words in all.
+    pub fn words(&self) -> usize {
+        self.cells * self.cell_words
+    }
+
+    /// `LIMBS`, `HEAD`, `ENTRY`, `IDENTITY`, and `key_cells(limbs)`.
+    pub(super) fn declarations(&self) -> String {
+        let Self { limbs, head, cells, identity, .. } = self;
+        let cell = |of: &[usize]| match of {
+            [low, high] => format!("cell_of(vec2<u32>(key[{low}u], key[{high}u]))"),
+            [one, ..] => format!("Cell(key[{one}u])"),
+            [] => String::new(),
+        };
+        let numbers: Vec<usize> = (0..*limbs).collect();
+        let keys: Vec<String> = numbers.chunks(self.cell_words).map(cell).collect();
+        format!(
+            "const LIMBS: u32 = {limbs}u;\nconst HEAD: u32 = {head}u;\n\
+             const ENTRY: u32 = {cells}u;\nconst IDENTITY: bool = {identity};\n\
+             fn key_cells(key: array<u32, LIMBS>) -> array<Cell, HEAD> {{\n    \
+             return array<Cell, HEAD>({});\n}}\n",
+            keys.join(", ")
+        )
+    }
 }
 
 /// What the rounds of a grouped aggregation have in common.
@@ -71,9 +96,14 @@ pub struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
+    /// The cells of a group's states.
+    pub fn cells(&self) -> Cells {
+        Cells::of(self.aggregation, self.shape.linker.tier)
+    }
+
     /// The entry of a hash table, keys being hashed.
     pub fn entry(&self) -> Entry {
-        Entry::of(self.packing, self.aggregation)
+        Entry::of(self.packing, &self.cells())
     }
 
     /// All that the text of a round depends on.
@@ -132,7 +162,7 @@ impl Rounds<'_> {
     ) -> Twin {
         let (job, own, replay) = (self.shape.twin(), self.own(), self.replay);
         let (keys, packing) = (self.keys.clone(), self.packing.clone());
-        let folded = self.aggregation.clone();
+        let (folded, cells) = (self.aggregation.clone(), self.cells());
         Arc::new(move |bound: &mut Bound<'_>| {
             with_arenas(&job, bound, own, |arenas, mut own| {
                 if round > 1 {
@@ -156,7 +186,9 @@ impl Rounds<'_> {
                             let limbs = found.limbs(&keys, &packing);
                             let at = limbs.as_ref().and_then(|limbs| place(table, mask, limbs));
                             if let Some(at) = at {
-                                found.update(&folded, &mut table[at..at + folded.words()]);
+                                let mut states = cells.read(&folded, &table[at..]);
+                                found.update(&folded, &mut states);
+                                cells.write(&folded, &states, &mut table[at..]);
                             } else {
                                 put_down(spill, row, number, limbs.is_none());
                                 left = true;
@@ -186,6 +218,7 @@ pub const PROBES_MAX: u32 = 64;
 /// status, table, rows put down, and those to be played again; then the joins'.
 pub fn program(rounds: &Rounds<'_>, entry: Entry, round: u32) -> Arc<Program> {
     let Rounds { shape, aggregation, .. } = rounds;
+    let cells = rounds.cells();
     let process = rounds.process(round, &|emitter| {
         let put = if round == 1 { "put_down(row, number); " } else { "" };
         emitter.text.push_str(&format!(
@@ -193,14 +226,12 @@ pub fn program(rounds: &Rounds<'_>, entry: Entry, round: u32) -> Arc<Program> {
              if (s == NIL) {{ {put}return; }}\n",
             round == 1
         ));
-        fold::round_update(aggregation, round, "tab", emitter);
+        text::update(aggregation, &cells, round, "tab", emitter);
     });
     let own = rounds.own();
     let generated = format!(
-        "const LIMBS: u32 = {}u;\nconst ENTRY: u32 = {}u;\nconst IDENTITY: bool = {};\n{}{}{}{}",
-        entry.limbs,
-        entry.words,
-        entry.identity,
+        "{}{}{}{}{}",
+        entry.declarations(),
         shape.declarations(2 + own),
         rounds.driving(),
         shape.generator().prelude(),
@@ -219,7 +250,7 @@ fn put_down(spill: &mut [u32], row: u32, number: u32, misfit: bool) {
     spill[1] += u32::from(misfit);
 }
 
-/// The twin of `place`: the entry's states, or `None` where there is no room.
+/// The twin of `place`: the first word of the entry's states, or `None` where there is no room.
 pub(super) fn place(table: &mut [u32], mask: u32, entry: Entry, limbs: &[u32]) -> Option<usize> {
     let hash = match entry.identity {
         true => limbs[0],
@@ -227,12 +258,12 @@ pub(super) fn place(table: &mut [u32], mask: u32, entry: Entry, limbs: &[u32]) -
     };
     let mut at = hash & mask;
     for _ in 0..PROBES_MAX {
-        let start = at as usize * entry.words;
+        let start = at as usize * entry.words();
         if table[start] == 0 {
             table[start..start + entry.limbs].copy_from_slice(limbs);
         }
         if table[start..start + entry.limbs] == *limbs {
-            return Some(start + entry.limbs);
+            return Some(start + entry.head * entry.cell_words);
         }
         at = (at + 1) & mask;
     }

@@ -57,7 +57,13 @@ pub const KERNELS: &[&Kernel] = &[
 ];
 
 /// The part that is linked once for each table that a kernel declares: `tab`, `loc`.
-const ACC: &str = "lib/acc";
+const CELLS: &str = "lib/cells_t0";
+
+/// What stands in place of parts where group tables have cells of 64 bits.
+const WIDE_CELLS: &[(&str, &str, &str)] = &[
+    ("lib/cell_t0", "lib/cell_t3", include_str!("../../shaders/lib/cell_t3.wgsl")),
+    (CELLS, "lib/cells_t3", include_str!("../../shaders/lib/cells_t3.wgsl")),
+];
 
 /// The slot, the status and the bindings of its own that a kernel has at most.
 const MOST_OWN: usize = 5;
@@ -73,7 +79,8 @@ const PARTS: &[(&str, &str)] = &[
     ("lib/slot", include_str!("../../shaders/lib/slot.wgsl")),
     ("lib/scan", include_str!("../../shaders/lib/scan.wgsl")),
     ("lib/acc_wide", include_str!("../../shaders/lib/acc_wide.wgsl")),
-    (ACC, include_str!("../../shaders/lib/acc.wgsl")),
+    ("lib/cell_t0", include_str!("../../shaders/lib/cell_t0.wgsl")),
+    (CELLS, include_str!("../../shaders/lib/cells_t0.wgsl")),
     ("lib/float_sum", include_str!("../../shaders/lib/float_sum.wgsl")),
     ("lib/spill", include_str!("../../shaders/lib/spill.wgsl")),
     ("lib/place", include_str!("../../shaders/lib/place.wgsl")),
@@ -82,9 +89,12 @@ const PARTS: &[(&str, &str)] = &[
 
 /// Faults of parts, as those of kernels: part, the kernel they are noticed in, text, replacement.
 pub const PART_FAULTS: &[(&str, &str, &str, &str)] = &[
-    ("lib/place", "group_hash", "if (word != k[i])", "if (i == 0u && word != k[i])"),
-    ("lib/place", "group_hash", "return entry + LIMBS;", "return LIMBS;"),
-    ("lib/place", "rehash", "return entry + LIMBS;", "return LIMBS;"),
+    ("lib/place", "group_hash", "if (cell != k[i])", "if (i == 0u && cell != k[i])"),
+    ("lib/place", "group_hash", "return entry + HEAD;", "return HEAD;"),
+    ("lib/place", "rehash", "return entry + HEAD;", "return HEAD;"),
+    ("lib/cells_t3", "group_hash", "atomicMax(&tab[at], cell)", "atomicMax(&tab[at], u64(1u))"),
+    ("lib/cells_t3", "group_hash", "at + 1u, vec2<u32>(value.y", "at, vec2<u32>(value.y"),
+    ("lib/cells_t3", "group_dense", "atomicAdd(&tab[at], cell", "atomicMax(&tab[at], cell"),
 ];
 
 /// Arenas bound once more, as wider elements: a 64-bit value is one load then.
@@ -182,19 +192,25 @@ impl Linker {
             // Nothing is evaluated: no numbers needed.
             texts.clear();
         }
-        for (name, text) in PARTS.iter().filter(|(name, _)| kernel.parts.contains(name)) {
+        let table = kernel.wgsl.contains("> tab:");
+        for (part, text) in PARTS.iter().filter(|(name, _)| kernel.parts.contains(name)) {
+            let wide = WIDE_CELLS.iter().find(|(of, ..)| table && of == part);
+            let (name, text) = match wide {
+                Some((_, name, text)) if self.tier >= Tier::T3 => (*name, *text),
+                _ => (*part, *text),
+            };
+            let text = self.planted(name, link::part(name, text));
             match &self.hash {
-                Some(hash) if *name == "lib/hash" => texts.push((name, hash.clone().into())),
-                _ if *name == ACC => {
-                    let text = link::part(name, text);
+                Some(hash) if name == "lib/hash" => texts.push((name, hash.clone().into())),
+                _ if *part == CELLS => {
                     if kernel.wgsl.contains("> loc:") {
                         texts.push((name, for_loc(&text).into()));
                     }
-                    if kernel.wgsl.contains("> tab:") {
+                    if table {
                         texts.push((name, text));
                     }
                 }
-                _ => texts.push((name, self.planted(name, link::part(name, text)))),
+                _ => texts.push((name, text)),
             }
         }
         texts.push((kernel.name, wgsl));
@@ -205,9 +221,9 @@ impl Linker {
     }
 }
 
-/// `lib/acc` for the workgroup's own table.
-fn for_loc(acc: &str) -> String {
-    acc.replace("tab_", "loc_").replace("tab[", "loc[")
+/// The functions of cells for the workgroup's own table.
+fn for_loc(cells: &str) -> String {
+    cells.replace("tab_", "loc_").replace("tab[", "loc[")
 }
 
 /// What the programs of one pipeline have in common.
@@ -364,7 +380,9 @@ pub fn with_arenas(
     }
     let mut buffers = buffers.into_iter();
     let (Some(slot), Some(status)) = (buffers.next(), buffers.next()) else { return };
-    let mut arenas = Arenas { slot, tables, marks, faults: 0 };
+    let mut arenas = Arenas { slot, tables, marks, faults: 0, tuples: status[2] };
     work(&mut arenas, kernel);
-    status[0] |= arenas.faults;
+    let Arenas { faults, tuples, .. } = arenas;
+    status[0] |= faults;
+    status[2] = tuples;
 }

@@ -18,7 +18,7 @@ pub const KERNEL: Kernel = Kernel {
         "lib/join",
         "lib/slot",
         "lib/acc_wide",
-        "lib/acc",
+        "lib/cells_t0",
         "lib/float_sum",
         "lib/float_bins",
     ],

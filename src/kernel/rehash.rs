@@ -14,11 +14,11 @@ use crate::record::{Access, Bound, Program};
 pub const KERNEL: Kernel = Kernel {
     name: "rehash",
     wgsl: include_str!("../../shaders/rehash.wgsl"),
-    parts: &["lib/grid", "lib/hash", "lib/acc_wide", "lib/place"],
+    parts: &["lib/grid", "lib/hash", "lib/acc_wide", "lib/cell_t0", "lib/place"],
     faults: &[
         ("i < entries;", "i + 1u < entries;"),
-        ("old_tab[old + OLD_HEAD + word]", "old_tab[old + OLD_HEAD]"),
-        ("word < STATES;", "word + 1u < STATES;"),
+        ("old_tab[old + OLD_HEAD + cell]", "old_tab[old + OLD_HEAD]"),
+        ("cell < STATES;", "cell + 1u < STATES;"),
     ],
 };
 
@@ -30,12 +30,12 @@ pub const SIZES: usize = 4 + 2 * MAX_BASES;
 #[derive(Clone)]
 pub struct Moved {
     pub old: Entries,
-    /// Words of an old entry.
-    pub old_words: usize,
+    /// Cells of an old entry.
+    pub old_cells: usize,
     /// The new keys have no bases, or are packed as the old ones.
     pub packing: Arc<Packing>,
     pub entry: Entry,
-    /// Words of an entry behind its keys, without what fills it up.
+    /// Cells of an entry behind its keys, without what fills it up.
     pub states: usize,
 }
 
@@ -44,7 +44,7 @@ impl Moved {
     pub fn variant(&self) -> Vec<u32> {
         let mut variant = self.old.variant();
         variant.extend(self.packing.variant());
-        variant.extend([self.old_words as u32, self.entry.words as u32]);
+        variant.extend([self.old_cells as u32, self.entry.cells as u32]);
         variant.push(u32::from(self.entry.identity));
         variant
     }
@@ -52,20 +52,18 @@ impl Moved {
 
 /// Bindings: old table, new table (cleared), sizes.
 pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: &Moved) -> Arc<Program> {
-    let Moved { old, old_words, packing, entry, states } = moved;
+    let Moved { old, old_cells, packing, entry, states } = moved;
     let generated = format!(
-        "const OLD_HEAD: u32 = {}u;\nconst OLD_ENTRY: u32 = {old_words}u;\n\
-         const LIMBS: u32 = {}u;\nconst ENTRY: u32 = {}u;\nconst STATES: u32 = {states}u;\n\
-         const IDENTITY: bool = {};\n{}",
+        "const OLD_HEAD: u32 = {}u;\nconst OLD_ENTRY: u32 = {old_cells}u;\n\
+         const STATES: u32 = {states}u;\n{}{}",
         old.head(),
-        entry.limbs,
-        entry.words,
-        entry.identity,
+        entry.declarations(),
         packed(keys, old, packing),
     );
     let (keys, moved) = (keys.clone(), moved.clone());
     let twin = Arc::new(move |bound: &mut Bound<'_>| {
-        let Moved { old: from, old_words, packing, entry, states } = &moved;
+        let Moved { old: from, old_cells, packing, entry, states } = &moved;
+        let cell = entry.cell_words;
         let [old, new, sizes] = &mut bound.buffers[..] else {
             return Err(DeviceError::Validation("moving a table has three bindings".into()));
         };
@@ -73,13 +71,13 @@ pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: &Moved) -> Arc<Prog
         let bases = &sizes[4..];
         let from = from.with_bases(bases);
         let packing = if *packing.fields == *from.packing.fields { &from.packing } else { packing };
-        let entries = old.chunks_exact(*old_words).take(sizes[0] as usize);
+        let entries = old.chunks_exact(old_cells * cell).take(sizes[0] as usize);
         for (number, old) in entries.enumerate().filter(|(_, old)| old[0] != 0) {
             let values = from.keys(&keys, number, old);
             let place = packing
                 .pack(&keys, &values)
                 .and_then(|limbs| group_hash::place(new, sizes[1], *entry, &limbs));
-            let states = &old[from.head()..][..*states];
+            let states = &old[from.head() * cell..][..states * cell];
             match place {
                 Some(at) => new[at..at + states.len()].copy_from_slice(states),
                 None => sizes[2] = 1,
@@ -93,19 +91,25 @@ pub fn program(linker: &Linker, keys: &Arc<Vec<Key>>, moved: &Moved) -> Arc<Prog
 
 /// `packed(entry, number)`: the new limbs of an old entry.
 fn packed(keys: &[Key], old: &Entries, packing: &Packing) -> String {
-    let mut out = String::from(
-        "fn packed(entry: u32, number: u32) -> array<u32, LIMBS> {\n    \
+    let limb = match old.cell_words {
+        1 => "old_tab[entry + i]",
+        _ => "u32(old_tab[entry + i / 2u] >> ((i % 2u) * 32u))",
+    };
+    let mut out = format!(
+        "fn old_limb(entry: u32, i: u32) -> u32 {{\n    return {limb};\n}}\n\
+         fn packed(entry: u32, number: u32) -> array<u32, LIMBS> {{\n    \
          var limbs: array<u32, LIMBS>;\n",
     );
     if old.packing.fields == packing.fields && !old.numbered {
         out.push_str(
             "    for (var i = 0u; i < LIMBS; i++) {\n        \
-             limbs[i] = old_tab[entry + i];\n    }\n    return limbs;\n}\n",
+             limbs[i] = old_limb(entry, i);\n    }\n    return limbs;\n}\n",
         );
         return out;
     }
     let base = |word: usize| format!("atomicLoad(&sizes[{}u])", 4 + word);
-    let unpacked = old.unpack_text(keys, "old_tab", &base, &mut out);
+    let limb = |limb: usize| format!("old_limb(entry, {limb}u)");
+    let unpacked = old.unpack_text(keys, &limb, &base, &mut out);
     let mut fields = Vec::new();
     for (unpacked, field) in unpacked.iter().zip(&packing.fields) {
         let mut left = field.bits;

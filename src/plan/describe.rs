@@ -7,7 +7,7 @@ use crate::fragment::key::Packing;
 use crate::fragment::spec::{Fragment, JoinKind, Pipeline, Sink, Step};
 use crate::fragment::text::Drive;
 use crate::kernel::group_hash::Rounds;
-use crate::kernel::select::Columns;
+use crate::kernel::select::{Columns, Phase};
 use crate::kernel::{self, Linker, Shape, reduce};
 use crate::run::{marked_columns, select_columns};
 
@@ -79,10 +79,12 @@ pub fn wgsl(fragment: &Fragment, adapter: &Capabilities) -> String {
                 kernel::mark::program(&shape)
             }
             Sink::Select { outputs, .. } => {
-                kernel::select::program(&shape, &Arc::new(select_columns(outputs)), 1)
+                let columns = Arc::new(select_columns(outputs));
+                kernel::select::program(&shape, &columns, Phase::OnePass)
             }
             Sink::Store { columns } => {
-                kernel::select::program(&shape, &Arc::new(Columns::computed(columns)), 1)
+                let columns = Arc::new(Columns::computed(columns));
+                kernel::select::program(&shape, &columns, Phase::Write)
             }
             Sink::Reduce(aggregation) => {
                 kernel::reduce::program(&shape, &Arc::new(aggregation.clone()))

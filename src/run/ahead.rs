@@ -43,10 +43,10 @@ fn sink_ahead(shape: &Shape) -> Vec<Arc<Program>> {
             vec![mark::program(shape)]
         }
         Sink::Select { outputs, .. } => {
-            select::Programs::of(shape, &Arc::new(output::columns(outputs))).all()
+            select::Order::OnHost.programs(shape, &Arc::new(output::columns(outputs)))
         }
         Sink::Store { columns } => {
-            select::Programs::of(shape, &Arc::new(Columns::computed(columns))).all()
+            select::Order::OnDevice.programs(shape, &Arc::new(Columns::computed(columns)))
         }
         Sink::Reduce(aggregation) => {
             let aggregation = Arc::new(aggregation.clone());

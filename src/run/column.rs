@@ -10,6 +10,7 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::datatypes::DataType;
 
+use crate::agg::array;
 use crate::error::{Error, Result};
 use crate::expr::ir::Rep;
 use crate::fragment::arena::{self, Layout};
@@ -54,51 +55,28 @@ pub fn from_bits(bits: &[Option<u128>], data_type: &DataType) -> Result<ArrayRef
     Ok(make_array(data.build()?))
 }
 
-/// An array of the type from a computed column as a kernel wrote it: a slice for each word of its
-/// values, low word first, then one of validity. Not for strings.
-pub fn from_words(words: &[Words], data_type: &DataType) -> Result<ArrayRef> {
-    let Some((valid, values)) = words.split_last() else {
-        return Err(Error::Bug(format!("a column of type {data_type} without words")));
-    };
-    let rows = valid.len();
-    if rows == 0 {
-        return Ok(new_empty_array(data_type));
-    }
-    if *data_type == DataType::Null {
-        return Ok(new_null_array(data_type, rows));
-    }
-    let nulls = BooleanBuffer::collect_bool(rows, |row| valid[row] == 1);
-    let nulls = Some(NullBuffer::new(nulls)).filter(|nulls| nulls.null_count() > 0);
-    if *data_type == DataType::Boolean {
-        let values = BooleanBuffer::collect_bool(rows, |row| (values[0][row] & valid[row]) == 1);
-        return Ok(Arc::new(BooleanArray::new(values, nulls)));
-    }
-    let word = |word: usize, row: usize| if valid[row] == 1 { values[word][row] } else { 0 };
-    let low = |row: usize| word(0, row);
-    let wide = |at: usize, row: usize| word(at, row) as u64 | (word(at + 1, row) as u64) << 32;
-    let buffer = match (data_type.primitive_width(), values.len()) {
-        (Some(1), _) => Buffer::from_iter((0..rows).map(|row| low(row) as u8)),
-        (Some(2), _) => Buffer::from_iter((0..rows).map(|row| low(row) as u16)),
-        (Some(4), _) => Buffer::from_iter((0..rows).map(low)),
-        (Some(8), 2..) => Buffer::from_iter((0..rows).map(|row| wide(0, row))),
-        (Some(16), 4) => {
-            let value = |row| wide(0, row) as u128 | (wide(2, row) as u128) << 64;
-            Buffer::from_iter((0..rows).map(value))
-        }
-        _ => {
-            let text = format!("a column of type {data_type} computed on the device");
-            return Err(Error::Bug(text));
-        }
-    };
-    let data = ArrayData::builder(data_type.clone()).len(rows).nulls(nulls).add_buffer(buffer);
-    Ok(make_array(data.build()?))
+/// An array of the type from a computed column as a kernel wrote it: `words` words a value, and, of
+/// one that may be NULL, a word each that says whether it is not. Not for strings.
+pub fn from_words(
+    values: Words,
+    words: usize,
+    valid: Option<&[u32]>,
+    data_type: &DataType,
+) -> Result<ArrayRef> {
+    let bits = |valid: &[u32]| BooleanBuffer::collect_bool(valid.len(), |row| valid[row] != 0);
+    let nulls = valid.map(|valid| NullBuffer::new(bits(valid)));
+    array::from_words(data_type, &buffer(values), words, nulls)
 }
 
 /// The codes of a computed column of strings; 0 is NULL.
-pub fn codes(words: &[Words]) -> Vec<u32> {
-    let [codes, valid] = words else { return Vec::new() };
-    let known = |(code, valid): (&u32, &u32)| if *valid == 1 { *code } else { 0 };
-    codes.iter().zip(valid.iter()).map(known).collect()
+pub fn codes(codes: &[u32], valid: Option<&[u32]>) -> Vec<u32> {
+    match valid {
+        None => codes.to_vec(),
+        Some(valid) => {
+            let known = |(code, valid): (&u32, &u32)| if *valid != 0 { *code } else { 0 };
+            codes.iter().zip(valid).map(known).collect()
+        }
+    }
 }
 
 /// The bit patterns of an array that is not of strings.
@@ -153,20 +131,19 @@ mod tests {
             (DataType::Decimal128(38, 2), 4),
         ];
         for (data_type, width) in types {
-            let word = |at: usize| -> Vec<u32> {
-                values.iter().map(|value| (*value >> (32 * at)) as u32).collect()
-            };
+            let words =
+                values.iter().flat_map(|value| (0..width).map(move |at| value >> (32 * at)));
+            let words: Vec<u32> = words.map(|word| word as u32).collect();
             let valid = (0..values.len()).map(|row| (row != null) as u32).collect::<Vec<u32>>();
-            let words: Vec<Words> = (0..width).map(word).chain([valid]).map(Words::from).collect();
             let bits: Vec<Option<u128>> = (0..values.len())
                 .map(|row| {
-                    let value =
-                        (0..width).fold(0, |v, at| v | (word(at)[row] as u128) << (32 * at));
+                    let value = &words[row * width..][..width];
+                    let value = value.iter().rev().fold(0, |v, word| v << 32 | u128::from(*word));
                     (row != null).then_some(value)
                 })
                 .collect();
             let expected = from_bits(&bits, &data_type).unwrap();
-            let array = from_words(&words, &data_type).unwrap();
+            let array = from_words(words.into(), width, Some(&valid), &data_type).unwrap();
             assert_eq!(*array, *expected, "{data_type}");
             assert_eq!(array.null_count(), 1);
         }
@@ -174,13 +151,13 @@ mod tests {
 
     #[test]
     fn codes_without_validity_are_null() {
-        let words = [vec![4, 5, 6], vec![1, 0, 1]].map(Words::from);
-        assert_eq!(codes(&words), [4, 0, 6]);
+        assert_eq!(codes(&[4, 5, 6], Some(&[1, 0, 1])), [4, 0, 6]);
+        assert_eq!(codes(&[4, 5, 6], None), [4, 5, 6]);
     }
 
     #[test]
     fn a_type_wider_than_its_words_is_a_bug() {
-        let words = [vec![4], vec![1]].map(Words::from);
-        assert!(matches!(from_words(&words, &DataType::Int64), Err(Error::Bug(_))));
+        let array = from_words(vec![4].into(), 1, Some(&[1]), &DataType::Int64);
+        assert!(matches!(array, Err(Error::Bug(_))));
     }
 }

@@ -54,12 +54,13 @@ pub struct Source {
 }
 
 impl Source {
-    /// The output rows of `rows` tuples: `words` as the kernel wrote them, a slice for each word of
-    /// a tuple.
-    pub fn batch(&self, words: &[Words], rows: usize) -> Result<RecordBatch> {
+    /// The output rows of `rows` tuples: `words` of each column, in the order of
+    /// [`Columns::places`].
+    pub fn batch(&self, mut words: Vec<Words>, rows: usize) -> Result<RecordBatch> {
         let Sink::Select { outputs, .. } = &self.pipeline.sink else {
             return Err(Error::Bug("rows of a pipeline that does not select".into()));
         };
+        let mut computed = words.split_off(self.columns.rows.len().min(words.len())).into_iter();
         let ids = |table: Option<usize>| -> &[u32] {
             let at = self.columns.rows.iter().position(|row| *row == table);
             at.map_or(&[], |at| &words[at])
@@ -67,7 +68,6 @@ impl Source {
         let batches = &self.chunk.batches;
         let picks = Picks::of(ids(None), batches)?;
         let mut arrays: Vec<ArrayRef> = Vec::new();
-        let mut first = self.columns.rows.len();
         for (output, field) in outputs.iter().zip(self.schema.fields()) {
             arrays.push(match output {
                 Output::Source(column) => picks.take(batches, *column, field.data_type())?,
@@ -80,14 +80,19 @@ impl Source {
                     take_table(rows.column(*column), ids(Some(*table)))?
                 }
                 Output::Computed { expr, data_type, domain } => {
-                    let words = &words[first..][..expr.rep.words() + 1];
-                    first += words.len();
+                    let Some(values) = computed.next() else {
+                        return Err(Error::Bug("a computed column that was not written".into()));
+                    };
+                    let valid = expr.nullable.then(|| computed.next().unwrap_or_default());
                     match domain {
                         Some(domain) => {
-                            let codes = column::codes(words);
+                            let codes = column::codes(&values, valid.as_deref());
                             self.interners[*domain].read().decode(&codes, data_type)?
                         }
-                        None => column::from_words(words, data_type)?,
+                        None => {
+                            let words = expr.rep.words();
+                            column::from_words(values, words, valid.as_deref(), data_type)?
+                        }
                     }
                 }
             });

@@ -13,31 +13,40 @@ use super::{Runner, Sender};
 use crate::error::{DeviceError, Result};
 use crate::fragment::arena;
 use crate::fragment::spec::Pipeline;
-use crate::kernel::select::{self, COUNTS_HEADER, Columns, TILE};
+use crate::kernel::select::{self, COUNTS_HEADER, Columns, Phase, Place, TILE};
 use crate::kernel::{Shape, scan};
 use crate::record::{Buffer, Command, Completed, Program, Recording, Words};
 use crate::task;
 
-/// What is dispatched for a slot, in this order.
-#[derive(Clone)]
-pub struct Programs {
-    count: Arc<Program>,
-    scan: Arc<Program>,
-    write: Arc<Program>,
+/// Who puts the tuples in the order of their rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// The device, which counts them before it writes them.
+    OnDevice,
+    /// The host that takes them: the device writes them tile by tile, as tiles get done.
+    OnHost,
 }
 
-impl Programs {
-    pub fn of(shape: &Shape, columns: &Arc<Columns>) -> Self {
-        let phase = |phase: u32| {
+impl Order {
+    /// What is dispatched for a slot, in this order.
+    pub fn programs(self, shape: &Shape, columns: &Arc<Columns>) -> Vec<Arc<Program>> {
+        let phase = |phase: Phase| {
             let make = || select::program(shape, columns, phase);
-            shape.program(&select::KERNEL, &[phase], make)
+            shape.program(&select::KERNEL, &[phase as u32], make)
         };
-        let scan = shape.program(&scan::KERNEL, &[], || scan::program(&shape.linker));
-        Self { count: phase(0), scan, write: phase(1) }
+        let scan = || shape.program(&scan::KERNEL, &[], || scan::program(&shape.linker));
+        match self {
+            Order::OnDevice => vec![phase(Phase::Count), scan(), phase(Phase::Write)],
+            Order::OnHost => vec![phase(Phase::OnePass)],
+        }
     }
 
-    pub fn all(self) -> Vec<Arc<Program>> {
-        vec![self.count, self.scan, self.write]
+    /// Words that a tile has in the buffer of counts.
+    fn words(self) -> u64 {
+        match self {
+            Order::OnDevice => 1,
+            Order::OnHost => 2,
+        }
     }
 }
 
@@ -45,7 +54,8 @@ impl Programs {
 pub struct Selection<'a> {
     runner: &'a Runner,
     columns: Arc<Columns>,
-    programs: Option<Programs>,
+    order: Order,
+    programs: Vec<Arc<Program>>,
     /// Tuples of the next slot's output; grows where a join multiplies rows.
     capacity: u32,
 }
@@ -58,63 +68,68 @@ pub enum Found {
     TooMany,
 }
 
-/// The tuples of one slot, on the device: word k of a tuple at `k * capacity + tuple`.
+/// The tuples of one slot, on the device.
 pub struct Tuples {
-    words: u64,
+    columns: Arc<Columns>,
     pub buffer: Buffer,
     pub capacity: u32,
     pub rows: u32,
+    /// Where each tile's tuples start and how many they are, two words a tile; empty where they
+    /// are in order.
+    tiles: Words,
 }
 
 impl<'a> Selection<'a> {
-    pub fn new(runner: &'a Runner, columns: Arc<Columns>) -> Self {
-        Self { runner, columns, programs: None, capacity: 0 }
+    pub fn new(runner: &'a Runner, columns: Arc<Columns>, order: Order) -> Self {
+        Self { runner, columns, order, programs: Vec::new(), capacity: 0 }
     }
 
     /// Prepares the programs for slots, or for a tail.
     pub fn begin(&mut self, shape: &Shape) {
-        self.programs = Some(Programs::of(shape, &self.columns));
+        self.programs = self.order.programs(shape, &self.columns);
     }
 
     /// The commands after the slot's upload.
     pub fn record(&mut self, slot: &mut Slot, joins: &Joins) -> Result<Vec<Command>> {
-        let Some(Programs { count, scan, write }) = self.programs.clone() else {
-            return Ok(vec![]);
-        };
         let tiles = slot.rows.div_ceil(TILE);
         let limit = self.runner.player.capabilities().max_binding_bytes;
         let words = self.columns.words().max(1) as u64;
         let most = (limit / (4 * words)).min(u32::MAX as u64) as u32;
-        self.capacity = self.capacity.max(slot.rows.max(1));
+        // Columns start at 16 bytes.
+        self.capacity = self.capacity.max(slot.rows.max(1)).next_multiple_of(4);
         if self.capacity > most {
             let text = format!("{} joined rows of one slot", self.capacity);
             return Err(DeviceError::TableFull(text).into());
         }
         slot.header[arena::H_CAPACITY] = self.capacity;
-        let counts_bytes = 4 * (COUNTS_HEADER as u64 + tiles as u64);
+        let counts_bytes = 4 * (COUNTS_HEADER as u64 + self.order.words() * tiles as u64);
         let counts = self.runner.player.buffer(counts_bytes, "tile counts")?;
         let bytes = 4 * words * self.capacity as u64;
         let out = self.runner.player.buffer(bytes, "tuples")?;
         let bindings = joins.bind(slot, &[counts.clone(), out.clone()]);
         slot.own = vec![counts.clone(), out];
-        let dispatch = |program: &Arc<Program>, bindings: &Vec<Buffer>, groups| Command::Dispatch {
-            program: program.clone(),
-            bindings: bindings.clone(),
-            groups,
+        let dispatch = |program: &Arc<Program>| {
+            let scan = program.code.buffers() == 1;
+            let bindings = if scan { vec![counts.clone()] } else { bindings.clone() };
+            let groups = if scan { 1 } else { tiles.max(1) };
+            Command::Dispatch { program: program.clone(), bindings, groups }
         };
-        Ok(vec![
-            dispatch(&count, &bindings, tiles.max(1)),
-            dispatch(&scan, &vec![counts.clone()], 1),
-            dispatch(&write, &bindings, tiles.max(1)),
-            download_status(slot),
-            Command::Download { buffer: counts, range: 0..4 * COUNTS_HEADER as u64 },
-        ])
+        let mut commands: Vec<Command> = self.programs.iter().map(dispatch).collect();
+        let range = match self.order {
+            Order::OnDevice => 0..4 * COUNTS_HEADER as u64,
+            Order::OnHost => 4 * COUNTS_HEADER as u64..counts_bytes,
+        };
+        commands.extend([download_status(slot), Command::Download { buffer: counts, range }]);
+        Ok(commands)
     }
 
     /// Takes in a slot's answer.
-    pub fn done(&mut self, slot: &Slot, completed: &Completed) -> Result<Found> {
+    pub fn done(&mut self, slot: &Slot, mut completed: Completed) -> Result<Found> {
         check_status(&completed.downloads[0])?;
-        let rows = completed.downloads[1][1];
+        let (rows, tiles) = match self.order {
+            Order::OnDevice => (completed.downloads[1][1], Words::default()),
+            Order::OnHost => (completed.downloads[0][2], completed.downloads.swap_remove(1)),
+        };
         let capacity = slot.header[arena::H_CAPACITY];
         if rows > capacity {
             self.capacity = rows.next_power_of_two().max(rows);
@@ -123,45 +138,63 @@ impl<'a> Selection<'a> {
         if rows == 0 {
             return Ok(Found::None);
         }
-        let (words, buffer) = (self.columns.words() as u64, slot.own[1].clone());
-        Ok(Found::Tuples(Tuples { words, buffer, capacity, rows }))
+        let (columns, buffer) = (self.columns.clone(), slot.own[1].clone());
+        Ok(Found::Tuples(Tuples { columns, buffer, capacity, rows, tiles }))
     }
 }
 
 impl Tuples {
-    /// Brings them to the host, word by word.
+    /// Brings them to the host: the words of each column, in the order of [`Columns::places`].
     async fn fetch(&self, runner: &Runner) -> Result<Vec<Words>> {
-        let mut recording = Recording { label: "fetch".into(), commands: vec![] };
-        for word in 0..self.words {
-            let at = 4 * word * self.capacity as u64;
-            let range = at..at + 4 * self.rows as u64;
-            recording.commands.push(Command::Download { buffer: self.buffer.clone(), range });
-        }
-        if recording.commands.is_empty() {
+        let column = |place: Place| {
+            let at = 4 * place.first as u64 * u64::from(self.capacity);
+            let range = at..at + 4 * place.words as u64 * u64::from(self.rows);
+            Command::Download { buffer: self.buffer.clone(), range }
+        };
+        let commands: Vec<Command> = self.columns.places().into_iter().map(column).collect();
+        if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let completed = runner.player.submit(recording).await?;
+        let completed = runner.player.submit(Recording { label: "fetch".into(), commands }).await?;
         runner.stats.completed(&completed);
         Ok(completed.downloads)
     }
 
+    /// The words of columns in the order of the rows.
+    fn ordered(&self, columns: Vec<Words>) -> Vec<Words> {
+        let tiles = self.tiles.chunks_exact(2).map(|tile| (tile[0] as usize, tile[1] as usize));
+        let tiles: Vec<(usize, usize)> = tiles.filter(|(_, tuples)| *tuples > 0).collect();
+        if tiles.is_sorted() {
+            return columns;
+        }
+        let order = |(column, place): (Words, Place)| {
+            let mut words = Vec::with_capacity(column.len());
+            for (start, tuples) in &tiles {
+                words.extend_from_slice(&column[start * place.words..][..tuples * place.words]);
+            }
+            Words::from(words)
+        };
+        columns.into_iter().zip(self.columns.places()).map(order).collect()
+    }
+
     /// The same in a buffer of their size, where they fill less than half of theirs.
     pub async fn shrunk(self, runner: &Runner) -> Result<Self> {
-        if self.rows > self.capacity / 2 || self.words == 0 {
+        let words = self.columns.words() as u64;
+        let capacity = self.rows.next_multiple_of(4);
+        if capacity > self.capacity / 2 || words == 0 {
             return Ok(self);
         }
-        let bytes = 4 * self.rows as u64;
-        let to = runner.player.buffer(bytes * self.words, "tuples")?;
-        let copy = |word: u64| Command::Copy {
+        let to = runner.player.buffer(4 * u64::from(capacity) * words, "tuples")?;
+        let copy = |place: Place| Command::Copy {
             from: self.buffer.clone(),
-            from_at: 4 * word * self.capacity as u64,
+            from_at: 4 * place.first as u64 * u64::from(self.capacity),
             to: to.clone(),
-            to_at: word * bytes,
-            bytes,
+            to_at: 4 * place.first as u64 * u64::from(capacity),
+            bytes: 4 * place.words as u64 * u64::from(self.rows),
         };
-        let commands = (0..self.words).map(copy).collect();
+        let commands = self.columns.places().into_iter().map(copy).collect();
         runner.player.submit(Recording { label: "shrink".into(), commands }).await?;
-        Ok(Self { buffer: to, capacity: self.rows, ..self })
+        Ok(Self { buffer: to, capacity, ..self })
     }
 }
 
@@ -184,7 +217,8 @@ impl<'a> SelectSink<'a> {
         tables: Arc<[TableState]>,
         out: &'a Sender,
     ) -> Self {
-        let (schema, selection) = (schema.clone(), Selection::new(runner, columns));
+        let selection = Selection::new(runner, columns, Order::OnHost);
+        let schema = schema.clone();
         Self { runner, selection, pipeline, schema, tables, out }
     }
 }
@@ -201,7 +235,7 @@ impl<'a> Sink<'a> for SelectSink<'a> {
     }
 
     fn done(&mut self, slot: &mut Slot, completed: Completed) -> Result<Verdict<'a>> {
-        let tuples = match self.selection.done(slot, &completed)? {
+        let tuples = match self.selection.done(slot, completed)? {
             Found::TooMany => return Ok(Verdict::Again),
             Found::None => return Ok(Verdict::Done),
             Found::Tuples(tuples) => tuples,
@@ -218,7 +252,8 @@ impl<'a> Sink<'a> for SelectSink<'a> {
         let out = self.out;
         let emit = async move {
             let words = tuples.fetch(runner).await?;
-            let batch = task::blocking("taking a slot's rows", move || source.batch(&words, rows));
+            let take = move || source.batch(tuples.ordered(words), rows);
+            let batch = task::blocking("taking a slot's rows", take);
             let batch = batch.await?;
             // Nobody listens any more: the rows are not wanted.
             let _ = out.send(Ok(batch)).await;

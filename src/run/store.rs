@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use super::pipeline::{Joins, STATUS_BYTES, Sink, Slot, Verdict, check_status, stride_groups};
 use super::ranges;
-use super::select::{Found, Selection, Tuples};
+use super::select::{Found, Order, Selection, Tuples};
 use super::{Runner, table};
 use crate::config::WORKGROUP;
 use crate::error::{Error, Result};
@@ -37,7 +37,8 @@ pub struct StoreSink<'a> {
 
 impl<'a> StoreSink<'a> {
     pub fn new(runner: &'a Runner, columns: &[Expr], pieces: Arc<Pieces>) -> Self {
-        let selection = Selection::new(runner, Arc::new(Columns::computed(columns)));
+        let columns = Arc::new(Columns::computed(columns));
+        let selection = Selection::new(runner, columns, Order::OnDevice);
         Self { runner, selection, pieces }
     }
 }
@@ -54,7 +55,7 @@ impl<'a> Sink<'a> for StoreSink<'a> {
     }
 
     fn done(&mut self, slot: &mut Slot, completed: Completed) -> Result<Verdict<'a>> {
-        let tuples = match self.selection.done(slot, &completed)? {
+        let tuples = match self.selection.done(slot, completed)? {
             Found::TooMany => return Ok(Verdict::Again),
             Found::None => return Ok(Verdict::Done),
             Found::Tuples(tuples) => tuples,
@@ -168,10 +169,14 @@ impl Runner {
     }
 
     pub(super) fn append_program(&self, number: usize) -> Arc<Program> {
-        let columns = &self.fragment.tables[number].columns;
+        let Table { pipeline, columns, .. } = &self.fragment.tables[number];
+        let written = match &pipeline.sink {
+            SinkSpec::Store { columns } => Columns::computed(columns).computed_places(),
+            _ => Vec::new(),
+        };
         let kernel = append::KERNEL.name;
         let place = Place { pipeline: number, drive: Drive::Slot, kernel, variant: Vec::new() };
-        self.programs.get(place, || append::program(&self.linker, columns))
+        self.programs.get(place, || append::program(&self.linker, columns, written.clone()))
     }
 
     /// The program that finds the ranges of a table's keys in its columns, if any has one.

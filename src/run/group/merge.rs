@@ -67,14 +67,15 @@ impl GroupSink<'_> {
         self.runner.stats.completed(&completed);
         let full = Packing::full(&self.keys);
         groups.index(full.limbs());
-        let state_words = self.aggregation.words();
-        let head = table.groups.head();
+        let cells = self.cells();
+        let head = table.groups.head() * cells.words;
         let entries = completed.downloads[0].chunks_exact(table.entry_words);
         for (number, entry) in entries.enumerate().filter(|(_, entry)| entry[0] != 0) {
             let values = table.groups.keys(&self.keys, number, entry);
             let limbs = full.pack(&self.keys, &values);
             let limbs = limbs.ok_or_else(|| Error::Bug("a group whose keys do not fit".into()))?;
-            groups.add(&self.aggregation, &limbs, &entry[head..head + state_words]);
+            let states = cells.read(&self.aggregation, &entry[head..]);
+            groups.add(&self.aggregation, &limbs, &states);
         }
         Ok(())
     }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use super::GroupSink;
 use crate::config::WORKGROUP;
 use crate::error::Result;
+use crate::fragment::cells::Cells;
 use crate::fragment::compact::Entries;
-use crate::fragment::fold;
 use crate::fragment::key::Packing;
-use crate::kernel::group_hash::{Entry, Rounds, entry_words};
+use crate::kernel::group_hash::{Entry, Rounds};
 use crate::kernel::rehash::Moved;
 use crate::kernel::{group_dense, group_hash, rehash, settle};
 use crate::record::{Buffer, Command, Program, Recording};
@@ -55,12 +55,10 @@ fn table_bytes(entries: u32, entry_words: usize) -> u64 {
 /// The programs of all rounds, in order.
 pub fn steps(rounds: &Rounds<'_>, numbered: bool, entry: Entry) -> Vec<Step> {
     let Rounds { shape, aggregation, .. } = rounds;
-    let (head, words) = match numbered {
-        true => (1, entry_words(1, aggregation)),
-        false => (entry.limbs, entry.words),
-    };
+    let cells = rounds.cells();
+    let sizes = if numbered { (1, 1 + cells.count) } else { (entry.head, entry.cells) };
     let mut steps = Vec::new();
-    for round in 1..=fold::rounds(aggregation) {
+    for round in 1..=cells.rounds(aggregation) {
         let mut variant = rounds.variant(round);
         steps.push(Step::Rows(if numbered {
             shape.program(&group_dense::KERNEL, &variant, || group_dense::program(rounds, round))
@@ -69,9 +67,9 @@ pub fn steps(rounds: &Rounds<'_>, numbered: bool, entry: Entry) -> Vec<Step> {
             let make = || group_hash::program(rounds, entry, round);
             shape.program(&group_hash::KERNEL, &variant, make)
         }));
-        let variant = [round, head as u32, words as u32];
+        let variant = [round, sizes.0 as u32, sizes.1 as u32];
         let settled = shape.program_if_any(&settle::KERNEL, &variant, || {
-            settle::program(&shape.linker, aggregation, head, words, round)
+            settle::program(&shape.linker, aggregation, &cells, sizes, round)
         });
         steps.extend(settled.map(Step::Entries));
     }
@@ -83,27 +81,33 @@ impl GroupSink<'_> {
     /// workgroup memory or, where the rows are as many, in device memory; else a hash table.
     pub(super) fn new_table(&self, packing: Arc<Packing>, rows: u32) -> Result<Table> {
         let values = 1u64 << packing.bits().min(32);
-        let mut entry = Entry::of(&packing, &self.aggregation);
-        let numbered_words = entry_words(1, &self.aggregation);
+        let cells = self.cells();
+        let mut entry = Entry::of(&packing, &cells);
+        let numbered_words = (1 + cells.count) * cells.words;
         let local = self.runner.player.capabilities().max_workgroup_bytes.min(32 << 10) as u64;
         let numbered = 4 * values * numbered_words as u64 <= local;
         let enough = self.entries.max(rows.next_power_of_two());
-        let most = self.most_entries(entry.words);
+        let most = self.most_entries(entry.words());
         let (entries, entry_words) = if numbered {
             (values as u32, numbered_words)
         } else if packing.limbs() == 1 && values <= enough.min(most) as u64 {
             entry.identity = true;
-            (values as u32, entry.words)
+            (values as u32, entry.words())
         } else {
-            (self.entries.min(most), entry.words)
+            (self.entries.min(most), entry.words())
         };
         let buffer = self.runner.player.buffer(table_bytes(entries, entry_words), "group table")?;
-        let groups = Entries { packing, numbered };
+        let groups = Entries { packing, numbered, cell_words: cells.words };
         let (rows, fresh, steps, replay) = (0, true, Vec::new(), Vec::new());
         let mut table =
             Table { buffer, entries, groups, entry, entry_words, rows, fresh, steps, replay };
         table.steps = self.steps(&table, false);
         Ok(table)
+    }
+
+    /// The cells of a group's states.
+    pub(super) fn cells(&self) -> Cells {
+        Cells::of(&self.aggregation, self.runner.linker.tier)
     }
 
     /// Entries of the largest table that a binding holds.
@@ -167,16 +171,16 @@ impl GroupSink<'_> {
         mut entries: u32,
         enough: u32,
     ) -> Result<()> {
-        let entry = Entry::of(&packing, &self.aggregation);
-        let most = self.most_entries(entry.words).min(enough);
+        let entry = Entry::of(&packing, &self.cells());
+        let most = self.most_entries(entry.words()).min(enough);
         entries = entries.min(most);
         while entries > table.entries || *packing != *table.groups.packing {
             if let Some(buffer) = self.moved(&table, &packing, entry, entries).await? {
                 Stats::add(&self.runner.stats.table_growths, 1);
                 self.lot += 1;
                 self.entries = self.entries.max(entries);
-                let groups = Entries { packing, numbered: false };
-                let (entry_words, replay) = (entry.words, Vec::new());
+                let groups = Entries { packing, numbered: false, ..table.groups };
+                let (entry_words, replay) = (entry.words(), Vec::new());
                 let mut table =
                     Table { buffer, entries, groups, entry, entry_words, replay, ..table };
                 table.steps = self.steps(&table, false);
@@ -204,7 +208,7 @@ impl GroupSink<'_> {
         entries: u32,
     ) -> Result<Option<Buffer>> {
         let player = &self.runner.player;
-        let bytes = table_bytes(entries, entry.words);
+        let bytes = table_bytes(entries, entry.words());
         let buffer = player.buffer(bytes, "group table")?;
         let size = 4 * rehash::SIZES as u64;
         let mut words = vec![table.entries, entries - 1, 0, 0];
@@ -213,9 +217,10 @@ impl GroupSink<'_> {
         let (sizes, sizes_up) = self.runner.sent(&words, size, "table sizes").await?;
         let bindings = vec![table.buffer.clone(), buffer.clone(), sizes.clone()];
         let groups = table.entries.div_ceil(WORKGROUP).clamp(1, 1024);
-        let (old, old_words, packing) = (table.groups.clone(), table.entry_words, packing.clone());
-        let states = entry_words(0, &self.aggregation);
-        let moved = Moved { old, old_words, packing, entry, states };
+        let cells = self.cells();
+        let (old, packing) = (table.groups.clone(), packing.clone());
+        let old_cells = table.entry_words / cells.words;
+        let moved = Moved { old, old_cells, packing, entry, states: cells.count };
         let Some(shape) = &self.shape else { return Ok(None) };
         let variant = moved.variant();
         let make = || rehash::program(&shape.linker, &self.keys, &moved);

@@ -1,6 +1,9 @@
 //! Every fault that a kernel lists is planted, and must be noticed by the comparison with the
 //! twin: so the samples reach what the faults break.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array};
 use arrow::datatypes::DataType;
 
 use thalweg::device::{self, Tier};
@@ -16,7 +19,8 @@ use super::{ROWS, block_on};
 fn samples(kernel: &str) -> (Vec<&'static str>, usize, u32) {
     const ROOM: u32 = 1 << 13;
     const NO_ROOM: u32 = 64;
-    let keyed = "SELECT k, w, count(*), sum(v) FROM t GROUP BY k, w";
+    let keyed = "SELECT k, w, count(*), sum(v), max(v), sum(CAST(w AS DECIMAL(38, 6))) FROM t
+        GROUP BY k, w";
     match kernel {
         "reduce" => (vec!["SELECT count(*), sum(v), max(v) FROM t"], 1 << 12, ROOM),
         // Of booleans alone, the last entry is a group.
@@ -36,9 +40,14 @@ fn samples(kernel: &str) -> (Vec<&'static str>, usize, u32) {
         }
         "mark" => (vec!["SELECT n, s FROM t WHERE n < 200"], 1 << 12, ROOM),
         // Computed columns: what a fault leaves unwritten is wrong, but is no row to be taken.
-        "select" => (vec!["SELECT n + 1 FROM t WHERE n < 200"], 1 << 12, ROOM),
+        // Those of a build side stay on the device.
+        "select" => {
+            let built = "SELECT count(*), sum(j.m) FROM t
+                JOIN (SELECT k, n + 1 AS m FROM t WHERE n < 200) j ON t.k = j.k";
+            (vec!["SELECT n + 1 FROM t WHERE n < 200", built], 1 << 12, ROOM)
+        }
         // More tiles than the workgroup has invocations.
-        "scan" => (vec!["SELECT n + 1 FROM large WHERE n <> 3"], 1 << 20, ROOM),
+        "scan" => (vec!["SELECT x, count(*) FROM large GROUP BY x"], 1 << 20, ROOM),
         // Flags, NULLs and numbers of more than one slot.
         "append" => {
             let built = "SELECT count(*), count(j.v), sum(j.n), sum(CASE WHEN j.b THEN j.n END)
@@ -64,11 +73,12 @@ async fn planned(queries: &[&str]) -> Vec<Planned> {
         ("k", column(&DataType::Int32, 40, Spread::Few(20), 12)),
         ("x", column(&DataType::Int64, 40, Spread::Wide, 14)),
     ]);
+    let numbers = Int32Array::from_iter_values(0..rows);
     let tables = [
         ("t", table(&DataType::Int64, ROWS, 11)),
         ("f", shifting(ROWS)),
         ("r", right),
-        ("large", batch(vec![("n", column(&DataType::Int32, rows, Spread::Few(9), 13))])),
+        ("large", batch(vec![("x", Arc::new(numbers) as ArrayRef)])),
     ];
     let queries: Vec<String> = queries.iter().map(|sql| sql.to_string()).collect();
     plan(&tables, &queries).await

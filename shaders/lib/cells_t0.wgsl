@@ -1,8 +1,25 @@
-// Atomic updates of accumulators in a table. Written for `tab`, the group table in device memory;
-// for `loc`, the workgroup's own, the linker puts `loc` for `tab`: WGSL has no argument for either.
+// Atomic updates of accumulators in a table whose cells are words of 32 bits; see `cells_t3` and
+// `src/fragment/cells.rs`. Written for `tab`, the group table in device memory; for `loc`, the
+// workgroup's own, the linker puts `loc` for `tab`: WGSL has no argument for either.
 
 fn tab_get(at: u32) -> u32 {
     return atomicLoad(&tab[at]);
+}
+
+fn tab_get64(at: u32) -> vec2<u32> {
+    return vec2<u32>(tab_get(at), tab_get(at + 1u));
+}
+
+fn tab_differ(a: u32, b: u32) -> bool {
+    return tab_get(a) != tab_get(b);
+}
+
+fn tab_keep(to: u32, value: u32) {
+    atomicStore(&tab[to], atomicLoad(&tab[value]));
+}
+
+fn tab_clear(at: u32) {
+    atomicStore(&tab[at], 0u);
 }
 
 // Exactly the addition that wraps a word sees its carry, so the sum is exact whatever the order.
