@@ -20,8 +20,9 @@ pub const INLINE: usize = 12;
 /// Marks a code that is not one of the interner's, but of those that `find` returns.
 const FRESH: u32 = 1 << 31;
 
-/// Values that were met lately and are known without a look into the interner, at most.
-const RECENT: usize = 1024;
+/// Values that were met lately and are known without a look into the interner, at most: as many
+/// as lie in a core's own cache.
+const RECENT: usize = 1 << 12;
 
 /// What gives a string its code.
 pub trait Codes {
@@ -125,7 +126,7 @@ struct Coder<'a, C> {
 
 impl<'a, C: Codes> Coder<'a, C> {
     fn new(codes: &'a mut C, rows: usize) -> Self {
-        let slots = rows.clamp(2, RECENT).next_power_of_two();
+        let slots = (rows / 4).clamp(2, RECENT).next_power_of_two();
         let shift = 64 - slots.trailing_zeros();
         // No view has this length, and no string this address.
         Self { codes, met: vec![(u128::MAX, 0); slots], shift, values: None }
@@ -232,7 +233,14 @@ impl<'a, C: Codes> Coder<'a, C> {
         };
         let keys = dictionary.keys();
         downcast_integer_array! {
-            keys => fill(out, keys.nulls(), |row| codes[keys.value(row).as_usize()]),
+            keys => match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
+                None => {
+                    for (out, key) in out.iter_mut().zip(keys.values()) {
+                        *out = codes[key.as_usize()];
+                    }
+                }
+                nulls => fill(out, nulls, |row| codes[keys.value(row).as_usize()]),
+            },
             other => return Err(Error::Bug(format!("a dictionary with keys of type {other}"))),
         }
         self.values = Some((values, codes));
@@ -391,7 +399,7 @@ mod tests {
     /// More values than are kept as met lately, so that they drive each other out.
     #[test]
     fn what_was_driven_out_keeps_its_code() {
-        let texts = texts(20_000, 7 * RECENT);
+        let texts = texts(20_000, 2 * RECENT);
         let array: ArrayRef = Arc::new(StringArray::from(texts.clone()));
         let views = cast(&array, &DataType::Utf8View).unwrap();
         assert_eq!(codes_of(&[views]), in_order(&texts));

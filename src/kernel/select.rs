@@ -20,7 +20,7 @@ pub const KERNEL: Kernel = Kernel {
         ("counts[COUNTS + tile] + sum.x", "counts[COUNTS + tile] + sum.x + 1u"),
         ("counts[COUNTS + tile] = sum.y", "counts[COUNTS + tile] = sum.x"),
         ("tile_start + sum.x", "tile_start"),
-        ("2u * tile + 1u] = sum.y", "2u * tile + 1u] = sum.y - min(sum.y, 1u)"),
+        ("COUNTS + 2u * tile", "COUNTS + 2u * (tiles - 1u - tile)"),
     ],
 };
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::error::Result;
 use crate::fragment::arena::{self, Layout};
@@ -27,6 +27,31 @@ struct Codes {
     rows: Vec<u32>,
     /// By range, what settles them.
     adopted: Vec<Vec<u32>>,
+}
+
+/// Memory of codes that nobody reads any more, for those to come: the system clears each page of
+/// fresh memory first, which takes longer than to look a code up.
+static KEPT: Mutex<Vec<Vec<u32>>> = Mutex::new(Vec::new());
+
+/// Columns whose memory is kept, and words of one at most.
+const KEPT_COLUMNS: usize = 16;
+const KEPT_WORDS: usize = 1 << 22;
+
+impl Codes {
+    fn new(rows: usize) -> Self {
+        let mut kept = KEPT.lock().pop().unwrap_or_default();
+        kept.resize(rows, 0);
+        Self { rows: kept, adopted: Vec::new() }
+    }
+}
+
+impl Drop for Codes {
+    fn drop(&mut self) {
+        let mut kept = KEPT.lock();
+        if kept.len() < KEPT_COLUMNS && self.rows.capacity() <= KEPT_WORDS {
+            kept.push(std::mem::take(&mut self.rows));
+        }
+    }
 }
 
 /// The codes of all columns of strings, by column.
@@ -88,10 +113,7 @@ impl<'a> Rows<'a> {
     /// however the rows are cut: ranges look up what is known side by side, then what they lack is
     /// added range by range.
     pub fn code(&self, columns: &[ArenaColumn], interners: &[RwLock<Interner>]) -> Result<Strings> {
-        let of_column = |column: &ArenaColumn| {
-            let rows = column.domain.map(|_| vec![0; self.count()]);
-            rows.map(|rows| Codes { rows, adopted: Vec::new() })
-        };
+        let of_column = |column: &ArenaColumn| column.domain.map(|_| Codes::new(self.count()));
         let mut strings = Strings(columns.iter().map(of_column).collect());
         let [range] = self.ranges.as_slice() else {
             self.code_ranges(columns, interners, &mut strings)?;
