@@ -1,6 +1,7 @@
 // Rows of a join's build side -> an index of their keys.
 //
-// A slot is two words where keys are their own places (DIRECT), else four, by linear probing:
+// A slot is two words where keys are their own places (DIRECT), else four, by linear probing; then
+// the columns that stand beside the key:
 //   0: unless some key has several rows, the row + 1; else where the key's rows start in `matches`
 //   1: rows of the key; 0: empty
 //   2, 3: the key; of a WIDE one its hash, and a row that has it
@@ -10,14 +11,15 @@
 // compare their key with that row's. Only where a key has several rows, phase 1 gives each key a
 // range of `matches`, and phase 2 writes the rows there.
 //
-// Holes: PHASE, EXISTS, `row_key(row)`, `row_valid(row)`, `same_key(row, other)`.
+// Holes: PHASE, DIRECT_WORDS and HASHED_WORDS (of a slot), `row_key(row)`, `row_valid(row)`,
+// `same_key(row, other)`, `put_payload(row, at)`.
 
 @group(0) @binding(0) var<storage, read> table: array<u32>;
 // 0: whether some key has several rows; 1: rows given a place.
 @group(0) @binding(1) var<storage, read_write> index: array<atomic<u32>>;
 
 const ITEMS: u32 = 4u;
-const SLOTS: u32 = 4u;
+const SLOTS: u32 = 8u;
 
 var<workgroup> start: u32;
 
@@ -45,7 +47,7 @@ fn main(
 }
 
 fn slot_words() -> u32 {
-    return select(4u, 2u, (table[5] & DIRECT) != 0u);
+    return select(HASHED_WORDS, DIRECT_WORDS, (table[5] & DIRECT) != 0u);
 }
 
 fn put_row(row: u32) {
@@ -69,16 +71,17 @@ fn put_row(row: u32) {
 // The first word of the slot of a row's key, which is made in phase 0.
 fn slot_of(row: u32, key: vec2<u32>) -> u32 {
     if ((table[5] & DIRECT) != 0u) {
-        let at = SLOTS + 2u * key.x;
+        let at = SLOTS + DIRECT_WORDS * key.x;
         if (PHASE == 0u) {
             atomicStore(&index[at], row + 1u);
+            put_payload(row, at + 2u);
         }
         return at;
     }
     let wide = (table[5] & WIDE) != 0u;
     var place = select(join_hash(key), key.x, wide) & (table[1] - 1u);
     loop {
-        let at = SLOTS + 4u * place;
+        let at = SLOTS + HASHED_WORDS * place;
         if (PHASE == 0u) {
             var owner = atomicLoad(&index[at]);
             // The exchange may fail without cause on some hardware: the same slot again.
@@ -89,6 +92,7 @@ fn slot_of(row: u32, key: vec2<u32>) -> u32 {
             if (owner == row + 1u) {
                 atomicStore(&index[at + 2u], key.x);
                 atomicStore(&index[at + 3u], select(key.y, row, wide));
+                put_payload(row, at + 4u);
                 return at;
             }
             if (same_key(row, owner - 1u)) {

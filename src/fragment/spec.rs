@@ -313,6 +313,8 @@ pub struct Table {
     pub columns: Vec<ArenaColumn>,
     /// Numbers of the key columns among `columns`.
     pub keys: Vec<usize>,
+    /// Numbers of the columns that stand beside the keys in the index; see `join::place_payloads`.
+    pub payload: Vec<usize>,
 }
 
 /// Join tables in the order they are built, then the main pipeline.

@@ -78,25 +78,28 @@ pub fn widths(columns: &[ArenaColumn]) -> Vec<usize> {
     all.filter(|(store, _)| has(*store)).map(|(_, width)| width).collect()
 }
 
+/// A stored value as one of the column's representation: narrowed decimals get their upper words.
+pub fn widened(column: &ArenaColumn, value: String) -> String {
+    match column.store {
+        Store::W32 if column.rep == Rep::I128 => format!("acc_widen32({value})"),
+        Store::W64 if column.rep == Rep::I128 => format!("acc_widen64({value})"),
+        _ => value,
+    }
+}
+
 /// WGSL that reads a value and its validity at `row` from an arena.
-fn load(column: &ArenaColumn, arena: Arena<'_>, header: usize, row: &str) -> Text {
+pub fn load(column: &ArenaColumn, arena: Arena<'_>, header: usize, row: &str) -> Text {
     let values = arena.word(&format!("{header}u"));
-    let narrow = column.rep == Rep::I128;
     let value = match column.store {
         Store::Bits => {
             let word = arena.word(&format!("{values} + ({row} >> 5u)"));
             format!("((({word} >> ({row} & 31u)) & 1u) != 0u)")
         }
-        Store::W32 => {
-            let word = arena.word(&format!("{values} + {row}"));
-            if narrow { format!("acc_widen32({word})") } else { word }
-        }
-        Store::W64 => {
-            let pair = arena.wide(2, &values, row);
-            if narrow { format!("acc_widen64({pair})") } else { pair }
-        }
+        Store::W32 => arena.word(&format!("{values} + {row}")),
+        Store::W64 => arena.wide(2, &values, row),
         Store::W128 => arena.wide(4, &values, row),
     };
+    let value = widened(column, value);
     let valid = if !column.nullable {
         "true".to_string()
     } else {
@@ -117,7 +120,17 @@ pub fn load_named(
     exists: Option<&str>,
     out: &mut String,
 ) -> Text {
-    let mut text = load(column, arena, header, row);
+    named(name, column, load(column, arena, header, row), exists, out)
+}
+
+/// Gives a column's value and its validity names.
+fn named(
+    name: &str,
+    column: &ArenaColumn,
+    mut text: Text,
+    exists: Option<&str>,
+    out: &mut String,
+) -> Text {
     // A name that is more than a word may end the comment, or hold the query's constants.
     let word = |char: char| char == '_' || char.is_ascii_alphanumeric();
     let comment = match column.name.chars().all(word) {
@@ -238,6 +251,11 @@ impl Generator<'_> {
                 let row = self.row_of(table);
                 let arena = Arena { name: &format!("t{table}"), views: self.views };
                 let header = HEADER + 2 * column;
+                if row != "row" && self.tables[table].payload.contains(&column) {
+                    let valid = load(spec, arena, header, &row).valid;
+                    let value = format!("payload{table}_{column}({row})");
+                    return named(name, spec, Text { value, valid }, None, out);
+                }
                 if self.keeps_probe(table) && row != "row" {
                     let _ = writeln!(out, "    let {name}_row = select({row}, 0u, {row} == NIL);");
                     let exists = format!("({row} != NIL)");

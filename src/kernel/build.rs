@@ -19,6 +19,8 @@ pub const KERNEL: Kernel = Kernel {
         ("atomicStore(&index[at + 2u], key.x);", ""),
         ("var end = start + scanned.x;", "var end = start;"),
         ("1u << (key.x & 31u)", "1u << (key.x & 30u)"),
+        ("put_payload(row, at + 2u);", ""),
+        ("put_payload(row, at + 4u);", "put_payload(row + 1u, at + 4u);"),
     ],
 };
 
@@ -28,10 +30,10 @@ pub const ITEMS: u32 = 4;
 /// Phase 0 puts the rows into slots; phase 1 gives keys of several rows their places, phase 2
 /// writes those rows there. Bindings: the table's arena, its index, which starts as zeros.
 pub fn program(linker: &Linker, table: &Table, lookup: Lookup, phase: u32) -> Arc<Program> {
-    let keys: Vec<ArenaColumn> =
-        table.keys.iter().map(|column| table.columns[*column].clone()).collect();
+    let read = table.keys.iter().chain(&table.payload);
+    let read: Vec<ArenaColumn> = read.map(|column| table.columns[*column].clone()).collect();
     let mut views = Views::default();
-    views.add("table", 0, &widths(&keys));
+    views.add("table", 0, &widths(&read));
     if views.count() + 2 > linker.max_bindings {
         views = Views::default();
     }

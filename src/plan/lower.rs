@@ -27,6 +27,7 @@ use crate::error::Declined;
 use crate::expr::ir::{Expr, Kind, Rep};
 use crate::expr::lower::{self, Scope, is_string};
 use crate::expr::prim;
+use crate::fragment::join::place_payloads;
 use crate::fragment::spec::{
     ArenaColumn, Domain, Fragment, Input, Lookup, Output, Pipeline, Sink, Step, Store, Table,
 };
@@ -377,9 +378,10 @@ impl Lowering {
             want(&sink, &mut wanted);
             let pipeline = stage.pipeline(sink);
             let (columns, keys) = (self.tables[at].columns.clone(), self.tables[at].keys.clone());
-            tables.push(Table { pipeline, columns, keys });
+            tables.push(Table { pipeline, columns, keys, payload: Vec::new() });
         }
         tables.reverse();
+        place_payloads(&mut tables, &main);
         let mut fragment = Fragment { tables, main, domains: self.domains.len() };
         self.settle_domains(&mut fragment);
         Ok(Lowered { fragment, sources: self.sources })

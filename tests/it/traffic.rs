@@ -284,7 +284,7 @@ fn joins() -> Vec<Case> {
             "reduce",
             What::Sectors,
             1.5,
-            false,
+            true,
         ),
         probe("join, unique keys, a fourth of the rows find one", 4 * BUILD_ROWS)
             .with("r", unique())

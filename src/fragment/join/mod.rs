@@ -7,9 +7,11 @@
 //! and compared by their columns (`WIDE`). One text does it all, led by the arena's header: other
 //! rows, or other constants, need no other program.
 
+mod payload;
 mod text;
 mod twin;
 
+pub use payload::place_payloads;
 pub use text::{build_part, find_functions, marked, visit};
 pub use twin::{build, find};
 
@@ -23,8 +25,9 @@ pub const DIRECT: u32 = 1;
 pub const WIDE: u32 = 2;
 pub const BITMAP: u32 = 4;
 
-/// Words before the first slot: whether some key has several rows, places given, two spare.
-pub const INDEX_HEADER: usize = 4;
+/// Words before the first slot, as many as a sector of memory has: whether some key has several
+/// rows, places given, six spare.
+pub const INDEX_HEADER: usize = 8;
 
 /// How a join looks its keys up, besides what the table itself tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +66,8 @@ pub struct Index {
     pub fields: Vec<Field>,
     /// Of a `BITMAP` its bits.
     pub slots: usize,
+    /// Words of a slot where keys are their own places, and where they are hashed.
+    slot_words: [usize; 2],
     rows: usize,
 }
 
@@ -91,7 +96,8 @@ impl Index {
             bits += width;
             top = (u128::from(span) + nulls + 1).checked_shl(shift).unwrap_or(u128::MAX);
         }
-        let mut index = Self { form: 0, fields, slots: 0, rows };
+        let slot_words = [true, false].map(|direct| payload::slot_words(table, direct));
+        let mut index = Self { form: 0, fields, slots: 0, slot_words, rows };
         if bits > 64 {
             index.form = WIDE;
             index.fields.fill(Field::default());
@@ -114,8 +120,8 @@ impl Index {
     fn slot_words(&self) -> usize {
         match self.form {
             form if form & BITMAP != 0 => self.slots.div_ceil(32),
-            form if form & DIRECT != 0 => 2 * self.slots,
-            _ => 4 * self.slots,
+            form if form & DIRECT != 0 => self.slot_words[0] * self.slots,
+            _ => self.slot_words[1] * self.slots,
         }
     }
 
@@ -186,7 +192,7 @@ mod tests {
             sink: Sink::Store { columns: vec![] },
         };
         let columns = reps.iter().enumerate().map(column).collect();
-        Table { pipeline, columns, keys: (0..reps.len()).collect() }
+        Table { pipeline, columns, keys: (0..reps.len()).collect(), payload: vec![] }
     }
 
     const ROWS: Lookup = Lookup { null_equals_null: false, existence: false };
@@ -198,15 +204,15 @@ mod tests {
     fn dense_keys_are_their_own_places() {
         let one = table(&[Rep::I64]);
         let index = Index::of(&one, &[Some((-3, 4000))], ROWS, 1001, ANY);
-        assert_eq!((index.form, index.slots, index.words()), (DIRECT, 4004, 4 + 2 * 4004 + 1001));
+        assert_eq!((index.form, index.slots, index.words()), (DIRECT, 4004, 8 + 2 * 4004 + 1001));
         assert_eq!(index.fields, [Field { base: -3i64 as u64, span: 4003, shift: 0 }]);
         // NULL is one more.
         let index = Index::of(&one, &[Some((-3, 4000))], NULLS, 1002, ANY);
         assert_eq!((index.form, index.slots), (DIRECT, 4005));
         let index = Index::of(&one, &[Some((-3, 4000))], BITS, 10, ANY);
-        assert_eq!((index.form, index.words()), (0, 4 + 4 * 32 + 10));
+        assert_eq!((index.form, index.words()), (0, 8 + 4 * 32 + 10));
         let index = Index::of(&one, &[Some((-3, 4000))], BITS, 100, ANY);
-        assert_eq!((index.form, index.words()), (DIRECT | BITMAP, 4 + 4004usize.div_ceil(32)));
+        assert_eq!((index.form, index.words()), (DIRECT | BITMAP, 8 + 4004usize.div_ceil(32)));
         // Two keys side by side: 3 bits, then 1,000 values.
         let two = table(&[Rep::I32, Rep::U32]);
         let index = Index::of(&two, &[Some((1, 8)), Some((0, 999))], ROWS, 2000, ANY);
@@ -219,7 +225,7 @@ mod tests {
         let one = table(&[Rep::I64]);
         for range in [Some((i64::MIN, i64::MAX)), Some((0, 1 << 40)), None] {
             let index = Index::of(&one, &[range], ROWS, 1000, ANY);
-            assert_eq!((index.form, index.slots, index.words()), (0, 2048, 4 + 4 * 2048 + 1000));
+            assert_eq!((index.form, index.slots, index.words()), (0, 2048, 8 + 4 * 2048 + 1000));
         }
         // One bit too many.
         let index = Index::of(&one, &[None], NULLS, 1000, ANY);

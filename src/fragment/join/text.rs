@@ -7,7 +7,7 @@ use super::super::arena::{
 };
 use super::super::spec::{JoinKind, Probe, Table};
 use super::super::text::{Arena, load_named, words};
-use super::{Lookup, fields_at, may_be_wide};
+use super::{Lookup, fields_at, may_be_wide, payload};
 use crate::expr::ir::{Expr, Rep};
 
 /// One value of a key, as texts.
@@ -111,14 +111,25 @@ pub fn find_functions(probe: &Probe, table: &Table, views: bool) -> String {
     let none = "return vec2<u32>();";
     let key = pack(&values, lookup, wide, fields_at(table), &get, none);
     let (declared, names) = key_parameters(probe);
+    let [direct_words, words] = [true, false].map(|direct| payload::slot_words(table, direct));
+    // Where the payload of the key starts.
+    let beside = |slot: &str, words: usize, direct: bool| match table.payload.is_empty() {
+        true => String::new(),
+        false => {
+            let skip = payload::key_words(direct);
+            format!("slot{t} = at + {slot} * {words}u + {skip}u;\n            ")
+        }
+    };
     let direct = if lookup.existence {
         format!("return vec2<u32>(0u, (t{t}[at + (key.x >> 5u)] >> (key.x & 31u)) & 1u);")
     } else {
-        format!("return {};", arena.wide(2, "at", "key.x"))
+        let pair = arena.wide(2, "at", &format!("(key.x * {}u)", direct_words / 2));
+        format!("{}return {pair};", beside("key.x", direct_words, true))
     };
-    let (rows, held) =
-        (arena.wide(2, "at", "2u * place"), arena.wide(2, "at", "(2u * place + 1u)"));
-    let mut out = String::new();
+    let pair =
+        |number: usize| arena.wide(2, "at", &format!("(place * {}u + {number}u)", words / 2));
+    let (rows, held, found) = (pair(0), pair(1), beside("place", words, false));
+    let mut out = payload::load_functions(t, table, views);
     let (mut hash, mut same) = ("join_hash(key)".to_string(), "held.y == key.y".to_string());
     if wide {
         let form = format!("(t{t}[{T_FORM}u] & WIDE) != 0u");
@@ -144,21 +155,28 @@ pub fn find_functions(probe: &Probe, table: &Table, views: bool) -> String {
         }}
         let held = {held};
         if (held.x == key.x && {same}) {{
-            return rows;
+            {found}return rows;
         }}
         place = (place + 1u) & mask;
     }}
     return vec2<u32>();
 }}
-fn entry{t}(i: u32) -> u32 {{
+"
+    );
+    out + &entry_function(t)
+}
+
+/// `entry{table}(i) -> row`: the row at a place among those of all keys.
+fn entry_function(t: usize) -> String {
+    format!(
+        "fn entry{t}(i: u32) -> u32 {{
     if (t{t}[{T_SEVERAL}u] == 0u) {{
         return i - 1u;
     }}
     return t{t}[t{t}[{T_MATCHES}u] + i];
 }}
 "
-    );
-    out
+    )
 }
 
 /// `equal{table}(row, keys) -> bool`, by the columns.
@@ -259,7 +277,8 @@ pub fn visit(probe: &Probe, residual: Option<String>, skip: &str, out: &mut Stri
     }
 }
 
-/// `row_key`, `row_valid` and `same_key` of the kernel that builds a table.
+/// The words of slots, `put_payload`, `row_key`, `row_valid` and `same_key` of the kernel that
+/// builds a table.
 pub fn build_part(table: &Table, lookup: Lookup, views: bool) -> String {
     let get = |at: String| format!("table[{at}]");
     let arena = Arena { name: "table", views };
@@ -293,8 +312,11 @@ pub fn build_part(table: &Table, lookup: Lookup, views: bool) -> String {
         .map(|(a, b)| equal(a.rep, (&a.value, &valid_of(a)), (&b.value, &valid_of(b))))
         .collect();
     let same = if tests.is_empty() { "true".into() } else { tests.join(" && ") };
+    let [direct_words, words] = [true, false].map(|direct| payload::slot_words(table, direct));
+    let put = payload::put_function(table, arena);
     format!(
-        "fn row_key(row: u32) -> vec2<u32> {{\n{own}{key}    return key;\n}}\n\
+        "const DIRECT_WORDS: u32 = {direct_words}u;\nconst HASHED_WORDS: u32 = {words}u;\n{put}\
+         fn row_key(row: u32) -> vec2<u32> {{\n{own}{key}    return key;\n}}\n\
          fn row_valid(row: u32) -> bool {{\n{valid}    return {usable};\n}}\n\
          fn same_key(row: u32, other: u32) -> bool {{\n{both}    return {same};\n}}\n"
     )

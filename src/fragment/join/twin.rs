@@ -5,7 +5,7 @@ use super::super::arena::{
 };
 use super::super::spec::Table;
 use super::super::twin::{self, hash_end, hash_word};
-use super::{BITMAP, DIRECT, INDEX_HEADER, Lookup, WIDE, fields_at};
+use super::{BITMAP, DIRECT, INDEX_HEADER, Lookup, WIDE, fields_at, payload};
 use crate::expr::ir::Rep;
 
 /// The packed key; `None` where no row of the build side has it.
@@ -48,7 +48,7 @@ fn slot_of(
     keys: &[Option<u128>],
 ) -> usize {
     if words[T_FORM] & DIRECT != 0 {
-        return 2 * key[0] as usize;
+        return payload::slot_words(table, true) * key[0] as usize;
     }
     let wide = words[T_FORM] & WIDE != 0;
     let same = |slot: &[u32]| match wide {
@@ -58,7 +58,7 @@ fn slot_of(
     let hash = if wide { key[0] } else { hash_end(hash_word(hash_word(0, key[0]), key[1])) };
     let mut place = hash & (words[T_SLOTS] - 1);
     loop {
-        let at = 4 * place as usize;
+        let at = payload::slot_words(table, false) * place as usize;
         let slot = &slots[at..at + 4];
         if slot[1] == 0 || (slot[2] == key[0] && same(slot)) {
             return at;
@@ -96,7 +96,7 @@ fn row_keys(words: &[u32], table: &Table, row: u32) -> Vec<Option<u128>> {
 /// The twin of `build`: one phase over an arena and its index.
 pub fn build(table: &Table, lookup: Lookup, phase: u32, words: &[u32], index: &mut [u32]) {
     match phase {
-        1 => give_places(words, index),
+        1 => give_places(words, table, index),
         2 if index[0] == 0 => {}
         _ => {
             for row in 0..words[H_ROWS] {
@@ -140,11 +140,11 @@ fn put_match(words: &[u32], index: &mut [u32], at: usize, row: u32) {
     index[INDEX_HEADER + (matches + index[at]) as usize] = row;
 }
 
-fn give_places(words: &[u32], index: &mut [u32]) {
+fn give_places(words: &[u32], table: &Table, index: &mut [u32]) {
     if index[0] == 0 {
         return;
     }
-    let slot_words = if words[T_FORM] & DIRECT != 0 { 2 } else { 4 };
+    let slot_words = payload::slot_words(table, words[T_FORM] & DIRECT != 0);
     let slots = words[T_SLOTS] as usize;
     let mut end = 0;
     for slot in index[INDEX_HEADER..][..slot_words * slots].chunks_exact_mut(slot_words) {

@@ -10,7 +10,7 @@ use thalweg::device::{self, Tier};
 use thalweg::kernel::{GENERATED, KERNELS, PART_FAULTS};
 use thalweg::run::SlotLimits;
 
-use super::data::{Spread, batch, column, table};
+use super::data::{Spread, batch, column, full_column, table};
 use super::groups::shifting;
 use super::play::{Planned, Played, Setup, plan, player};
 use super::{ROWS, block_on};
@@ -61,7 +61,10 @@ fn samples(kernel: &str) -> (Vec<&'static str>, usize, u32) {
                 JOIN r ON t.k * 1000003 = r.k * 1000003";
             let exists = "SELECT count(*), sum(t.n) FROM r RIGHT SEMI JOIN t
                 ON t.k / 77777 = r.k / 77777";
-            (vec![direct, hashed, exists], 1024, ROOM)
+            // Columns beside keys that one row has.
+            let near = "SELECT count(*), sum(u.y) FROM t JOIN u ON t.k / 77777 = u.x / 77777";
+            let far = "SELECT count(*), sum(u.y) FROM t JOIN u ON t.k = u.x";
+            (vec![direct, hashed, exists, near, far], 1024, ROOM)
         }
         other => panic!("no sample for the kernel {other}: add one"),
     }
@@ -74,11 +77,17 @@ async fn planned(queries: &[&str]) -> Vec<Planned> {
         ("x", column(&DataType::Int64, 40, Spread::Wide, 14)),
     ]);
     let numbers = Int32Array::from_iter_values(0..rows);
+    let keys = Int32Array::from_iter_values((0..40).map(|number| number * 77777));
+    let unique = batch(vec![
+        ("x", Arc::new(keys) as ArrayRef),
+        ("y", full_column(&DataType::Int64, 40, Spread::Wide, 15)),
+    ]);
     let tables = [
         ("t", table(&DataType::Int64, ROWS, 11)),
         ("f", shifting(ROWS)),
         ("r", right),
         ("large", batch(vec![("x", Arc::new(numbers) as ArrayRef)])),
+        ("u", unique),
     ];
     let queries: Vec<String> = queries.iter().map(|sql| sql.to_string()).collect();
     plan(&tables, &queries).await

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::DataType;
 
 use thalweg::device::Tier;
@@ -174,6 +174,64 @@ fn build_sides_that_stay_on_the_device() {
             let setup = Setup::default();
             same(&planned, &[Tier::T0, Tier::T4], &[0, 33, ROWS], &setup).await;
         }
+    });
+}
+
+/// Keys that one row has, so that columns are read beside them: by place and hashed, with NULLs, of
+/// every width, with a residual, before another join and behind one.
+#[test]
+fn columns_beside_unique_keys() {
+    block_on(async {
+        let rows = 700;
+        let key = |far: i64| {
+            let keys = (0..rows as i64).map(|row| (row * 7 % rows as i64) * far);
+            Arc::new(Int64Array::from_iter_values(keys)) as ArrayRef
+        };
+        let of = |data_type: DataType, seed| column(&data_type, rows, Spread::Wide, seed);
+        let unique = batch(vec![
+            ("near", key(1)),
+            ("far", key(1 << 40)),
+            ("i", of(DataType::Int32, 1)),
+            ("j", of(DataType::Int64, 2)),
+            ("d", full_column(&DataType::Decimal128(38, 6), rows, Spread::Wide, 3)),
+            ("e", of(DataType::Decimal128(12, 2), 4)),
+            ("f", of(DataType::Float64, 5)),
+            ("s", column(&DataType::Utf8, rows, Spread::Few(9), 6)),
+            ("b", of(DataType::Boolean, 7)),
+        ]);
+        let probing = batch(vec![
+            ("near", full_column(&DataType::Int64, ROWS, Spread::Few(900), 8)),
+            ("x", column(&DataType::Int32, ROWS, Spread::Wide, 9)),
+        ]);
+        let few = side(90, 11);
+        let tables = [("u", unique), ("p", probing), ("m", few)];
+        // Values of few kinds are multiples of 77777.
+        let near = "p JOIN u ON p.near / 77777 = u.near";
+        let far = "p JOIN u ON p.near / 77777 * 1099511627776 = u.far";
+        let mut queries = Vec::new();
+        for join in [near, far] {
+            for columns in [
+                "min(u.i), count(u.i)",
+                "sum(u.j), max(u.i)",
+                "sum(u.d), count(u.d)",
+                "sum(u.e), max(u.f), count(u.f)",
+                "count(u.s), min(u.j)",
+                "count(u.b)",
+                "sum(u.i), bool_or(u.b)",
+            ] {
+                queries.push(format!("SELECT count(*), {columns} FROM {join}"));
+            }
+            queries.push(format!("SELECT u.s, sum(u.j), sum(p.x) FROM {join} GROUP BY u.s"));
+            queries.push(format!("SELECT u.j + 1 AS j, p.x FROM {join} AND u.i < p.x"));
+            queries.push(format!(
+                "SELECT count(*), sum(u.i), sum(m.y) FROM {join} JOIN m ON m.x = u.i % 50"
+            ));
+            queries.push(format!(
+                "SELECT count(*), sum(u.i), count(m.y) FROM {join} LEFT JOIN m ON m.x = u.i % 50"
+            ));
+        }
+        let planned = plan(&tables, &queries).await;
+        same(&planned, &[Tier::T0, Tier::T4], &[33, ROWS], &Setup::default()).await;
     });
 }
 
