@@ -1,16 +1,24 @@
 //! Memory of answers that nobody reads any more, for those to come. To copy into fresh memory takes
 //! more than three times as long: the system clears each of its pages first.
+//!
+//! Answers are copied out of the mapped buffers, and not handed on in them: a device that is lost
+//! frees its buffers at once (wgpu 30, `Device::lose`), those included that somebody still reads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rayon::iter::{IndexedParallelIterator, ParallelIterator};
+use rayon::slice::{ParallelSlice, ParallelSliceMut};
 
 use super::pool::class_of;
 use crate::record::{Home, Words};
 
 /// Answers below this many words are left to the allocator, which keeps such memory by itself.
 const LEAST_WORDS: usize = 1 << 18;
+
+/// Words that one thread copies at a time: 4 MiB.
+const PIECE_WORDS: usize = 1 << 20;
 
 /// Words that lie here at most: as much as the readback buffers that are kept.
 const MOST_WORDS: usize = 64 << 20;
@@ -51,7 +59,12 @@ impl Shelf {
             Vec::with_capacity(bytes as usize / 4)
         });
         words.clear();
-        words.extend_from_slice(from);
+        let room = words.spare_capacity_mut()[..from.len()].par_chunks_mut(PIECE_WORDS);
+        room.zip(from.par_chunks(PIECE_WORDS)).for_each(|(to, from)| {
+            to.write_copy_of_slice(from);
+        });
+        // SAFETY: all of them are written now, within the capacity.
+        unsafe { words.set_len(from.len()) };
         Words::of(words, self.clone())
     }
 }
