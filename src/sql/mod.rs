@@ -304,7 +304,8 @@ impl Engine {
             let _ = parse::visit(&mut statement, &mut named);
         }
         let state = self.context.state();
-        let plan = apart::planned(|| state.statement_to_plan(statement.clone())).await?;
+        let plan =
+            apart::planned(statement, |statement| state.statement_to_plan(statement)).await?;
         depth::of_plan(&plan)?;
         match using::planned(plan)? {
             // A prepared statement is resolved when it is executed.

@@ -25,6 +25,7 @@ async fn datafusion_still_answers_otherwise() {
         ("SELECT count(DISTINCT x) AS n, count(*) FROM f", "| 2 | 2 "),
         ("SELECT 'a%' LIKE 'a!%' ESCAPE '!' AS n", "escape_char"),
         ("SELECT sum(v) AS m, sum(CAST(v AS DOUBLE)) AS n FROM t", "duplicate"),
+        ("SELECT v, CAST(v AS DOUBLE) FROM t", "unique expression names"),
     ];
     for (query, part) in wrong {
         let mut statements = tables.to_vec();
