@@ -19,10 +19,10 @@ use tokio::sync::{mpsc, watch};
 use super::tuning;
 use crate::error::{Error, Result};
 use crate::sql::{Engine, Statement};
-use crate::stream::epoch::{Runner, Tuning};
-use crate::stream::graph::Graph;
-use crate::stream::query::Query;
-use crate::stream::sink::{Guarantee, Mode, Sink, SinkConnector, Writer};
+use crate::stream::connector::sink::{Guarantee, Mode, Sink, SinkConnector, Writer};
+use crate::stream::dataflow::Graph;
+use crate::stream::dataflow::query::Query;
+use crate::stream::runtime::pipeline::{Runner, Tuning};
 use crate::task::Task;
 
 /// What its epochs and its reports are known by.

@@ -29,7 +29,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::parse::normalized;
-use crate::stream::asof::is_as_of;
+use crate::stream::plan::asof::is_as_of;
 
 /// What the qualifiers of added columns begin with. A blank sorts before all names: of columns
 /// that are named as one, DataFusion's `*` gives the one whose qualifier is the least.

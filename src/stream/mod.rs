@@ -9,51 +9,24 @@
 //! Event time is a function of the log alone (`watermark`), so that a stream and a batch over the
 //! same rows give the same result. Never looks at a clock to decide what a result is.
 
-pub mod asof;
-mod checked;
-pub mod definition;
-mod definitions;
-pub mod delay;
-mod effects;
-pub mod emit;
+pub mod audit;
+pub mod checkpoint;
+mod checksum;
+pub mod connector;
+pub mod dataflow;
 mod equal;
-pub mod epoch;
-mod feed;
-pub mod graph;
-mod hop;
-pub mod journal;
-pub mod local;
+mod exec;
 pub mod log;
-mod memory;
-pub mod order;
-pub mod proctime;
+mod operator;
+pub mod plan;
 pub mod progress;
-pub mod query;
-mod reader;
-pub mod reconcile;
-mod recovery;
-mod replay;
-mod reports;
-pub mod session;
-pub mod settings;
-pub mod sink;
-pub mod slot;
-mod snapshot;
-pub mod source;
-mod stop;
-pub mod store;
-pub mod subquery;
-pub mod table;
-pub mod totals;
-mod trim;
-mod unions;
-pub mod watermark;
-pub mod weight;
-pub mod window;
+pub mod runtime;
+mod state;
+pub mod time;
 
 use datafusion::logical_expr::Expr;
 
-use definition::Stream;
+use crate::stream::log::definition::Stream;
 
 /// Whether a row came when the watermark had passed its time.
 pub fn late(time: Expr, watermark: Expr) -> Expr {

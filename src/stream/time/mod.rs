@@ -1,0 +1,5 @@
+//! Event time, when results are given out, and days of a time zone.
+
+pub mod calendar;
+pub mod emit;
+pub mod watermark;
