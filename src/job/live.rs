@@ -22,7 +22,7 @@ use crate::sql::{Engine, Statement};
 use crate::stream::connector::sink::{Guarantee, Mode, Sink, SinkConnector, Writer};
 use crate::stream::dataflow::Graph;
 use crate::stream::dataflow::query::Query;
-use crate::stream::runtime::pipeline::{Runner, Tuning};
+use crate::stream::runtime::state::{Runner, Tuning};
 use crate::task::Task;
 
 /// What its epochs and its reports are known by.

@@ -21,12 +21,12 @@ use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting, is_writin
 use crate::stream::audit::Subject;
 use crate::stream::connector::sink::Writer;
 use crate::stream::dataflow::Graph;
-use crate::stream::dataflow::build::streams;
 use crate::stream::dataflow::query::Query;
 use crate::stream::log::definition::Stream;
 use crate::stream::plan::proctime;
+use crate::stream::plan::streams::streams;
 use crate::stream::progress::Observer;
-use crate::stream::runtime::pipeline::{Runner, Tuning};
+use crate::stream::runtime::state::{Runner, Tuning};
 use crate::stream::runtime::totals::Totals;
 use crate::stream::time::emit::Emit;
 use crate::task;

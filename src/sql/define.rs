@@ -21,7 +21,7 @@ use crate::stream::connector::format::cast::becomes;
 use crate::stream::connector::forms::{Computed, Form, Origin};
 use crate::stream::log::definition::Stream;
 use crate::stream::log::partition::HIDDEN;
-use crate::stream::plan::window::nanoseconds;
+use crate::stream::plan::window::columns::nanoseconds;
 use crate::stream::time::watermark::EventTime;
 
 /// The stream that a statement defines; rejected rows will be kept in `folder`.

@@ -22,10 +22,11 @@ use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, Result};
 use crate::lake::Table;
+use crate::stream::plan::late::late_rule;
 use crate::stream::plan::upsert_keys::group_keys;
-use crate::stream::plan::watermark_bound::{self, Clock};
-use crate::stream::plan::window::late_rule;
-use crate::stream::state::buffer::micros;
+use crate::stream::plan::watermark_bound;
+use crate::stream::state::final_key::micros;
+use crate::stream::time::clock::Clock;
 
 /// Appended to the path of a result: the table of its corrections.
 pub const CORRECTIONS: &str = "__corrections";

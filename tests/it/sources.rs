@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use thalweg::config::{DeviceChoice, Options};
 use thalweg::error::Result;
 use thalweg::sql::Engine;
-use thalweg::stream::connector::source::{Opening, Place, Read, Segment, Source};
+use thalweg::stream::connector::api::{Opening, Place, Read, Segment, Source};
 use thalweg::stream::log::definition::Stream;
 
 /// The stream that a statement makes.

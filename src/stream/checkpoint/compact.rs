@@ -22,7 +22,7 @@ use super::snapshot;
 use crate::error::{Error, Result};
 use crate::stream::dataflow::query::Query;
 use crate::stream::log::history::Store;
-use crate::stream::runtime::pipeline::Runner;
+use crate::stream::runtime::state::Runner;
 
 /// Records of the log that are read again at once, about.
 pub const REPLAY_RECORDS: i64 = 1 << 18;
@@ -183,7 +183,7 @@ fn part_of(what: &str, name: &str, reached: u64, record: &EpochRecord) -> Error 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::connector::source::Segment;
+    use crate::stream::connector::api::Segment;
     use crate::stream::time::watermark::{Clock, Forced};
 
     /// An epoch of ten records of one stream.

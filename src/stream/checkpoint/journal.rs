@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::stream::checksum;
-use crate::stream::connector::source::{Place, Segment};
-use crate::stream::log::partition::Start;
+use crate::stream::connector::api::{Place, Segment};
+use crate::stream::log::position::Start;
 use crate::stream::time::watermark::{Clock, Forced};
 use crate::task;
 

@@ -13,15 +13,15 @@ use super::journal::{EpochRecord, Span};
 use super::replay::{Replay, times};
 use super::snapshot;
 use crate::error::{Error, Result};
-use crate::stream::connector::source::{Opening, Place, Read};
-use crate::stream::dataflow::Input;
+use crate::stream::connector::api::{OnError, Opening, Place, Read};
 use crate::stream::dataflow::query::Query;
-use crate::stream::log::definition::{Begin, OnError, Stream};
+use crate::stream::log::definition::{Begin, Stream};
 use crate::stream::log::history::Store;
-use crate::stream::log::partition::Start;
-use crate::stream::log::table::history_rest;
+use crate::stream::log::history_scan::history_rest;
+use crate::stream::log::position::Start;
+use crate::stream::operator::Input;
 use crate::stream::operator::late::Apart;
-use crate::stream::runtime::pipeline::Runner;
+use crate::stream::runtime::state::Runner;
 use crate::task;
 
 /// Adds streams and queries to a run and brings them to the last recorded epoch.

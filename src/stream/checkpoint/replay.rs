@@ -8,11 +8,11 @@ use datafusion::prelude::SessionContext;
 
 use super::journal::{EpochRecord, Journal, span};
 use crate::error::{Error, Result};
-use crate::stream::connector::source::Opening;
-use crate::stream::dataflow::Times;
-use crate::stream::log::definition::{OnError, Stream};
+use crate::stream::connector::api::{OnError, Opening};
+use crate::stream::log::definition::Stream;
 use crate::stream::log::history::Store;
 use crate::stream::log::partition::{Entry, Log, watermark};
+use crate::stream::time::clock::Times;
 use crate::stream::time::watermark::BEFORE_ALL;
 use crate::task;
 

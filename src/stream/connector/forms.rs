@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, StringArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, TimeUnit};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::options::Settings;
-use super::source::Opening;
 use crate::error::Result;
 use crate::stream::connector::format::digits::Digits;
 
@@ -131,40 +130,6 @@ impl Times {
             Some(NaiveDate::parse_from_str(text, format).ok()?.and_time(NaiveTime::MIN))
         })?;
         Some(time.format("%Y-%m-%dT%H:%M:%S%.f").to_string())
-    }
-}
-
-impl Opening {
-    /// How a column comes about.
-    pub fn form(&self, column: usize) -> Form {
-        self.forms.get(column).cloned().unwrap_or_default()
-    }
-
-    fn columns(&self, wanted: impl Fn(&Origin) -> bool) -> SchemaRef {
-        let fields = self.schema.fields().iter().enumerate();
-        let fields = fields.filter(|(at, _)| wanted(&self.form(*at).origin));
-        Arc::new(Schema::new(fields.map(|(_, field)| field.clone()).collect::<Vec<_>>()))
-    }
-
-    /// The columns that the source itself has.
-    pub fn source_schema(&self) -> SchemaRef {
-        self.columns(|origin| matches!(origin, Origin::Source))
-    }
-
-    /// Where the event time is among them.
-    pub fn source_event_time(&self) -> Option<usize> {
-        let name = self.schema.field(self.event_time?).name();
-        self.source_schema().index_of(name).ok()
-    }
-
-    /// The columns that are not computed.
-    pub fn base_schema(&self) -> SchemaRef {
-        self.columns(|origin| !matches!(origin, Origin::Computed(_)))
-    }
-
-    /// Whether any column is computed.
-    pub fn computes(&self) -> bool {
-        self.forms.iter().any(|form| matches!(form.origin, Origin::Computed(_)))
     }
 }
 

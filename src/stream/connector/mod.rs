@@ -1,5 +1,6 @@
 //! What stands between a pipeline and the world: sources, formats and sinks.
 
+pub mod api;
 pub mod format;
 pub mod forms;
 pub mod options;

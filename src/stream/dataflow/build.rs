@@ -2,48 +2,49 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, SchemaRef};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType};
+use arrow::datatypes::SchemaRef;
+use datafusion::common::{Column, DFSchemaRef, JoinType};
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{
-    Distinct, Expr, Join, LogicalPlan, LogicalPlanBuilder, Union, Window,
-};
+use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Union, Window};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 
-use super::physical::{Planner, Steps, late_rows, without_late_rule};
-use super::{Graph, Hold, Late, Node, Region, Source, Work};
+use super::physical::Planner;
+use super::work::Work;
+use super::{Graph, Late, Node, Region, Source};
 use crate::error::{Error, Result};
 use crate::stream::exec::input::{Slot, SlotNode, SlotPlan};
-use crate::stream::log::definition::Stream;
 use crate::stream::log::table::StreamTable;
 use crate::stream::operator::aggregate::Aggregate;
-use crate::stream::operator::asof_join::AsOfJoin;
-use crate::stream::operator::interval_join::{IntervalJoin, ROWS, Side, numbered};
+use crate::stream::operator::buffered::Hold;
 use crate::stream::operator::lookup_table::{Once, TableRows, Tables, pin};
 use crate::stream::operator::session::Sessions;
+use crate::stream::operator::steps::Steps;
 use crate::stream::operator::updating_aggregate::Updates;
-use crate::stream::operator::versioned_table::Versions;
-use crate::stream::plan::asof::AsOfNode;
+use crate::stream::plan::asof::node::AsOfNode;
 use crate::stream::plan::display::shown;
-use crate::stream::plan::interval;
-use crate::stream::plan::order::{NumberNode, SortedNode, in_log_order};
-use crate::stream::plan::session::SessionNode;
+use crate::stream::plan::late::{late_rows, late_rule, without_late_rule};
+use crate::stream::plan::order::in_log_order;
+use crate::stream::plan::order::number::NumberNode;
+use crate::stream::plan::order::sorted::SortedNode;
+use crate::stream::plan::refuse::{check, final_only, missing, never_final};
+use crate::stream::plan::session::node::SessionNode;
+use crate::stream::plan::streams::{reads_stream, streams};
 use crate::stream::plan::subquery::{self, Over};
-use crate::stream::plan::upsert_keys::upsert_keys;
-use crate::stream::plan::watermark_bound::{self, Bound, Clock};
-use crate::stream::plan::window::panes;
-use crate::stream::plan::window::{COLUMNS, late_rule};
-use crate::stream::state::buffer::{Held, Key};
+use crate::stream::plan::upsert_keys::{changes, upsert_keys};
+use crate::stream::plan::window::columns::COLUMNS;
+use crate::stream::plan::window::panes::{self, passes_windows_on};
+use crate::stream::plan::{interval, watermark_bound};
+use crate::stream::state::buffer::Held;
+use crate::stream::state::final_key::{Bound, Key};
 use crate::stream::time::emit::Emit;
 
 /// A subtree: a plan over leaves, and where the rows of the leaves come from.
-struct Piece {
-    plan: LogicalPlan,
-    inputs: Vec<(Slot, Source)>,
+pub(super) struct Piece {
+    pub(super) plan: LogicalPlan,
+    pub(super) inputs: Vec<(Slot, Source)>,
 }
 
 impl Graph {
@@ -105,32 +106,13 @@ impl Graph {
     }
 }
 
-/// The streams that a plan reads, each once.
-pub fn streams(plan: &LogicalPlan) -> Result<Vec<Arc<Stream>>> {
-    let mut streams: Vec<Arc<Stream>> = Vec::new();
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node
-            && let Some(table) = StreamTable::of(&scan.source)
-            && !streams.iter().any(|known| known.name == table.stream.name)
-        {
-            streams.push(table.stream.clone());
-        }
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    Ok(streams)
-}
-
-pub fn missing(what: impl std::fmt::Display, instead: &str) -> Error {
-    Error::User(format!("{what} cannot run continuously: {instead}"))
-}
-
-struct Builder {
-    planner: Planner,
+pub(super) struct Builder {
+    pub(super) planner: Planner,
 }
 
 impl Builder {
     /// Cuts a subtree. `emit` is the query's where no cut lies above.
-    fn piece<'a>(
+    pub(super) fn piece<'a>(
         &'a self,
         plan: &'a LogicalPlan,
         emit: Option<Emit>,
@@ -256,14 +238,14 @@ impl Builder {
         }
     }
 
-    fn table(&self, plan: &LogicalPlan) -> Result<Piece> {
+    pub(super) fn table(&self, plan: &LogicalPlan) -> Result<Piece> {
         let slot = Slot::default();
         let rows = Source::Table(Box::new(TableRows::new(plan.clone())?));
         let plan = SlotNode::leaf(&slot, "a table", plan.schema());
         Ok(Piece { plan, inputs: vec![(slot, rows)] })
     }
 
-    async fn region(&self, piece: Piece) -> Result<Region> {
+    pub(super) async fn region(&self, piece: Piece) -> Result<Region> {
         let late = match late_rows(&piece.plan)? {
             Some(late) => {
                 let count = self.planner.region(&late).await?;
@@ -279,7 +261,7 @@ impl Builder {
     }
 
     /// What a cut hands on, as a leaf of the region above.
-    fn cut(what: &str, schema: &DFSchemaRef, node: Node) -> Piece {
+    pub(super) fn cut(what: &str, schema: &DFSchemaRef, node: Node) -> Piece {
         let slot = Slot::default();
         let plan = SlotNode::leaf(&slot, what, schema);
         Piece { plan, inputs: vec![(slot, Source::Node(Box::new(node)))] }
@@ -419,7 +401,12 @@ impl Builder {
     }
 
     /// A side whose rows wait until they are final.
-    async fn held(&self, below: Piece, column: &Column, bound: Bound) -> Result<HeldSide> {
+    pub(super) async fn held(
+        &self,
+        below: Piece,
+        column: &Column,
+        bound: Bound,
+    ) -> Result<HeldSide> {
         let schema = below.plan.schema().clone();
         let column = schema.index_of_column(column)?;
         let slot = Slot::default();
@@ -427,275 +414,14 @@ impl Builder {
         let region = self.region(below).await?;
         Ok(HeldSide { region, leaf, kept: (Key { column, bound }, slot, Held::default()) })
     }
-
-    async fn join(&self, join: &Join, emit: Option<Emit>) -> Result<Piece> {
-        let plan = LogicalPlan::Join(join.clone());
-        match (reads_stream(&join.left)?, reads_stream(&join.right)?) {
-            (false, false) => self.table(&plan),
-            (true, true) => {
-                final_only(emit, "a join of streams")?;
-                if join.null_aware {
-                    return Err(missing(
-                        "NOT IN over a stream, of values that may be NULL,",
-                        "one NULL, whenever it came, would take all rows back: NOT EXISTS with \
-                         an interval of times or a window among its conditions does it",
-                    ));
-                }
-                if let Some(keys) = watermark_bound::window_keys(join) {
-                    return self.window_join(join, keys).await;
-                }
-                match interval::condition(join) {
-                    Some(condition) => self.interval_join(join, &condition).await,
-                    None => Err(missing(
-                        format_args!("the join of two streams ({})", shown(&plan)),
-                        "its state would grow for ever, and its results would need retractions: \
-                         join them on window_start and window_end of the same windows, or bound \
-                         the distance of their event times (a.ts BETWEEN b.ts AND b.ts + \
-                         INTERVAL '10' MINUTE)",
-                    )),
-                }
-            }
-            (left, _) => self.lookup(join, left, emit).await,
-        }
-    }
-
-    /// A stream's rows beside those of a table.
-    async fn lookup(&self, join: &Join, left: bool, emit: Option<Emit>) -> Result<Piece> {
-        use JoinType::{Inner, Left, LeftAnti, LeftMark, LeftSemi};
-        use JoinType::{Right, RightAnti, RightMark, RightSemi};
-        let row_by_row = match join.join_type {
-            Inner => true,
-            Left | LeftSemi | LeftAnti | LeftMark => left,
-            Right | RightSemi | RightAnti | RightMark => !left,
-            _ => false,
-        };
-        if !row_by_row {
-            return Err(missing(
-                format_args!("{} JOIN with a table on the side that is kept", join.join_type),
-                "a row of the table would have to wait for ever: keep the stream's rows",
-            ));
-        }
-        let (one, other) =
-            (self.piece(&join.left, emit).await?, self.piece(&join.right, emit).await?);
-        let whole = LogicalPlan::Join(join.clone());
-        let plan = whole.with_new_exprs(whole.expressions(), vec![one.plan, other.plan])?;
-        Ok(Piece { plan, inputs: one.inputs.into_iter().chain(other.inputs).collect() })
-    }
-
-    /// AS OF: left rows wait until no right row can come any more that is not after them.
-    async fn as_of(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
-        let Some(node) = AsOfNode::of(plan) else { return self.table(plan) };
-        match (reads_stream(&node.left)?, reads_stream(&node.right)?) {
-            (false, false) => return self.table(plan),
-            (true, false) => {
-                let (one, other) = (self.piece(&node.left, emit).await?, self.table(&node.right)?);
-                let plan = plan.with_new_exprs(plan.expressions(), vec![one.plan, other.plan])?;
-                let inputs = one.inputs.into_iter().chain(other.inputs).collect();
-                return Ok(Piece { plan, inputs });
-            }
-            (false, true) => {
-                return Err(missing(
-                    "an as-of join of a table with a stream",
-                    "its rows are those of the left side, and a table has no watermark to tell \
-                     when they are final: put the stream left, or leave it to a batch query",
-                ));
-            }
-            (true, true) => final_only(emit, "an as-of join of streams")?,
-        }
-        let (left, right) = &node.times;
-        let event = |side: &LogicalPlan, time: &Column| {
-            let bound =
-                watermark_bound::column(side, time).filter(|bound| bound.clock == Clock::Event);
-            bound.ok_or_else(|| {
-                missing(
-                    format_args!("an as-of join of streams by {time}"),
-                    "a row is final when the watermark has passed its time: compare the columns \
-                     that WATERMARK FOR names, less a constant interval at most",
-                )
-            })
-        };
-        let (of_left, of_right) = (event(&node.left, left)?, event(&node.right, right)?);
-        let column = node.left.schema().index_of_column(left)?;
-        let key = Key { column, bound: Bound { origin: 0, ..of_right } };
-        let one = self.region(self.piece(&node.left, None).await?).await?;
-        let other = self.region(self.piece(&node.right, None).await?).await?;
-        let work = AsOfJoin::new(key, of_left.lag_us, Versions::new(node.spec()?)?);
-        let node_ = Node { regions: vec![one, other], work: Work::AsOf(Box::new(work)) };
-        Ok(Self::cut("rows beside those of their time", plan.schema(), node_))
-    }
-
-    async fn window_join(
-        &self,
-        join: &Join,
-        (left, right, bound): (Column, Column, Bound),
-    ) -> Result<Piece> {
-        let one = self.piece(&join.left, None).await?;
-        let one = self.held(one, &left, bound).await?;
-        let other = self.piece(&join.right, None).await?;
-        let other = self.held(other, &right, bound).await?;
-        let whole = LogicalPlan::Join(join.clone());
-        let plan = whole.with_new_exprs(whole.expressions(), vec![one.leaf, other.leaf])?;
-        let plan = self.planner.region(&plan).await?;
-        let hold = Hold { sides: vec![one.kept, other.kept], plan, schema: arrow(&join.schema) };
-        let regions = vec![one.region, other.region];
-        let node = Node { regions, work: Work::Hold(Box::new(hold)) };
-        Ok(Self::cut("joined windows", &join.schema, node))
-    }
-
-    async fn interval_join(&self, join: &Join, condition: &interval::Condition) -> Result<Piece> {
-        if join.join_type == JoinType::RightMark {
-            return Err(missing("a right mark join of streams", "write it as a LEFT JOIN"));
-        }
-        let (left, left_leaf, one) =
-            self.side(&join.left, &condition.left, condition.left_over_us(), ROWS[0]).await?;
-        let (right, right_leaf, other) =
-            self.side(&join.right, &condition.right, condition.right_over_us(), ROWS[1]).await?;
-        let pairs = Join::try_new(
-            Arc::new(left_leaf),
-            Arc::new(right_leaf),
-            join.on.clone(),
-            join.filter.clone(),
-            JoinType::Inner,
-            join.join_constraint,
-            join.null_equality,
-            false,
-        )?;
-        let pairs = LogicalPlan::Join(pairs);
-        let work = IntervalJoin {
-            join_type: join.join_type,
-            left,
-            right,
-            plan: self.planner.region(&pairs).await?,
-            pairs: arrow(pairs.schema()),
-            schema: arrow(&join.schema),
-        };
-        let node = Node { regions: vec![one, other], work: Work::Interval(Box::new(work)) };
-        Ok(Self::cut("joined rows", &join.schema, node))
-    }
-
-    /// A side of an interval join, the leaf of its numbered rows and what computes them.
-    async fn side(
-        &self,
-        input: &LogicalPlan,
-        time: &Column,
-        over_us: i64,
-        numbers: &str,
-    ) -> Result<(Side, LogicalPlan, Region)> {
-        let piece = self.piece(input, None).await?;
-        let qualified = piece.plan.schema().clone();
-        let region = self.region(piece).await?;
-        let slot = Slot::default();
-        let fields = qualified.iter().map(|(qualifier, field)| (qualifier.cloned(), field.clone()));
-        let number = numbered(&arrow(&qualified), numbers);
-        let number: Arc<Field> = number.fields()[number.fields().len() - 1].clone();
-        let fields = fields.chain([(None, number)]).collect();
-        let with_numbers =
-            DFSchema::new_with_metadata(fields, qualified.as_arrow().metadata().clone())?;
-        let leaf = SlotNode::leaf(&slot, "rows to join", &Arc::new(with_numbers));
-        let bound = Bound { clock: Clock::Event, lag_us: over_us, origin: 0 };
-        let key = Key { column: qualified.index_of_column(time)?, bound };
-        Ok((Side::new(key, slot, region.schema.clone()), leaf, region))
-    }
 }
 
-struct HeldSide {
-    region: Region,
-    leaf: LogicalPlan,
-    kept: (Key, Slot, Held),
+pub(super) struct HeldSide {
+    pub(super) region: Region,
+    pub(super) leaf: LogicalPlan,
+    pub(super) kept: (Key, Slot, Held),
 }
 
-fn arrow(schema: &DFSchemaRef) -> SchemaRef {
+pub(super) fn arrow(schema: &DFSchemaRef) -> SchemaRef {
     Arc::new(schema.as_arrow().clone())
-}
-
-fn reads_stream(plan: &LogicalPlan) -> Result<bool> {
-    Ok(subquery::reads_stream(plan)?)
-}
-
-/// Aggregates whose states are the same in any order of merging.
-const MERGED: [&str; 10] =
-    ["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor"];
-
-/// Whether an aggregate has the times of its windows as groups, and computes nothing of them.
-fn passes_windows_on(plan: &LogicalPlan) -> bool {
-    let LogicalPlan::Aggregate(node) = plan else { return false };
-    let of_windows =
-        |expr: &Expr| expr.column_refs().iter().any(|column| panes::edge(&column.name).is_some());
-    let merges = |expr: &Expr| match expr.clone().unalias() {
-        Expr::AggregateFunction(function) => {
-            MERGED.contains(&function.func.name()) && function.params.order_by.is_empty()
-        }
-        _ => false,
-    };
-    node.group_expr.iter().all(|group| matches!(group, Expr::Column(_)) || !of_windows(group))
-        && node.aggr_expr.iter().all(|expr| merges(expr) && !of_windows(expr))
-}
-
-/// Only aggregates give results that change.
-fn final_only(emit: Option<Emit>, what: &str) -> Result<()> {
-    match emit {
-        Some(Emit::Update | Emit::Periodic { .. }) => Err(missing(
-            format_args!("{what} with EMIT ON UPDATE or EMIT PERIODIC"),
-            "its changes would need retractions; aggregates are given out again",
-        )),
-        _ => Ok(()),
-    }
-}
-
-/// Subqueries that read streams are joins in disguise.
-fn check(plan: &LogicalPlan) -> Result<()> {
-    let mut reads = false;
-    plan.apply_expressions(|expr| {
-        expr.apply(|expr| {
-            if let Some(subquery) = subquery::of(expr) {
-                reads |= subquery::reads_stream(&subquery.subquery)?;
-            }
-            Ok(TreeNodeRecursion::Continue)
-        })
-    })?;
-    match reads {
-        true => Err(missing(
-            "a subquery over a stream within an expression",
-            "EXISTS and IN can, beside a stream and in WHERE; else join with the subquery, on \
-             window_start and window_end or by an interval of times (l.ts BETWEEN r.ts AND r.ts + \
-             INTERVAL '10' MINUTE)",
-        )),
-        false => Ok(()),
-    }
-}
-
-/// Why the groups of an aggregate are never final.
-fn never_final(plan: &LogicalPlan, input: &LogicalPlan) -> Error {
-    let without = streams(input)
-        .ok()
-        .and_then(|streams| streams.into_iter().find(|stream| stream.watermark.is_none()));
-    let by_window = |column: Column| COLUMNS.contains(&column.name.as_str());
-    match without {
-        Some(stream) => Error::User(format!(
-            "stream {} has no watermark, so no window ever closes: CREATE STREAM {} (.., \
-             WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)",
-            stream.name, stream.name
-        )),
-        None if plan.schema().columns().into_iter().any(by_window) => missing(
-            format_args!("windows of rows that no watermark follows ({})", shown(plan)),
-            "they are never final: of a stream's __late rows, and of times that differ in their \
-             clocks, windows are left to a batch query",
-        ),
-        None => missing(
-            format_args!("an aggregate that groups by no window ({})", shown(plan)),
-            "its groups are never final: group by window_start and window_end of TUMBLE, HOP, \
-             CUMULATE or SESSION, or let changes out with EMIT ON UPDATE",
-        ),
-    }
-}
-
-/// Whether a query gives out the rows of an aggregate.
-fn changes(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
-        LogicalPlan::SubqueryAlias(node) => changes(&node.input),
-        LogicalPlan::Projection(node) => changes(&node.input),
-        LogicalPlan::Filter(node) => changes(&node.input),
-        _ => false,
-    }
 }

@@ -13,8 +13,10 @@
 //! a cut stands *work*, which keeps what is not final and hands on what is. What leaves a cut is
 //! final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
 
+mod build_join;
+mod work;
 pub mod build;
-pub(super) mod physical;
+pub(in crate::stream) mod physical;
 pub mod query;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,50 +29,17 @@ use datafusion::execution::TaskContext;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::Decision;
 use crate::stream::exec::input::{Given, Slot, SlotPlan};
 use crate::stream::log::definition::Stream;
-use crate::stream::operator::aggregate::Aggregate;
-use crate::stream::operator::asof_join::AsOfJoin;
-use crate::stream::operator::interval_join::IntervalJoin;
-use crate::stream::operator::late::{Apart, Rows};
-use crate::stream::operator::lookup_table::{Once, TableRows, Tables};
-use crate::stream::operator::session::Sessions;
-use crate::stream::operator::updating_aggregate::Updates;
-use crate::stream::plan::watermark_bound::{Bound, Clock};
-use crate::stream::runtime::pipeline::counted;
-use crate::stream::state::buffer::{Held, Key};
+use crate::stream::operator::Input;
+use crate::stream::operator::late::{Rows, counted};
+use crate::stream::operator::lookup_table::{TableRows, Tables};
 use crate::stream::state::size::{Part, Size};
 use crate::stream::state::spill::Folder;
-
-/// The clocks behind the rows of an epoch, in microseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
-    /// The minimum watermark over the partitions of the query's streams.
-    pub event_us: i64,
-    /// When the epoch is processed (UTC).
-    pub processing_us: i64,
-}
-
-impl Times {
-    /// The time that a clock shows.
-    pub fn of(&self, clock: Clock) -> i64 {
-        match clock {
-            Clock::Event => self.event_us,
-            Clock::Processing => self.processing_us,
-        }
-    }
-}
-
-/// The rows of an epoch.
-#[derive(Debug, Clone)]
-pub struct Input<'a> {
-    pub rows: &'a Rows,
-    pub times: Times,
-    /// The same rows, where some of them came when the watermark had passed their time.
-    pub apart: Option<&'a Apart>,
-}
+use crate::stream::time::clock::Times;
+use work::Work;
 
 /// A continuous query.
 pub struct Graph {
@@ -106,9 +75,6 @@ struct Node {
     work: Work,
 }
 
-/// Rows above this many are not brought to results at once where some are final before others.
-pub(super) const MANY_ROWS: usize = 1 << 20;
-
 /// A plan without state.
 struct Region {
     inputs: Vec<(Slot, Source)>,
@@ -136,27 +102,6 @@ enum Source {
     Node(Box<Node>),
     /// The rows of tables.
     Table(Box<TableRows>),
-}
-
-enum Work {
-    /// Rows go through.
-    Pass,
-    Aggregate(Box<Aggregate>),
-    Updates(Box<Updates>),
-    Hold(Box<Hold>),
-    Interval(Box<IntervalJoin>),
-    AsOf(Box<AsOfJoin>),
-    /// By the clock that closes them.
-    Sessions(Bound, Box<Sessions>),
-    Once(Box<Once>),
-}
-
-/// Rows wait until they are final; then a plan runs over them.
-struct Hold {
-    /// Of each region.
-    sides: Vec<(Key, Slot, Held)>,
-    plan: SlotPlan,
-    schema: SchemaRef,
 }
 
 /// A saved part of a query's state: a name within the query and its rows.
@@ -458,213 +403,5 @@ impl Region {
             pass.late += counted(&late.count.run(&schema, &pass.task).await?);
         }
         Ok(self.plan.run_on_a_side(count, &self.schema, &pass.task).await?)
-    }
-}
-
-impl Work {
-    /// Whether it takes the rows of an aggregate, and not its states.
-    fn takes_rows(&self) -> bool {
-        matches!(self, Self::Aggregate(work) if work.takes_rows())
-    }
-
-    /// Takes the rows of each region; answers what is final.
-    async fn advance(
-        &mut self,
-        mut rows: Vec<Vec<RecordBatch>>,
-        times: &Times,
-        task: &Arc<TaskContext>,
-    ) -> Result<Vec<RecordBatch>> {
-        match self {
-            Self::Pass => Ok(rows.pop().unwrap_or_default()),
-            Self::Aggregate(_) => Err(Error::Bug("an aggregate without a region".to_string())),
-            Self::Updates(work) => work.advance(rows.pop().unwrap_or_default(), times, task).await,
-            Self::Hold(work) => work.advance(rows, times, task).await,
-            Self::Interval(work) => work.advance(rows, times, task).await,
-            Self::AsOf(work) => work.advance(rows, times),
-            Self::Sessions(bound, work) => {
-                work.push(rows.pop().unwrap_or_default())?;
-                work.close(times.of(bound.clock).saturating_sub(bound.lag_us))
-            }
-            Self::Once(once) => Ok(once.take()),
-        }
-    }
-
-    fn open_until(&self) -> Option<i64> {
-        match self {
-            Self::Pass | Self::Once(_) => None,
-            Self::Aggregate(work) => work.open_until(Clock::Event),
-            Self::Updates(work) => work.open_until(Clock::Event),
-            Self::Hold(work) => work.open_until(Clock::Event),
-            Self::Interval(work) => work.open_until(),
-            Self::AsOf(work) => work.open_until(),
-            Self::Sessions(bound, work) => bound.until(work.open_until(), Clock::Event),
-        }
-    }
-
-    fn open_processing_until(&self) -> Option<i64> {
-        match self {
-            Self::Aggregate(work) => work.open_until(Clock::Processing),
-            Self::Updates(work) => work.open_until(Clock::Processing).max(work.due_us()),
-            Self::Hold(work) => work.open_until(Clock::Processing),
-            Self::Sessions(bound, work) => bound.until(work.open_until(), Clock::Processing),
-            Self::Once(once) => once.due_us(),
-            Self::Pass | Self::Interval(_) | Self::AsOf(_) => None,
-        }
-    }
-
-    fn size(&self) -> Size {
-        match self {
-            Self::Pass | Self::Once(_) => Size::default(),
-            Self::Aggregate(work) => work.size(),
-            Self::Updates(work) => work.size(),
-            Self::Hold(work) => {
-                work.sides.iter().fold(Size::default(), |size, (.., held)| size + held.size())
-            }
-            Self::Interval(work) => work.size(),
-            Self::AsOf(work) => work.size(),
-            Self::Sessions(_, work) => {
-                Size { rows: work.rows(), bytes: work.bytes(), ..Size::default() }
-            }
-        }
-    }
-
-    fn spillable(&self, times: &Times) -> Result<Vec<(i128, usize)>> {
-        let mut all = Vec::new();
-        let mut add = |key: &Key, parts: Vec<(i64, usize)>| {
-            let clock = i128::from(key.clock(times));
-            all.extend(parts.into_iter().map(|(time, bytes)| (i128::from(time) - clock, bytes)));
-        };
-        match self {
-            Self::Aggregate(work) => add(work.key(), work.weights()?),
-            Self::Hold(work) => {
-                for (key, _, held) in &work.sides {
-                    add(key, held.weights(key)?);
-                }
-            }
-            Self::AsOf(work) => add(work.key(), work.weights()?),
-            // What may change or meet others at any time stays in memory.
-            Self::Pass | Self::Updates(_) | Self::Interval(_) => {}
-            Self::Sessions(..) | Self::Once(_) => {}
-        }
-        Ok(all)
-    }
-
-    fn spill(&mut self, wait: i128, times: &Times, folder: &Folder) -> Result<()> {
-        let from = |key: &Key| {
-            let from_us = (i128::from(key.clock(times)) + wait).max(i64::MIN.into());
-            i64::try_from(from_us).unwrap_or(i64::MAX)
-        };
-        match self {
-            Self::Aggregate(work) => work.spill(from(work.key()), folder),
-            Self::Hold(work) => work
-                .sides
-                .iter_mut()
-                .try_for_each(|(key, _, held)| held.spill(key, from(key), folder)),
-            Self::AsOf(work) => work.spill(from(work.key()), folder),
-            Self::Pass | Self::Updates(_) | Self::Interval(_) => Ok(()),
-            Self::Sessions(..) | Self::Once(_) => Ok(()),
-        }
-    }
-
-    /// Into how many parts `save` cuts the state.
-    fn sides(&self) -> usize {
-        match self {
-            Self::Pass => 0,
-            Self::Aggregate(work) => work.sides(),
-            Self::Sessions(..) | Self::Once(_) => 1,
-            Self::Hold(work) => work.sides.len(),
-            Self::Interval(_) | Self::Updates(_) | Self::AsOf(_) => 2,
-        }
-    }
-
-    fn save(&mut self) -> Result<Vec<Part>> {
-        let in_memory = |sides: Vec<Vec<RecordBatch>>| sides.into_iter().map(Part::from).collect();
-        match self {
-            Self::Pass => Ok(Vec::new()),
-            Self::Aggregate(work) => work.save(),
-            Self::Updates(work) => work.save().map(in_memory),
-            Self::Hold(work) => work.sides.iter().map(|(.., held)| held.save()).collect(),
-            Self::Interval(work) => work.save().map(in_memory),
-            Self::AsOf(work) => work.save(),
-            Self::Sessions(_, work) => Ok(vec![work.save()?.into()]),
-            Self::Once(once) => once.save(),
-        }
-    }
-
-    fn restore(&mut self, sides: Vec<Part>) -> Result<()> {
-        let in_memory = |sides: Vec<Part>| sides.into_iter().map(|side| side.rows);
-        match self {
-            Self::Pass => Ok(()),
-            Self::Aggregate(work) => work.restore(sides),
-            Self::Updates(work) => {
-                let mut sides = in_memory(sides);
-                let (latest, changed) = (sides.next(), sides.next());
-                work.restore(&latest.unwrap_or_default(), changed.unwrap_or_default())
-            }
-            Self::Hold(work) => {
-                let sides = work.sides.iter_mut().zip(sides);
-                sides.into_iter().try_for_each(|((key, _, held), part)| held.restore(key, part))
-            }
-            Self::Interval(work) => work.restore(in_memory(sides).collect()),
-            Self::AsOf(work) => work.restore(sides),
-            Self::Sessions(_, work) => work.restore(in_memory(sides).flatten().collect()),
-            Self::Once(once) => {
-                once.restore(&sides);
-                Ok(())
-            }
-        }
-    }
-}
-
-impl Hold {
-    /// When the last row is final by a clock.
-    fn open_until(&self, clock: Clock) -> Option<i64> {
-        let sides = self.sides.iter().filter(|(key, ..)| key.bound.clock == clock);
-        sides.filter_map(|(.., held)| held.latest_us()).max()
-    }
-
-    async fn advance(
-        &mut self,
-        rows: Vec<Vec<RecordBatch>>,
-        times: &Times,
-        task: &Arc<TaskContext>,
-    ) -> Result<Vec<RecordBatch>> {
-        for ((key, _, held), rows) in self.sides.iter_mut().zip(rows) {
-            held.add(key, rows)?;
-        }
-        let mut out = Vec::new();
-        loop {
-            let before = self.sides.iter().map(|(key, _, held)| {
-                let clock = key.clock(times);
-                clock.saturating_sub(held.reach(clock, MANY_ROWS))
-            });
-            let before_us = before.max().unwrap_or(0);
-            out.extend(self.close(before_us, times, task).await?);
-            if before_us == 0 {
-                return Ok(out);
-            }
-        }
-    }
-
-    /// Result rows of what was final so long ago; on all sides, as what belongs together is final
-    /// together.
-    async fn close(
-        &mut self,
-        before_us: i64,
-        times: &Times,
-        task: &Arc<TaskContext>,
-    ) -> Result<Vec<RecordBatch>> {
-        let mut any = false;
-        for (key, slot, held) in &mut self.sides {
-            let done = held.take(key, key.clock(times).saturating_sub(before_us))?;
-            any |= !done.is_empty();
-            slot.put(done);
-        }
-        if !any {
-            return Ok(Vec::new());
-        }
-        let rows = self.plan.run(&self.schema, task).await;
-        self.sides.iter().for_each(|(_, slot, _)| slot.put(Vec::new()));
-        Ok(rows?)
     }
 }

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use arrow::compute::SortOptions;
-use arrow::datatypes::SchemaRef;
 use datafusion::catalog::Session;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::{QueryPlanner, SessionState};
-use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -18,15 +16,17 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
-use super::build::missing;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::{CpuExec, for_each_side, guard};
 use crate::stream::exec::in_order::{InOrderExec, OnePartition};
-use crate::stream::exec::input::{DevicePlan, Slot, SlotExec, SlotPlan, SlotPlanner};
-use crate::stream::plan::asof::AsOfPlanner;
+use crate::stream::exec::input::{DevicePlan, SlotPlan, SlotPlanner};
+use crate::stream::operator::steps::{Rows, Steps, filled};
+use crate::stream::plan::asof::exec::AsOfPlanner;
 use crate::stream::plan::display::shown;
-use crate::stream::plan::order::{LogOrder, NumberPlanner, SortedPlanner};
-use crate::stream::plan::window::late_rule;
+use crate::stream::plan::order::LogOrder;
+use crate::stream::plan::order::number::NumberPlanner;
+use crate::stream::plan::order::sorted::SortedPlanner;
+use crate::stream::plan::refuse::missing;
 
 /// Plans the parts of one query.
 pub struct Planner {
@@ -34,44 +34,6 @@ pub struct Planner {
     /// For plans that can be cut: one partition, aggregates in one step, without our own rule,
     /// which places the parts afterwards.
     stock: SessionState,
-}
-
-/// An aggregate in its three steps.
-pub struct Steps {
-    /// Rows to states.
-    pub partial: SlotPlan,
-    /// States to fewer states: one row per group.
-    pub reduce: (Slot, SlotPlan),
-    /// States to result rows.
-    pub finish: (Slot, SlotPlan),
-    /// Of the states.
-    pub states: SchemaRef,
-    /// How many columns of the states are groups.
-    pub groups: usize,
-    /// Where rows become groups on the CPU.
-    pub rows: Option<Rows>,
-}
-
-impl Steps {
-    /// The index of a group among the columns of the states.
-    pub fn group(&self, name: &str) -> Result<usize> {
-        let named = |at: &usize| self.states.field(*at).name() == name;
-        (0..self.groups)
-            .find(named)
-            .ok_or_else(|| Error::Bug(format!("the group column {name} is not in the states")))
-    }
-}
-
-/// The rows of an aggregate before they are groups.
-pub struct Rows {
-    /// What they come from.
-    pub plan: SlotPlan,
-    /// Rows to states.
-    pub partial: (Slot, SlotPlan),
-    /// The aggregate's rows to result rows.
-    pub above: (Slot, SlotPlan),
-    /// The aggregate.
-    pub aggregate: Arc<dyn ExecutionPlan>,
 }
 
 impl Planner {
@@ -201,13 +163,6 @@ impl Rows {
     }
 }
 
-/// A leaf and the slot that it reads.
-fn filled(schema: &SchemaRef, what: &str) -> Result<(Slot, Arc<dyn ExecutionPlan>)> {
-    let slot = Slot::default();
-    let leaf = SlotExec::new(slot.clone(), schema.clone(), None, what.to_string())?;
-    Ok((slot, Arc::new(leaf)))
-}
-
 /// The rows of an aggregate that was placed on the CPU.
 fn rows_of(placed: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     if let Some(aggregate) = placed.downcast_ref::<AggregateExec>() {
@@ -241,42 +196,6 @@ impl QueryPlanner for Slots {
         let plan = guard::in_force(plan.clone())?;
         planner.create_physical_plan(&plan, state).await
     }
-}
-
-/// The rows that late rules leave out, counted; on each way down the rule nearest to the top.
-pub fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
-    let mut all = Vec::new();
-    left_out(plan, &mut all)?;
-    let several = all.len() > 1;
-    let mut rows = all.into_iter().map(|rows| match several {
-        true => rows.project(vec![lit(1_i64).alias("late")]),
-        false => Ok(rows),
-    });
-    let Some(first) = rows.next() else { return Ok(None) };
-    let late = rows.try_fold(first?, |all, rows| all.union(rows?.build()?))?;
-    Ok(Some(late.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?.build()?))
-}
-
-fn left_out(plan: &LogicalPlan, all: &mut Vec<LogicalPlanBuilder>) -> Result<()> {
-    if let LogicalPlan::Filter(filter) = plan
-        && late_rule(&filter.predicate).is_some()
-    {
-        let input = LogicalPlanBuilder::from(filter.input.as_ref().clone());
-        all.push(input.filter(Expr::Not(Box::new(filter.predicate.clone())))?);
-        return Ok(());
-    }
-    plan.inputs().into_iter().try_for_each(|input| left_out(input, all))
-}
-
-/// The plan for rows of which none is late: without the late rule, which would keep them all.
-pub fn without_late_rule(plan: &LogicalPlan) -> Result<LogicalPlan> {
-    let without = plan.clone().transform_up(|node| match &node {
-        LogicalPlan::Filter(filter) if late_rule(&filter.predicate).is_some() => {
-            Ok(Transformed::yes(filter.input.as_ref().clone()))
-        }
-        _ => Ok(Transformed::no(node)),
-    })?;
-    Ok(without.data)
 }
 
 /// The aggregate nearest to the result: those of subqueries over tables are below it.

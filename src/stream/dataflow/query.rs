@@ -7,9 +7,10 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use tokio::sync::Mutex;
 
-use super::{Graph, Input, Saved};
+use super::{Graph, Saved};
 use crate::error::Result;
 use crate::stream::connector::sink::{Guarantee, Mode, Sink, SinkConnector, Writer};
+use crate::stream::operator::Input;
 use crate::stream::progress::{
     self, EventTimes, Fragment, Progress, SinkProgress, SourceProgress, StateOperator, Steps,
 };

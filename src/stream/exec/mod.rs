@@ -1,4 +1,4 @@
 //! Leaves and other physical nodes of the plans that run anew in each epoch.
 
-pub(super) mod in_order;
+pub(in crate::stream) mod in_order;
 pub mod input;

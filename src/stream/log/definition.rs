@@ -9,22 +9,13 @@ use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use parking_lot::RwLock;
 
-use super::partition::Start;
+use super::position::Start;
 use crate::error::{Error, Result};
+use crate::stream::connector::api::{Connector, OnError, Opening, Place};
 use crate::stream::connector::forms::{Form, Origin, Times};
 use crate::stream::connector::options::Settings;
-use crate::stream::connector::source::{self, Connector};
+use crate::stream::connector::source;
 use crate::stream::time::watermark::EventTime;
-
-/// What happens to rows that cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnError {
-    /// The reading ends with an error that names file and line.
-    #[default]
-    Fail,
-    /// They are counted and kept aside in a file.
-    Skip,
-}
 
 /// A stream: a log of rows, read again from its start whenever it is asked for.
 #[derive(Debug)]
@@ -211,5 +202,23 @@ fn begin(settings: &mut Settings, connector: &dyn Connector) -> Result<Begin> {
                  '2026-01-31T12:00:00' is wanted"
             ))),
         },
+    }
+}
+
+impl Opening {
+    /// The first partition from its first row.
+    pub fn new(stream: &Stream, follow: bool) -> Self {
+        Self {
+            schema: stream.schema.clone(),
+            event_time: stream.watermark.as_ref().map(|rule| rule.column),
+            forms: stream.forms.clone(),
+            times: stream.times.clone(),
+            follow,
+            on_error: stream.on_error,
+            rejects: Some(stream.rejects.clone()),
+            partition: 0,
+            from: Place::default(),
+            state: stream.state(),
+        }
     }
 }

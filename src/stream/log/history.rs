@@ -9,22 +9,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use arrow::record_batch::RecordBatch;
-use serde::{Deserialize, Serialize};
-
+use arrow::array::{AsArray, Int64Array, new_null_array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::Column;
 use datafusion::logical_expr::{Expr, col, lit};
 use datafusion::prelude::SessionContext;
+use serde::{Deserialize, Serialize};
 
 use super::definition::Stream;
-use super::partition::{self, OFFSET, PARTITION, Start, WATERMARK};
-use super::table::conform;
+use super::partition::{self, OFFSET, PARTITION, WATERMARK};
+use super::position::Start;
 use crate::error::{Error, Result};
 use crate::lake::Table;
 use crate::stream::checkpoint::journal::Span;
 use crate::stream::checksum;
-use crate::stream::connector::source::{Place, Segment};
+use crate::stream::connector::api::{Place, Segment};
 use crate::stream::time::watermark::{BEFORE_ALL, Forced};
 
 /// Whose rows a store holds.
@@ -331,4 +332,25 @@ impl History {
     ) -> Result<Vec<RecordBatch>> {
         rows(&self.table, context, stream, lit(true)).await
     }
+}
+
+/// A stored batch in the stream's types; before the first watermark is before all times, and
+/// columns that are not stored are NULL.
+pub fn conform(batch: &RecordBatch, schema: &SchemaRef) -> datafusion::common::Result<RecordBatch> {
+    let columns = schema.fields().iter().map(|field| {
+        let Some(column) = batch.column_by_name(field.name()) else {
+            return Ok(new_null_array(field.data_type(), batch.num_rows()));
+        };
+        let column = cast(column, field.data_type())?;
+        if field.name() != WATERMARK || column.null_count() == 0 {
+            return Ok(column);
+        }
+        let ticks = cast(&column, &DataType::Int64)?;
+        let ticks = ticks.as_primitive::<Int64Type>();
+        let filled: Int64Array = ticks.iter().map(|tick| tick.unwrap_or(BEFORE_ALL)).collect();
+        Ok(cast(&filled, field.data_type())?)
+    });
+    let columns = columns.collect::<Result<Vec<_>>>()?;
+    let counted = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &counted)?)
 }

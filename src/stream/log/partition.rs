@@ -9,8 +9,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMi
 use arrow::record_batch::RecordBatch;
 
 use super::definition::Stream;
+use super::position::Start;
 use crate::error::Result;
-use crate::stream::connector::source::{Opening, Place, Read, Rows, Source};
+use crate::stream::connector::api::{Opening, Read, Rows, Source};
 use crate::stream::time::watermark::{BEFORE_ALL, Clock, Forced};
 
 /// Columns that the log has beside the declared ones: which partition a row is from, its offset
@@ -43,16 +44,6 @@ pub fn schema(stream: &Stream) -> SchemaRef {
 pub fn placed_schema(stream: &Stream) -> SchemaRef {
     let count = stream.schema.fields().len() + 2;
     Arc::new(Schema::new(schema(stream).fields().iter().take(count).cloned().collect::<Vec<_>>()))
-}
-
-/// Where a reading begins, and what is known of the log from there on.
-#[derive(Debug, Clone, Default)]
-pub struct Start {
-    pub place: Place,
-    /// As it stands before the first row.
-    pub clock: Clock,
-    /// Advances at or after the first row, by offset.
-    pub forced: Vec<Forced>,
 }
 
 /// Gives the rows of one partition, taken in order, their places and the watermark before each.

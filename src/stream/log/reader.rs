@@ -10,10 +10,11 @@ use arrow::datatypes::TimestampMicrosecondType;
 use tokio::sync::Notify;
 
 use super::definition::Stream;
-use super::partition::{LogRows, Stamper, Start};
+use super::partition::{LogRows, Stamper};
+use super::position::Start;
 use crate::error::{Error, Result};
 use crate::stream::checkpoint::journal::Span;
-use crate::stream::connector::source::{Opening, Read, Rows, Segment, Source};
+use crate::stream::connector::api::{Opening, Read, Rows, Segment, Source};
 use crate::stream::time::watermark::Forced;
 use crate::task;
 

@@ -15,20 +15,17 @@ use datafusion::physical_plan::aggregates::AggregateExec;
 use parking_lot::Mutex;
 
 use super::panes::Panes;
+use super::steps::{Rows, Steps};
 use super::window_tables::OpenWindows;
 use crate::error::Result;
-use crate::stream::dataflow::physical::{Rows, Steps};
-use crate::stream::dataflow::{MANY_ROWS, Times};
 use crate::stream::exec::input::{Given, Slot, SlotPlan, run};
-use crate::stream::plan::watermark_bound::Clock;
-use crate::stream::plan::window::Bound as Edge;
+use crate::stream::plan::window::columns::Bound as Edge;
 use crate::stream::plan::window::panes::{self, Hop};
-use crate::stream::state::buffer::{Held, Key};
-use crate::stream::state::size::{Part, Size};
+use crate::stream::state::buffer::Held;
+use crate::stream::state::final_key::Key;
+use crate::stream::state::size::{FEW_ROWS, MANY_ROWS, Part, Size};
 use crate::stream::state::spill::Folder;
-
-/// States below this many rows are not worth merging.
-pub const FEW_ROWS: usize = 4096;
+use crate::stream::time::clock::{Clock, Times};
 
 /// Rows that go into tables.
 struct Hashed {

@@ -9,10 +9,11 @@ use arrow::record_batch::RecordBatch;
 
 use super::versioned_table::Versions;
 use crate::error::Result;
-use crate::stream::dataflow::{MANY_ROWS, Times};
-use crate::stream::state::buffer::{Held, Key};
-use crate::stream::state::size::{Part, Size};
+use crate::stream::state::buffer::Held;
+use crate::stream::state::final_key::Key;
+use crate::stream::state::size::{MANY_ROWS, Part, Size};
 use crate::stream::state::spill::Folder;
+use crate::stream::time::clock::Times;
 
 /// A join that is under way.
 #[derive(Debug)]

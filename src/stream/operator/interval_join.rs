@@ -18,11 +18,12 @@ use datafusion::common::JoinType;
 use datafusion::execution::TaskContext;
 
 use crate::error::{Error, Result};
-use crate::stream::dataflow::Times;
 use crate::stream::exec::input::{Slot, SlotPlan};
 use crate::stream::plan::interval::keeps_unmatched;
-use crate::stream::state::buffer::{Held, Key};
+use crate::stream::state::buffer::Held;
+use crate::stream::state::final_key::Key;
 use crate::stream::state::size::Size;
+use crate::stream::time::clock::Times;
 use crate::task::Task;
 
 /// Names of the columns that number the rows of each side.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, BooleanArray};
+use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::compute::kernels::cmp::gt;
 use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
 use crate::error::Result;
@@ -58,4 +59,13 @@ fn in_time(batch: &RecordBatch, time: &str) -> Result<BooleanArray> {
         0 => in_time,
         _ => prep_null_mask_filter(&in_time),
     })
+}
+
+/// The number in the only row and column of a count.
+pub fn counted(batches: &[RecordBatch]) -> u64 {
+    let counts = batches.iter().filter_map(|batch| {
+        let column = batch.column(0).as_primitive_opt::<Int64Type>()?;
+        (!column.is_empty()).then(|| column.value(0).max(0).unsigned_abs())
+    });
+    counts.sum()
 }

@@ -14,15 +14,14 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion::execution::TaskContext;
 
-use super::aggregate::FEW_ROWS;
 use super::window_tables::OpenWindows;
 use crate::error::{Error, Result};
 use crate::stream::exec::input::{Slot, SlotPlan, run};
-use crate::stream::plan::window::Bound as Edge;
+use crate::stream::plan::window::columns::Bound as Edge;
 use crate::stream::plan::window::panes::Hop;
 use crate::stream::state::batch_size::{bytes, shrink};
-use crate::stream::state::buffer::{Key, micros};
-use crate::stream::state::size::{Part, Size};
+use crate::stream::state::final_key::{Key, micros};
+use crate::stream::state::size::{FEW_ROWS, Part, Size};
 use crate::stream::state::spill::{Facts, Folder};
 
 /// States of one pane.
@@ -353,7 +352,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::stream::plan::watermark_bound::{Bound, Clock};
+    use crate::stream::state::final_key::Bound;
+    use crate::stream::time::clock::Clock;
 
     const HOP: Hop = Hop { size: 30, step: 10, unit: TimeUnit::Microsecond };
 

@@ -25,7 +25,7 @@ use datafusion::common::Result as DfResult;
 use crate::error::{Error, Result};
 use crate::stream::equal::normal;
 use crate::stream::log::partition::{OFFSET, PARTITION, WATERMARK};
-use crate::stream::plan::window::COLUMNS;
+use crate::stream::plan::window::columns::COLUMNS;
 use crate::stream::state::batch_size::shrink;
 use key::{Closed, Key, Row};
 
@@ -184,10 +184,6 @@ impl Sessions {
             latest: i64::MIN,
             late: 0,
         })
-    }
-
-    pub fn spec(&self) -> &Spec {
-        &self.spec
     }
 
     /// Takes the next rows: of each partition those that follow what was taken before, in any

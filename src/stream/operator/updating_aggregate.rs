@@ -17,13 +17,12 @@ use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use parking_lot::Mutex;
 
+use super::steps::Steps;
 use crate::error::Result;
-use crate::stream::dataflow::Times;
-use crate::stream::dataflow::physical::Steps;
 use crate::stream::exec::input::{Slot, SlotPlan, run};
-use crate::stream::plan::watermark_bound::Clock;
-use crate::stream::state::buffer::Key;
+use crate::stream::state::final_key::Key;
 use crate::stream::state::size::Size;
+use crate::stream::time::clock::{Clock, Times};
 use crate::stream::time::emit::Emit;
 
 /// Rows that were replaced are cleared away when there are more than this and than those that hold.

@@ -20,7 +20,7 @@ use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 
 use crate::error::{Error, Result};
-use crate::stream::state::buffer::{Key, micros};
+use crate::stream::state::final_key::{Key, micros};
 use crate::stream::state::size::Size;
 
 /// Open windows that have tables, at most.

@@ -7,9 +7,9 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, when};
 
-use super::window::duration;
 use crate::stream::log::partition::WATERMARK;
 use crate::stream::log::table::{StreamTable, View};
+use crate::stream::plan::window::columns::duration;
 use crate::stream::time::emit::Emit;
 use crate::stream::time::watermark::BEFORE_ALL;
 

@@ -6,13 +6,12 @@
 //! watermark passes `l - low` (and that lag); a right row `r` once it passes `r + high`.
 
 use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
-use datafusion::common::tree_node::Transformed;
-use datafusion::common::{Column, ExprSchema, JoinType, Result as DfResult};
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Filter, Join, LogicalPlan, Operator};
+use datafusion::common::{Column, ExprSchema, JoinType};
+use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Filter, Join, Operator};
 
-use super::watermark_bound::{self, Bound, Clock};
-use super::{union, window};
-use crate::stream::log::table::StreamTable;
+use super::watermark_bound;
+use crate::stream::state::final_key::Bound;
+use crate::stream::time::clock::Clock;
 
 /// The bounds of a join's distance, `left - right`, in microseconds, and the columns it is between.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +48,7 @@ impl Condition {
 }
 
 /// One bound that a conjunct states: `left - right <= us` or `>= us`.
-enum Limit {
+pub(in crate::stream) enum Limit {
     Most(i64),
     Least(i64),
 }
@@ -86,7 +85,7 @@ pub fn filtered(join: &Join, filter: &Filter) -> Join {
 }
 
 /// What a join asks of a pair, in parts that all must hold.
-fn conditions(join: &Join) -> Vec<Expr> {
+pub(in crate::stream) fn conditions(join: &Join) -> Vec<Expr> {
     let on = join.on.iter().map(|(left, right)| {
         let (left, right) = (Box::new(left.clone()), Box::new(right.clone()));
         Expr::BinaryExpr(BinaryExpr::new(left, Operator::Eq, right))
@@ -131,7 +130,7 @@ fn spelled(expr: &Expr) -> Vec<Expr> {
 }
 
 /// What a comparison of a left and a right time says about their distance.
-fn limits(join: &Join, expr: &Expr) -> Option<(Column, Column, Vec<Limit>)> {
+pub(in crate::stream) fn limits(join: &Join, expr: &Expr) -> Option<(Column, Column, Vec<Limit>)> {
     let Expr::BinaryExpr(binary) = expr else { return None };
     // one - other + us <op> 0, so one - other <op> -us
     let sum = sum(&binary.left)?.and(sum(&binary.right)?.negated()?)?.reduced();
@@ -242,86 +241,5 @@ pub fn keeps_unmatched(join_type: JoinType) -> (bool, bool) {
         JoinType::Right | JoinType::RightAnti => (false, true),
         JoinType::Full => (true, true),
         _ => (false, false),
-    }
-}
-
-/// The plan with the late rule on both sides of every join by an interval: a row of a stream whose
-/// time the watermark before it has passed meets nothing, in a batch as in a stream.
-pub fn with_late_rule(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    let ruled = plan.transform_up_with_subqueries(|node| {
-        let LogicalPlan::Join(join) = &node else {
-            // `FROM a, b WHERE ..`: the condition stands above the join.
-            if let LogicalPlan::Filter(filter) = &node
-                && let LogicalPlan::Join(join) = filter.input.as_ref()
-                && join.join_type == JoinType::Inner
-                && let Some((left, right)) = ruled_sides(&filtered(join, filter))?
-            {
-                let inner = LogicalPlan::Join(join.clone());
-                let inner = inner.with_new_exprs(inner.expressions(), vec![left, right])?;
-                let node = node.with_new_exprs(node.expressions(), vec![inner])?;
-                return Ok(Transformed::yes(node));
-            }
-            return Ok(Transformed::no(node));
-        };
-        match ruled_sides(join)? {
-            Some((left, right)) => {
-                let node = node.with_new_exprs(node.expressions(), vec![left, right])?;
-                Ok(Transformed::yes(node))
-            }
-            None => Ok(Transformed::no(node)),
-        }
-    })?;
-    Ok(ruled.data)
-}
-
-/// The sides of a join by an interval with the late rule, where one of them lacks it.
-fn ruled_sides(join: &Join) -> DfResult<Option<(LogicalPlan, LogicalPlan)>> {
-    let times = conditions(join).into_iter().find_map(|expr| {
-        let (left, right, _) = limits(join, &expr)?;
-        let known = |side: &LogicalPlan, time: &Column| {
-            watermark_bound::column(side, time).is_some() || is_event_time(side, time)
-        };
-        (known(&join.left, &left) && known(&join.right, &right)).then_some((left, right))
-    });
-    let Some((left, right)) = times else { return Ok(None) };
-    let ruled = |side: &LogicalPlan, time: &Column| -> DfResult<Option<LogicalPlan>> {
-        match watermark_bound::column(side, time) {
-            Some(_) => Ok(None),
-            None => window::with_late_rule(side, time).map(Some),
-        }
-    };
-    match (ruled(&join.left, &left)?, ruled(&join.right, &right)?) {
-        (None, None) => Ok(None),
-        (one, other) => Ok(Some((
-            one.unwrap_or_else(|| join.left.as_ref().clone()),
-            other.unwrap_or_else(|| join.right.as_ref().clone()),
-        ))),
-    }
-}
-
-/// Whether a column is a stream's event time, passed on as it is by nodes of single rows.
-pub fn is_event_time(plan: &LogicalPlan, time: &Column) -> bool {
-    match plan {
-        LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source).is_some_and(|table| {
-            let rule = table.stream.watermark.as_ref();
-            rule.is_some_and(|rule| *table.stream.schema.field(rule.column).name() == time.name)
-        }),
-        LogicalPlan::Filter(node) => is_event_time(&node.input, time),
-        LogicalPlan::SubqueryAlias(node) => node
-            .schema
-            .maybe_index_of_column(time)
-            .is_some_and(|at| is_event_time(&node.input, &node.input.schema().columns()[at])),
-        LogicalPlan::Projection(node) => {
-            let below = node.schema.maybe_index_of_column(time).map(|at| node.expr[at].clone());
-            match below.map(Expr::unalias) {
-                Some(Expr::Column(below)) => is_event_time(&node.input, &below),
-                _ => false,
-            }
-        }
-        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => window::stream_side(plan)
-            .filter(|(_, side)| side.schema().has_column(time))
-            .is_some_and(|(_, side)| is_event_time(side, time)),
-        LogicalPlan::Union(node) => union::is_event_time(node, time),
-        _ => false,
     }
 }

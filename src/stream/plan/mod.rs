@@ -1,15 +1,19 @@
 //! What a query means before it runs: rewrites of logical plans, their nodes, and which columns
 //! follow the watermark.
 
+pub mod late;
+pub mod late_joins;
+pub(in crate::stream) mod refuse;
+pub mod streams;
 pub mod asof;
-pub(super) mod display;
+pub(in crate::stream) mod display;
 pub mod emit_delay;
 pub mod interval;
 pub mod order;
 pub mod proctime;
 pub mod session;
 pub mod subquery;
-pub(super) mod union;
-pub(super) mod upsert_keys;
+pub(in crate::stream) mod union;
+pub(in crate::stream) mod upsert_keys;
 pub mod watermark_bound;
 pub mod window;

@@ -9,8 +9,8 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union, cast, lit,
 };
 
-use super::window::{self, contains_stream, unqualified};
-use super::{interval, watermark_bound};
+use super::late::{self, contains_stream, unqualified};
+use super::watermark_bound;
 use crate::stream::log::partition::{HIDDEN, OFFSET, PARTITION, PROCESSED, WATERMARK};
 use crate::stream::log::table::StreamTable;
 use crate::stream::time::watermark::BEFORE_ALL;
@@ -25,7 +25,7 @@ pub fn log(union: &Union, time: &Column) -> Result<Option<LogicalPlan>> {
     let mut branches = Vec::with_capacity(union.inputs.len());
     for input in &union.inputs {
         let below = input.schema().columns().swap_remove(at);
-        branches.push((window::log(input, &below)?, input));
+        branches.push((late::log(input, &below)?, input));
     }
     let of_logs = branches.iter().filter_map(|(log, input)| {
         log.as_ref().map(|_| input.schema().field(at).data_type().clone())
@@ -140,7 +140,7 @@ pub fn is_event_time(union: &Union, time: &Column) -> bool {
     let mut any = false;
     let all = union.inputs.iter().filter(|input| contains_stream(input)).all(|input| {
         let below = &input.schema().columns()[at];
-        let own = interval::is_event_time(input, below);
+        let own = late::is_event_time(input, below);
         any |= own;
         own || watermark_bound::column(input, below).is_some()
     });

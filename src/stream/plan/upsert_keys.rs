@@ -2,8 +2,8 @@
 
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
+use super::refuse::missing;
 use crate::error::{Error, Result};
-use crate::stream::dataflow::build::missing;
 
 /// The columns of the result that tell the groups of the topmost aggregate apart, where rows
 /// change.
@@ -63,5 +63,16 @@ fn group_columns(plan: &LogicalPlan, is_final: bool) -> Result<(usize, Vec<Optio
             format_args!("EMIT ON UPDATE over {}", other.display()),
             "it gives out again the rows of one aggregate",
         )),
+    }
+}
+
+/// Whether a query gives out the rows of an aggregate.
+pub fn changes(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Aggregate(_) | LogicalPlan::Distinct(_) => true,
+        LogicalPlan::SubqueryAlias(node) => changes(&node.input),
+        LogicalPlan::Projection(node) => changes(&node.input),
+        LogicalPlan::Filter(node) => changes(&node.input),
+        _ => false,
     }
 }

@@ -10,60 +10,21 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
-use super::asof::AsOfNode;
-use super::interval;
-use super::order::{NumberNode, SortedNode};
-use super::session::{self, SessionNode};
-use super::window::{self, Bound as Edge, bound as edge};
+use super::session::node;
+use super::window::columns;
+use super::{interval, late};
 use crate::stream::log::partition::PROCESSED;
 use crate::stream::log::table::{StreamTable, View};
-
-/// Which clock a column follows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clock {
-    /// The watermark.
-    Event,
-    /// The time at which rows are processed.
-    Processing,
-}
-
-/// Rows still to come have a value `v` in the column with `v + lag_us` after the clock.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bound {
-    pub clock: Clock,
-    /// Microseconds.
-    pub lag_us: i64,
-    /// What sets it: of columns with the same origin, value and lag together are the same time, so
-    /// that one is final with the other.
-    pub origin: Origin,
-}
-
-/// A node, by its address in the plan that is looked at.
-pub type Origin = usize;
+use crate::stream::plan::asof::node::AsOfNode;
+use crate::stream::plan::order::number::NumberNode;
+use crate::stream::plan::order::sorted::SortedNode;
+use crate::stream::plan::session::node::SessionNode;
+use crate::stream::plan::window::columns::{Bound as Edge, bound as edge};
+use crate::stream::state::final_key::{Bound, Origin};
+use crate::stream::time::clock::Clock;
 
 fn origin<T>(node: &T) -> Origin {
     std::ptr::from_ref(node) as usize
-}
-
-impl Bound {
-    fn event(origin: Origin) -> Self {
-        Self { clock: Clock::Event, lag_us: 0, origin }
-    }
-
-    /// The bound behind a cut, which lets a row go with `key`.
-    fn behind(self, key: Option<Self>) -> Option<Self> {
-        key.filter(|key| key.origin == self.origin && key.clock == self.clock).map(|_| self)
-    }
-
-    /// When what ends at a time of this bound is final by a clock, if by this one.
-    pub fn until(&self, end_us: Option<i64>, clock: Clock) -> Option<i64> {
-        let end_us = end_us.filter(|_| self.clock == clock)?;
-        Some(end_us.saturating_add(self.lag_us))
-    }
-
-    fn later(self, by_us: i64) -> Self {
-        Self { lag_us: self.lag_us.saturating_add(by_us), ..self }
-    }
 }
 
 /// The bound of a column of a plan's result.
@@ -166,7 +127,7 @@ fn arrivals(plan: &LogicalPlan, time: &Column) -> Option<Bound> {
             }
         }
         LogicalPlan::Join(_) | LogicalPlan::Extension(_) => {
-            let (_, side) = window::stream_side(plan)?;
+            let (_, side) = late::stream_side(plan)?;
             side.schema().has_column(time).then(|| arrivals(side, time))?
         }
         _ => None,
@@ -229,8 +190,8 @@ pub fn partition_key(node: &Window) -> Option<(Column, Bound)> {
 /// A constant interval of days or less, in whole microseconds.
 pub fn interval_us(expr: &Expr) -> Option<i64> {
     let ns = match expr {
-        Expr::Literal(..) => window::nanoseconds("interval", expr).ok()?,
-        _ => window::nanoseconds("interval", &constant(expr)?).ok()?,
+        Expr::Literal(..) => columns::nanoseconds("interval", expr).ok()?,
+        _ => columns::nanoseconds("interval", &constant(expr)?).ok()?,
     };
     (ns % 1_000 == 0).then_some(ns / 1_000)
 }
@@ -278,7 +239,7 @@ fn in_session(node: &SessionNode, wanted: &Column) -> Option<Bound> {
     let at = node.schema().maybe_index_of_column(wanted)?;
     let origin = origin(node);
     let end = Bound { origin, ..arrivals(&node.input, &node.time)? };
-    match session::bound(node, at)? {
+    match node::bound(node, at)? {
         Edge::End => Some(end),
         Edge::Time => Some(end.later(LAST_INSTANT_US)),
         Edge::Start => None,
@@ -292,7 +253,7 @@ fn over_log(plan: &LogicalPlan) -> bool {
             .is_some_and(|table| table.view() == View::Log && table.stream.watermark.is_some()),
         LogicalPlan::Aggregate(_) => false,
         LogicalPlan::Join(_) | LogicalPlan::Extension(_) if SessionNode::of(plan).is_none() => {
-            window::stream_side(plan).is_some_and(|(_, side)| over_log(side))
+            late::stream_side(plan).is_some_and(|(_, side)| over_log(side))
         }
         _ => plan.inputs().into_iter().any(over_log),
     }
@@ -305,7 +266,7 @@ pub fn conjuncts(expr: &Expr) -> impl Iterator<Item = &Expr> {
 
 /// True for `column > __watermark`.
 fn keeps_after_watermark(expr: &Expr, wanted: &Column) -> bool {
-    matches!(window::late_rule(expr), Some(Expr::Column(column)) if column == wanted)
+    matches!(late::late_rule(expr), Some(Expr::Column(column)) if column == wanted)
 }
 
 fn joined(node: &Join, wanted: &Column) -> Option<Bound> {
@@ -388,12 +349,12 @@ const LAST_INSTANT_US: i64 = 1_000;
 
 /// The column that a window function's projection computes its windows from.
 fn time_of(node: &Projection) -> Option<Column> {
-    let first = node.expr.len().checked_sub(window::COLUMNS.len())?;
+    let first = node.expr.len().checked_sub(columns::COLUMNS.len())?;
     let refs = |exprs: &[Expr]| {
         let refs = exprs.iter().flat_map(|expr| expr.column_refs().into_iter().cloned());
         refs.collect::<Vec<Column>>()
     };
-    let own = |column: &Column| !window::COLUMNS.contains(&column.name.as_str());
+    let own = |column: &Column| !columns::COLUMNS.contains(&column.name.as_str());
     if let Some(time) = refs(&node.expr[first..]).into_iter().find(own) {
         return Some(time);
     }

@@ -1,106 +1,145 @@
-//! What an epoch brings about once it is recorded: its rows in stores, its results in sinks, now
-//! and then a snapshot. All that goes on beside the next epoch, which is recorded only behind it.
+//! How epochs are committed: recorded first, then brought about, one behind the other.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use arrow::record_batch::RecordBatch;
-
+use super::effects::{Effects, write};
+use super::epoch::Epoch;
+use super::state::{Runner, times};
 use crate::error::Result;
-use crate::stream::checkpoint::journal::Span;
+use crate::stream::checkpoint::compact;
+use crate::stream::checkpoint::journal::{EpochRecord, Span};
 use crate::stream::checkpoint::snapshot::Snapshot;
-use crate::stream::dataflow::query::Delivery;
-use crate::stream::log::history::Store;
-use crate::stream::progress::{Progress, Steps, rate};
-use crate::task::{self, Task};
+use crate::stream::operator::Input;
+use crate::stream::progress::Observer;
+use crate::task;
 
-/// What is to be done for an epoch.
-pub struct Effects {
-    pub epoch: u64,
-    pub stores: BTreeMap<String, Store>,
-    /// Rows by stream.
-    pub rows: BTreeMap<String, Vec<RecordBatch>>,
-    /// Of the epoch record.
-    pub spans: BTreeMap<String, Vec<Span>>,
-    pub deliveries: Vec<Delivery>,
-    /// With the state folder.
-    pub snapshot: Option<(Snapshot, PathBuf)>,
-}
-
-/// What was done.
-pub struct Done {
-    pub stores: BTreeMap<String, Store>,
-    /// Whether a snapshot was written.
-    pub saved: bool,
-    store: Duration,
-    sink: Duration,
-}
-
-/// An epoch whose effects are on their way.
-pub struct Pending {
-    task: Task<Done>,
-    /// What is told of it when they are there, by query, and how long its other steps took.
-    progress: Vec<Progress>,
-    steps: Steps,
-}
-
-impl Effects {
-    /// Begins; the progress of the epoch waits for its end.
-    pub fn start(self, progress: Vec<Progress>, steps: Steps) -> Pending {
-        Pending { task: Task::spawn("committing an epoch", self.run()), progress, steps }
-    }
-
-    async fn run(mut self) -> Result<Done> {
-        let begun = Instant::now();
-        for (name, store) in &mut self.stores {
-            let spans = self.spans.get(name).map(Vec::as_slice).unwrap_or_default();
-            let rows = self.rows.remove(name).unwrap_or_default();
-            store.append(self.epoch, &rows, spans).await?;
-            crate::fault::point("stored");
-        }
-        let store = begun.elapsed();
-        let begun = Instant::now();
-        for delivery in self.deliveries {
-            crate::fault::point("sink");
-            delivery.run().await?;
-            crate::fault::point("sunk");
-        }
-        let sink = begun.elapsed();
-        let saved = self.snapshot.is_some();
-        if let Some((snapshot, folder)) = self.snapshot {
-            write(snapshot, folder).await?;
-        }
-        Ok(Done { stores: self.stores, saved, store, sink })
-    }
-}
-
-/// Writes a snapshot to a state folder.
-pub async fn write(snapshot: Snapshot, folder: PathBuf) -> Result<()> {
-    task::blocking("writing a snapshot", move || snapshot.write(&folder)).await?;
-    crate::fault::point("saved");
-    Ok(())
-}
-
-impl Pending {
-    /// Whether the effects are there, or have failed.
-    pub fn is_over(&self) -> bool {
-        self.task.is_over()
-    }
-
-    /// Waits for the effects.
-    pub async fn settle(self) -> Result<(Done, Vec<Progress>)> {
-        let done = self.task.join().await?;
-        let steps = Steps { store: done.store, sink: done.sink, ..self.steps };
-        let mut progress = self.progress;
-        for one in &mut progress {
-            one.duration_ms = steps.by_name();
-            one.processed_rows_per_second = rate(one.num_input_rows, steps.work());
-            for source in &mut one.sources {
-                let store = done.stores.get(&source.description);
-                source.store_version = store.map(Store::version);
+impl Runner {
+    /// Records an epoch, stores its rows and gives out its results.
+    pub(in crate::stream) async fn commit(&mut self, mut epoch: Epoch) -> Result<()> {
+        let mut streams: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+        for feed in &mut self.feeds {
+            if let Some(span) = feed.cut() {
+                streams.entry(feed.stream.name.clone()).or_default().push(span);
             }
         }
-        Ok((done, progress))
+        if streams.is_empty() {
+            return Ok(());
+        }
+        self.settle().await?;
+        let number = self.journal.last() + 1;
+        let time_us = match epoch.begun {
+            Some(_) => epoch.time_us,
+            None => self.time_us(),
+        };
+        let begun = Instant::now();
+        let tables = epoch.tables.clone();
+        let record =
+            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
+        self.journal.append(record)?;
+        epoch.steps.record = begun.elapsed();
+        crate::fault::point("recorded");
+        self.effects(number, epoch)
+    }
+
+    /// Begins to bring an epoch that is recorded to stores and sinks.
+    pub(in crate::stream) fn effects(&mut self, number: u64, epoch: Epoch) -> Result<()> {
+        let deliveries = self.queries.iter_mut().filter_map(|query| query.commit(number)).collect();
+        let progress = self.progress(number, &epoch);
+        self.totals.add(&epoch);
+        let snapshot = match self.saved.elapsed() >= self.tuning.snapshot {
+            true => self.snapshot()?,
+            false => None,
+        };
+        let spans = self.journal.record(number).map(|record| record.streams.clone());
+        let effects = Effects {
+            epoch: number,
+            stores: std::mem::take(&mut self.stores),
+            rows: epoch.rows,
+            spans: spans.unwrap_or_default(),
+            deliveries,
+            snapshot,
+        };
+        self.pending = Some(effects.start(progress, epoch.steps));
+        Ok(())
+    }
+
+    /// Waits until the last recorded epoch is in stores and sinks, and tells of it.
+    pub(in crate::stream) async fn settle(&mut self) -> Result<()> {
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        let (done, mut progress) = pending.settle().await?;
+        self.stores = done.stores;
+        if done.saved {
+            task::in_place(|| compact::trim(self))?;
+        }
+        let Some(Observer(observer)) = &self.observer else { return Ok(()) };
+        for (progress, query) in progress.iter_mut().zip(&self.queries) {
+            progress.sink.commit_version = query.version().await;
+            observer(progress);
+        }
+        Ok(())
+    }
+
+    /// What the queries keep, where that is not in the state folder.
+    pub(in crate::stream) fn snapshot(&mut self) -> Result<Option<(Snapshot, PathBuf)>> {
+        let last = self.journal.last();
+        let behind =
+            self.saved_epoch != last || self.queries.iter().any(|query| query.done != last);
+        (self.saved, self.saved_epoch) = (Instant::now(), last);
+        if !behind {
+            return Ok(None);
+        }
+        let snapshot = Snapshot::of(last, &mut self.queries)?;
+        Ok(Some((snapshot, self.journal.folder().to_path_buf())))
+    }
+
+    pub(in crate::stream) async fn save(&mut self) -> Result<()> {
+        match self.snapshot()? {
+            Some((snapshot, folder)) => {
+                write(snapshot, folder).await?;
+                task::in_place(|| compact::trim(self))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Records the watermarks that were let go, then gives out what is final by them.
+    pub(in crate::stream) async fn forced(&mut self) -> Result<()> {
+        let open = self.queries.iter().filter_map(|query| query.graph.open_processing_until());
+        let over = open.max().filter(|_| self.tuning.until_end);
+        let mut streams: BTreeMap<String, Vec<Span>> = BTreeMap::new();
+        for feed in &mut self.feeds {
+            if let Some(span) = feed.cut() {
+                streams.entry(feed.stream.name.clone()).or_default().push(span);
+            }
+        }
+        self.settle().await?;
+        let number = self.journal.last() + 1;
+        let time_us = self.time_us().max(over.unwrap_or(i64::MIN));
+        let tables = self.read_tables().await?;
+        let record =
+            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
+        self.journal.append(record)?;
+        crate::fault::point("recorded");
+        let begun = Instant::now();
+        let rows = BTreeMap::new();
+        for query in &mut self.queries {
+            let times = times(&self.feeds, query, time_us);
+            query.advance(number, &Input { rows: &rows, times, apart: None }).await?;
+        }
+        self.bound(0, time_us)?;
+        let mut epoch = Epoch { time_us, ..Epoch::default() };
+        epoch.steps.process = begun.elapsed();
+        self.effects(number, epoch)
+    }
+
+    /// Tells batch queries over the streams what is recorded of their logs.
+    pub(in crate::stream) fn tell_streams(&self) {
+        for stream in self.streams.values() {
+            let partitions = 0..stream.connector.partitions();
+            let starts = partitions.map(|partition| self.journal.origin(&stream.name, partition));
+            stream.record(starts.collect());
+        }
     }
 }

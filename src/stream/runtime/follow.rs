@@ -10,16 +10,16 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 
-use super::pipeline::Runner;
+use super::state::Runner;
 use crate::error::{Error, Result};
 use crate::stream::checkpoint::journal::{EpochRecord, Span};
 use crate::stream::checkpoint::recover::{begin, stored_spans};
 use crate::stream::checkpoint::replay::times;
-use crate::stream::dataflow::Input;
 use crate::stream::dataflow::query::Query;
 use crate::stream::log::definition::{Begin, Stream};
+use crate::stream::log::history_scan;
 use crate::stream::log::partition::PARTITION;
-use crate::stream::log::table;
+use crate::stream::operator::Input;
 use crate::stream::operator::late::Apart;
 
 /// Adds streams and queries to a run in an empty state folder, and gives the history out.
@@ -75,7 +75,7 @@ async fn history(
     runner: &Runner,
     stream: &Arc<Stream>,
 ) -> Result<Option<(Vec<RecordBatch>, Vec<Span>)>> {
-    let history = table::history(stream, &runner.context.state()).await?;
+    let history = history_scan::history(stream, &runner.context.state()).await?;
     let Some(history) = history.filter(|h| h.rest.iter().any(|start| start.place.offset > 0))
     else {
         return Ok(None);

@@ -1,9 +1,12 @@
 //! Drives epochs: rows are read, recorded, given to every query, and their results committed.
 
-pub(super) mod commit;
-pub(super) mod follow;
+mod effects;
+pub mod state;
+mod epoch;
+pub(in crate::stream) mod commit;
+pub(in crate::stream) mod follow;
 pub mod pipeline;
-pub(super) mod report;
-pub(super) mod shutdown;
-pub(super) mod state_budget;
+pub(in crate::stream) mod report;
+pub(in crate::stream) mod shutdown;
+pub(in crate::stream) mod state_budget;
 pub mod totals;

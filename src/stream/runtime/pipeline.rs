@@ -8,170 +8,27 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::AsArray;
-use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
-use datafusion::prelude::SessionContext;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 
-use super::commit::{self, Effects, Pending};
-use super::state_budget::Memory;
-use super::totals::Totals;
+use super::effects::Pending;
+use super::epoch::{Batch, Epoch};
+use super::state::{Runner, Tuning, times};
 use super::{follow, shutdown};
 use crate::error::{Error, Result};
-use crate::stream::checkpoint::journal::{EpochRecord, Journal, Span};
-use crate::stream::checkpoint::snapshot::{self, Snapshot};
-use crate::stream::checkpoint::{catalog, compact, recover};
+use crate::stream::checkpoint::recover;
 use crate::stream::dataflow::query::Query;
-use crate::stream::dataflow::{Input, Times};
 use crate::stream::log::definition::{Begin, Stream};
-use crate::stream::log::history::Store;
-use crate::stream::log::partition::{LogRows, Start};
+use crate::stream::log::position::Start;
 use crate::stream::log::reader::{self, Feed, Reading, Taken};
 use crate::stream::now_us;
+use crate::stream::operator::Input;
 use crate::stream::operator::late::Apart;
-use crate::stream::progress::{Observer, Steps};
-use crate::stream::time::watermark::BEFORE_ALL;
-use crate::task;
-
-/// How streams are read: what the SQL options say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tuning {
-    /// Rows that are given to the queries at once, at most.
-    pub batch_rows: usize,
-    /// Rows of an epoch, at most.
-    pub rows: usize,
-    /// An epoch is committed after this long.
-    pub commit: Duration,
-    /// While streams are followed, rows wait at most this long for more.
-    pub latency: Duration,
-    /// How often states are written to the disk.
-    pub snapshot: Duration,
-    /// Epochs that the journal keeps one by one.
-    pub journal_epochs: usize,
-    /// Bytes that the states of all queries take in memory; what is above waits on the disk.
-    pub state_memory: usize,
-    /// Reads to the end and closes all windows; else the streams are followed.
-    pub until_end: bool,
-}
-
-/// A pipeline with its state folder, for one run.
-pub struct Runner {
-    pub(in crate::stream) context: SessionContext,
-    pub(in crate::stream) pipeline: String,
-    pub(in crate::stream) tuning: Tuning,
-    pub(in crate::stream) streams: BTreeMap<String, Arc<Stream>>,
-    pub(in crate::stream) stores: BTreeMap<String, Store>,
-    pub(in crate::stream) queries: Vec<Query>,
-    pub(in crate::stream) memory: Memory,
-    /// What earlier runs have given to sinks is let stand.
-    pub(in crate::stream) fresh: bool,
-    /// Only looks at the streams: no store is written, and where all of them end, windows close.
-    pub reader: bool,
-    /// A signal has ended it within an epoch: what the queries hold is of no use.
-    left_off: bool,
-    /// Epochs up to this one are not merged.
-    pub(in crate::stream) apart: u64,
-    pub(in crate::stream) feeds: Vec<Feed>,
-    ready: Arc<Notify>,
-    /// The last recorded epoch, while its effects are on their way; it has the stores then.
-    pending: Option<Pending>,
-    saved: Instant,
-    saved_epoch: u64,
-    /// Who is told of epochs, and when it was last.
-    pub observer: Option<Observer>,
-    pub(in crate::stream) observed: Instant,
-    /// Names this run.
-    pub(in crate::stream) run: String,
-    /// Of this run, but for what its queries have given.
-    pub(in crate::stream) totals: Totals,
-    /// Its lock goes last: until then the state folder is this run's.
-    pub(in crate::stream) journal: Journal,
-}
-
-/// Rows that are processed together.
-#[derive(Default)]
-struct Batch {
-    rows: BTreeMap<String, Vec<LogRows>>,
-    /// Records, those that are malformed included: an epoch is theirs too.
-    count: usize,
-    late: u64,
-}
-
-/// What is read and not committed.
-#[derive(Default)]
-pub(in crate::stream) struct Epoch {
-    /// Rows of streams that are stored.
-    pub(in crate::stream) rows: BTreeMap<String, Vec<RecordBatch>>,
-    /// Records, those that are malformed included.
-    pub(in crate::stream) count: usize,
-    pub(in crate::stream) late: u64,
-    pub(in crate::stream) time_us: i64,
-    begun: Option<Instant>,
-    /// Rows of each stream.
-    pub(in crate::stream) counts: BTreeMap<String, u64>,
-    /// Versions of the tables beside the streams.
-    tables: BTreeMap<String, i64>,
-    pub(in crate::stream) steps: Steps,
-}
 
 impl Runner {
-    /// Opens the state folder of a pipeline.
-    ///
-    /// Errors: another run has it open; it is another pipeline's.
-    pub fn open(
-        context: &SessionContext,
-        folder: PathBuf,
-        pipeline: String,
-        tuning: Tuning,
-    ) -> Result<Self> {
-        let journal = Journal::open(&folder, &pipeline)?;
-        let saved_epoch = journal.last();
-        Ok(Self {
-            context: context.clone(),
-            journal,
-            pipeline,
-            tuning,
-            streams: BTreeMap::new(),
-            stores: BTreeMap::new(),
-            queries: Vec::new(),
-            memory: Memory::open(&folder)?,
-            fresh: false,
-            reader: false,
-            left_off: false,
-            apart: 0,
-            feeds: Vec::new(),
-            ready: Arc::new(Notify::new()),
-            pending: None,
-            saved: Instant::now(),
-            saved_epoch,
-            observer: None,
-            observed: Instant::now(),
-            run: format!("{:x}-{:x}", now_us(), std::process::id()),
-            totals: Totals::default(),
-        })
-    }
-
-    /// Forgets epochs, states and definitions; the stored history and results stay.
-    pub fn start_fresh(&mut self) -> Result<()> {
-        let last = self.journal.last();
-        snapshot::discard(self.journal.folder())?;
-        catalog::discard(self.journal.folder())?;
-        self.journal.start_fresh(&self.pipeline, last)?;
-        self.fresh = true;
-        Ok(())
-    }
-
-    /// The least watermark over the partitions of streams, as it is recorded.
-    pub fn watermark(&self, streams: &[Arc<Stream>]) -> i64 {
-        crate::stream::checkpoint::replay::times(&self.journal, self.journal.last(), streams)
-            .event_us
-    }
-
     /// Adds streams and queries, brings them to where the others are, then reads: to the end, or
     /// until told to stop. What was begun is committed.
     pub async fn run(
@@ -396,7 +253,7 @@ impl Runner {
     }
 
     /// Keeps what the queries hold in memory within its bound.
-    fn bound(&mut self, rows: usize, time_us: i64) -> Result<()> {
+    pub(in crate::stream) fn bound(&mut self, rows: usize, time_us: i64) -> Result<()> {
         let feeds = &self.feeds;
         let limit = self.tuning.state_memory;
         let times = |query: &Query| times(feeds, query, time_us);
@@ -404,7 +261,7 @@ impl Runner {
     }
 
     /// Reads the tables beside the streams as they are now; answers their versions.
-    async fn read_tables(&mut self) -> Result<BTreeMap<String, i64>> {
+    pub(in crate::stream) async fn read_tables(&mut self) -> Result<BTreeMap<String, i64>> {
         let mut versions = BTreeMap::new();
         for query in &self.queries {
             versions.extend(query.graph.newest().await?);
@@ -416,96 +273,8 @@ impl Runner {
     }
 
     /// When an epoch is processed that begins now: later than the one before.
-    fn time_us(&self) -> i64 {
+    pub(in crate::stream) fn time_us(&self) -> i64 {
         now_us().max(self.journal.last_time_us().saturating_add(1))
-    }
-
-    /// Records an epoch, stores its rows and gives out its results.
-    async fn commit(&mut self, mut epoch: Epoch) -> Result<()> {
-        let mut streams: BTreeMap<String, Vec<Span>> = BTreeMap::new();
-        for feed in &mut self.feeds {
-            if let Some(span) = feed.cut() {
-                streams.entry(feed.stream.name.clone()).or_default().push(span);
-            }
-        }
-        if streams.is_empty() {
-            return Ok(());
-        }
-        self.settle().await?;
-        let number = self.journal.last() + 1;
-        let time_us = match epoch.begun {
-            Some(_) => epoch.time_us,
-            None => self.time_us(),
-        };
-        let begun = Instant::now();
-        let tables = epoch.tables.clone();
-        let record =
-            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
-        self.journal.append(record)?;
-        epoch.steps.record = begun.elapsed();
-        crate::fault::point("recorded");
-        self.effects(number, epoch)
-    }
-
-    /// Begins to bring an epoch that is recorded to stores and sinks.
-    fn effects(&mut self, number: u64, epoch: Epoch) -> Result<()> {
-        let deliveries = self.queries.iter_mut().filter_map(|query| query.commit(number)).collect();
-        let progress = self.progress(number, &epoch);
-        self.totals.add(&epoch);
-        let snapshot = match self.saved.elapsed() >= self.tuning.snapshot {
-            true => self.snapshot()?,
-            false => None,
-        };
-        let spans = self.journal.record(number).map(|record| record.streams.clone());
-        let effects = Effects {
-            epoch: number,
-            stores: std::mem::take(&mut self.stores),
-            rows: epoch.rows,
-            spans: spans.unwrap_or_default(),
-            deliveries,
-            snapshot,
-        };
-        self.pending = Some(effects.start(progress, epoch.steps));
-        Ok(())
-    }
-
-    /// Waits until the last recorded epoch is in stores and sinks, and tells of it.
-    async fn settle(&mut self) -> Result<()> {
-        let Some(pending) = self.pending.take() else { return Ok(()) };
-        let (done, mut progress) = pending.settle().await?;
-        self.stores = done.stores;
-        if done.saved {
-            task::in_place(|| compact::trim(self))?;
-        }
-        let Some(Observer(observer)) = &self.observer else { return Ok(()) };
-        for (progress, query) in progress.iter_mut().zip(&self.queries) {
-            progress.sink.commit_version = query.version().await;
-            observer(progress);
-        }
-        Ok(())
-    }
-
-    /// What the queries keep, where that is not in the state folder.
-    fn snapshot(&mut self) -> Result<Option<(Snapshot, PathBuf)>> {
-        let last = self.journal.last();
-        let behind =
-            self.saved_epoch != last || self.queries.iter().any(|query| query.done != last);
-        (self.saved, self.saved_epoch) = (Instant::now(), last);
-        if !behind {
-            return Ok(None);
-        }
-        let snapshot = Snapshot::of(last, &mut self.queries)?;
-        Ok(Some((snapshot, self.journal.folder().to_path_buf())))
-    }
-
-    async fn save(&mut self) -> Result<()> {
-        match self.snapshot()? {
-            Some((snapshot, folder)) => {
-                commit::write(snapshot, folder).await?;
-                task::in_place(|| compact::trim(self))
-            }
-            None => Ok(()),
-        }
     }
 
     /// Partitions that have been idle for too long let their watermark go: to where the others
@@ -548,36 +317,6 @@ impl Runner {
         self.queries.iter().filter(reads).filter_map(|query| query.graph.open_until()).max()
     }
 
-    /// Records the watermarks that were let go, then gives out what is final by them.
-    async fn forced(&mut self) -> Result<()> {
-        let open = self.queries.iter().filter_map(|query| query.graph.open_processing_until());
-        let over = open.max().filter(|_| self.tuning.until_end);
-        let mut streams: BTreeMap<String, Vec<Span>> = BTreeMap::new();
-        for feed in &mut self.feeds {
-            if let Some(span) = feed.cut() {
-                streams.entry(feed.stream.name.clone()).or_default().push(span);
-            }
-        }
-        self.settle().await?;
-        let number = self.journal.last() + 1;
-        let time_us = self.time_us().max(over.unwrap_or(i64::MIN));
-        let tables = self.read_tables().await?;
-        let record =
-            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
-        self.journal.append(record)?;
-        crate::fault::point("recorded");
-        let begun = Instant::now();
-        let rows = BTreeMap::new();
-        for query in &mut self.queries {
-            let times = times(&self.feeds, query, time_us);
-            query.advance(number, &Input { rows: &rows, times, apart: None }).await?;
-        }
-        self.bound(0, time_us)?;
-        let mut epoch = Epoch { time_us, ..Epoch::default() };
-        epoch.steps.process = begun.elapsed();
-        self.effects(number, epoch)
-    }
-
     /// Closes all windows: the watermarks go to the end of the last.
     async fn close_all(&mut self) -> Result<()> {
         // Windows over windows may open others while they close.
@@ -598,15 +337,6 @@ impl Runner {
         }
         Err(Error::Bug("windows do not close at the end".to_string()))
     }
-
-    /// Tells batch queries over the streams what is recorded of their logs.
-    fn tell_streams(&self) {
-        for stream in self.streams.values() {
-            let partitions = 0..stream.connector.partitions();
-            let starts = partitions.map(|partition| self.journal.origin(&stream.name, partition));
-            stream.record(starts.collect());
-        }
-    }
 }
 
 /// How often idle partitions are looked at.
@@ -614,23 +344,3 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// More closings one after another are a loop.
 const MOST_CLOSINGS: usize = 1000;
-
-pub(in crate::stream) fn reads(query: &Query, feed: &Feed) -> bool {
-    query.graph.streams.iter().any(|stream| stream.name == feed.stream.name)
-}
-
-/// The clocks behind what a query's partitions have given.
-fn times(feeds: &[Feed], query: &Query, processing_us: i64) -> Times {
-    let of = |feed: &&Feed| feed.stream.watermark.is_some() && reads(query, feed);
-    let event_us = feeds.iter().filter(of).map(Feed::watermark).min().unwrap_or(BEFORE_ALL);
-    Times { event_us, processing_us }
-}
-
-/// The number in the only row and column of a count.
-pub fn counted(batches: &[RecordBatch]) -> u64 {
-    let counts = batches.iter().filter_map(|batch| {
-        let column = batch.column(0).as_primitive_opt::<Int64Type>()?;
-        (!column.is_empty()).then(|| column.value(0).max(0).unsigned_abs())
-    });
-    counts.sum()
-}

@@ -1,8 +1,12 @@
 //! What a pipeline's run tells: of each epoch while it goes on, and of all at its end.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
-use super::pipeline::{Epoch, Runner, reads};
+use super::epoch::Epoch;
+use super::state::{Runner, reads};
+use super::totals::Totals;
+use crate::plan::Side;
 use crate::stream::checkpoint::journal::Span;
 use crate::stream::dataflow::query::Done;
 use crate::stream::log::reader::Feed;
@@ -77,6 +81,23 @@ impl Runner {
                             counts once for each window)";
                 tracing::warn!("stream {names}, sink {name}: {late} {what}");
             }
+        }
+    }
+}
+
+impl Runner {
+    /// What this run has done so far.
+    pub fn totals(&self) -> Totals {
+        let decisions = self.queries.iter().flat_map(|query| query.graph.decisions());
+        let mut sides: BTreeSet<_> = decisions.map(|decision| decision.side.to_string()).collect();
+        // Where nothing had to be decided.
+        if sides.is_empty() && !self.queries.is_empty() {
+            sides.insert(Side::Cpu.to_string());
+        }
+        Totals {
+            results: self.queries.iter().map(|query| query.given).sum(),
+            sides,
+            ..self.totals.clone()
         }
     }
 }

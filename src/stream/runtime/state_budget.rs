@@ -4,9 +4,9 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::stream::dataflow::Times;
 use crate::stream::dataflow::query::Query;
 use crate::stream::state::spill::Folder;
+use crate::stream::time::clock::Times;
 
 /// The state is measured after so many rows, or so many times that rows came; each time, where it
 /// is above half of the bound.

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::pipeline::{Epoch, Runner};
-use crate::plan::Side;
+use super::epoch::Epoch;
 
 /// What a run of a pipeline has read and given, earlier runs left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,22 +28,5 @@ impl Totals {
         self.late += epoch.late;
         let stored = epoch.rows.values().flatten();
         self.stored += stored.map(|batch| batch.num_rows() as u64).sum::<u64>();
-    }
-}
-
-impl Runner {
-    /// What this run has done so far.
-    pub fn totals(&self) -> Totals {
-        let decisions = self.queries.iter().flat_map(|query| query.graph.decisions());
-        let mut sides: BTreeSet<_> = decisions.map(|decision| decision.side.to_string()).collect();
-        // Where nothing had to be decided.
-        if sides.is_empty() && !self.queries.is_empty() {
-            sides.insert(Side::Cpu.to_string());
-        }
-        Totals {
-            results: self.queries.iter().map(|query| query.given).sum(),
-            sides,
-            ..self.totals.clone()
-        }
     }
 }

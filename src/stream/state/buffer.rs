@@ -3,21 +3,21 @@
 //! Where memory is short, those that are final last wait in files (`spill.rs`). Rows are numbered
 //! in the order in which they came, so that they leave in it wherever they have waited.
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array, UInt64Array};
-use arrow::compute::{
-    cast, concat_batches, filter, filter_record_batch, interleave_record_batch, max, min, not,
-    take, take_record_batch,
-};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, UInt64Type};
-use arrow::record_batch::RecordBatch;
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array, UInt64Array};
+use arrow::compute::{
+    concat_batches, filter, filter_record_batch, interleave_record_batch, max, min, not, take,
+    take_record_batch,
+};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
+use arrow::record_batch::RecordBatch;
+
 use super::batch_size::{bytes, shrink};
+use super::final_key::Key;
 use super::size::{Part, Size};
 use super::spill::{Facts, Folder, Segment};
 use crate::error::{Error, Result};
-use crate::stream::dataflow::Times;
-use crate::stream::plan::watermark_bound::Bound;
 
 /// The column with the numbers of rows, in files.
 const NUMBER: &str = "__thalweg_number";
@@ -31,40 +31,6 @@ const MOST_SEGMENTS: usize = 256;
 
 /// Into how many parts of a like size the times of what waits are told.
 const QUANTILES: usize = 64;
-
-/// The column that tells when a row is final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Key {
-    /// Its index.
-    pub column: usize,
-    pub bound: Bound,
-}
-
-impl Key {
-    /// The clock that it goes by.
-    pub fn clock(&self, times: &Times) -> i64 {
-        times.of(self.bound.clock)
-    }
-
-    /// When each row of a batch is final, in microseconds; a row without a time is at once.
-    pub fn finals(&self, batch: &RecordBatch) -> Result<Int64Array> {
-        micros(batch.column(self.column), self.bound.lag_us)
-    }
-}
-
-/// Times in microseconds, plus `after`; NULL is before all.
-pub fn micros(column: &ArrayRef, after: i64) -> Result<Int64Array> {
-    // A time zone does not change the instant.
-    let zone = match column.data_type() {
-        DataType::Timestamp(_, zone) => zone.clone(),
-        _ => None,
-    };
-    let micro = DataType::Timestamp(TimeUnit::Microsecond, zone);
-    let ticks = cast(&cast(column, &micro)?, &DataType::Int64)?;
-    let ticks = ticks.as_primitive::<Int64Type>();
-    let moved = |tick: Option<i64>| tick.map_or(i64::MIN, |tick| tick.saturating_add(after));
-    Ok(Int64Array::from_iter_values(ticks.iter().map(moved)))
-}
 
 /// Rows that are not final.
 #[derive(Debug, Default)]
@@ -437,7 +403,8 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::stream::plan::watermark_bound::Clock;
+    use crate::stream::state::final_key::Bound;
+    use crate::stream::time::clock::{Clock, Times};
 
     const KEY: Key = Key { column: 0, bound: Bound { lag_us: 7, clock: Clock::Event, origin: 0 } };
 

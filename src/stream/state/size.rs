@@ -62,3 +62,9 @@ impl From<Vec<RecordBatch>> for Part {
         Self { rows, spilled: Vec::new() }
     }
 }
+
+/// Rows above this many are not brought to results at once where some are final before others.
+pub(in crate::stream) const MANY_ROWS: usize = 1 << 20;
+
+/// States below this many rows are not worth merging.
+pub const FEW_ROWS: usize = 4096;

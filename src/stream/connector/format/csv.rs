@@ -7,12 +7,12 @@ use arrow::array::{ArrayRef, StringBuilder, new_null_array};
 use arrow::datatypes::DataType;
 use csv::{ByteRecord, ReaderBuilder};
 
+use super::columns::{Missing, pick};
 use super::text::{Dialect, Head, Parse, Piece, Position, Wrong, head, lines, piece};
 use crate::error::{Error, Result};
 use crate::plan::files;
+use crate::stream::connector::api::Opening;
 use crate::stream::connector::options::Settings;
-use crate::stream::connector::source::Opening;
-use crate::stream::connector::source::file::{Missing, pick};
 
 /// The sign between fields of CSV, and of TSV.
 pub const COMMA: u8 = b',';
@@ -211,7 +211,7 @@ mod tests {
     use arrow::datatypes::Field;
 
     use super::*;
-    use crate::stream::connector::source::testing;
+    use crate::stream::connector::api::testing;
 
     #[test]
     fn records_end_at_lines_outside_quotes() {

@@ -11,8 +11,8 @@ use arrow::datatypes::{DataType, Field, Schema};
 
 use super::text::{Dialect, Head, Parse, Piece, Position, Wrong, head, lines, piece};
 use crate::error::Result;
+use crate::stream::connector::api::Opening;
 use crate::stream::connector::options::Settings;
-use crate::stream::connector::source::Opening;
 use columns::{Column, Notes};
 use scan::{Flaw, Found, Scan, Scanner, Values};
 
@@ -173,7 +173,7 @@ mod tests {
     use arrow::array::AsArray;
 
     use super::*;
-    use crate::stream::connector::source::testing;
+    use crate::stream::connector::api::testing;
 
     /// What is read into one column of a type, as text; and why other records are malformed.
     fn read(data_type: DataType, text: &str) -> (Vec<String>, Vec<String>) {

@@ -1,5 +1,7 @@
 //! Formats of rows in files and requests, read into the declared columns.
 
+pub(in crate::stream) mod columns;
+mod precision;
 pub mod cast;
 pub(in crate::stream) mod csv;
 pub(in crate::stream) mod digits;

@@ -9,11 +9,11 @@ use arrow::record_batch::RecordBatch;
 use datafusion::parquet::arrow::ProjectionMask;
 use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
+use super::columns::{Missing, pick};
 use super::text::{Piece, Position, Records, piece};
 use crate::error::{Error, Result};
 use crate::plan::files;
-use crate::stream::connector::source::Opening;
-use crate::stream::connector::source::file::{Missing, pick};
+use crate::stream::connector::api::Opening;
 use crate::task;
 
 /// Rows decoded at once; callers may ask for fewer at a time.

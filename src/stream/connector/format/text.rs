@@ -18,8 +18,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::cast;
 use crate::error::{Error, Result};
-use crate::stream::connector::source::dead_letter::Rejected;
-use crate::stream::connector::source::{Mark, Opening, Rows};
+use crate::stream::connector::api::{Mark, Opening, Rejected, Rows};
 use crate::task::Thread;
 
 /// Bytes that are parsed at once: some 10 ms of work, beside which a thread costs nothing.

@@ -5,21 +5,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use serde::{Deserialize, Serialize};
-
-use super::Opening;
 use crate::error::{Error, Result};
-use crate::stream::log::definition::OnError;
-
-/// A row that cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejected {
-    pub offset: i64,
-    /// The file and the line or row.
-    pub place: String,
-    pub reason: String,
-    pub row: String,
-}
+use crate::stream::connector::api::{OnError, Opening, Rejected};
 
 /// Where the malformed rows of one partition go: a file of lines of JSON, in log order. A reading
 /// that begins in the middle of the log writes what follows there anew, so that each row is in it
@@ -117,7 +104,7 @@ fn open(path: &Path, from: i64) -> std::io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::connector::source::testing;
+    use crate::stream::connector::api::testing;
 
     fn rejected(offset: i64) -> Rejected {
         let place = format!("x.csv, line {offset}");

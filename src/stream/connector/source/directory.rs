@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::dead_letter::Rejects;
-use super::file::File;
 use super::fingerprint::{Content, Print, time};
-use super::{Opening, Place, Read, Rows, Segment, Source};
 use crate::error::{Error, Result};
+use crate::stream::connector::api::{Opening, Place, Read, Rows, Segment, Source};
 use crate::stream::connector::format::text::{Handed, Records};
+use crate::stream::connector::source::file::options::File;
 
 /// Bytes that are added to a file until its content is summed anew.
 const PRINT_BYTES: u64 = 4096;

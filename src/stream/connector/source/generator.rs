@@ -14,10 +14,9 @@ use arrow::compute::filter;
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
-use super::dead_letter::Rejected;
 use super::dead_letter::Rejects;
-use super::{Opening, Read, Rows, Source};
 use crate::error::Result;
+use crate::stream::connector::api::{Opening, Read, Rejected, Rows, Source};
 use crate::stream::connector::format::cast;
 use crate::stream::connector::options::Settings;
 

@@ -9,9 +9,9 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::generator::{Generator as Rows, Log, Numbers, bounded, partitions};
-use super::{Connector, Opening, Source};
 use crate::error::Result;
 use crate::generate::nexmark::{Kind, Nexmark as Generator};
+use crate::stream::connector::api::{Connector, Opening, Source};
 use crate::stream::connector::options::Settings;
 
 /// The generator's name of the event time, and the one that streams mostly use.

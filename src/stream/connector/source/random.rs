@@ -22,9 +22,9 @@ use arrow::datatypes::{DataType, Decimal128Type, Field, Int64Type, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::generator::{Generator, Log, Numbers, bounded, partitions};
-use super::{Connector, Opening, Source};
 use crate::error::{Error, Result};
 use crate::generate::draw::Draw;
+use crate::stream::connector::api::{Connector, Opening, Source};
 use crate::stream::connector::options::Settings;
 
 /// Event time of row 0: 2026-01-01T00:00:00, as NEXMark has it.

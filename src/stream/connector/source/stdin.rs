@@ -16,10 +16,10 @@ use encoding_rs::Encoding;
 use parking_lot::Mutex;
 
 use super::dead_letter::Rejects;
-use super::file::Missing;
 use super::wal::{self, Reader, Received};
-use super::{Connector, Opening, Read, Source};
 use crate::error::{Error, Result};
+use crate::stream::connector::api::{Connector, Opening, Read, Source};
+use crate::stream::connector::format::columns::Missing;
 use crate::stream::connector::format::csv::{self, COMMA, Csv, TAB};
 use crate::stream::connector::format::encoding::{self, Decoded};
 use crate::stream::connector::format::json::{Json, Unknown};

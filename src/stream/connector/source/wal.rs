@@ -25,9 +25,9 @@ use arrow::ipc::reader::StreamReader;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parking_lot::Mutex;
 
-use super::Rows;
 use super::wal_frame::{Frame, HEADER_BYTES};
 use crate::error::{Error, Result};
+use crate::stream::connector::api::Rows;
 
 /// A file that is longer is followed by another.
 const FILE_BYTES: u64 = 64 << 20;

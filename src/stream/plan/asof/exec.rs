@@ -22,7 +22,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, TryStreamExt};
 use tokio::sync::OnceCell;
 
-use super::AsOfNode;
+use super::node::AsOfNode;
 use crate::stream::operator::versioned_table::{Spec, Versions};
 
 /// Plans as-of joins.

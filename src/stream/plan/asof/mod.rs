@@ -7,10 +7,6 @@
 //! row that is chosen does not depend on the order in which rows come. A NULL among the keys, or as
 //! a time, matches nothing.
 
-mod exec;
-mod node;
-mod plan;
-
-pub use exec::AsOfPlanner;
-pub use node::AsOfNode;
-pub use plan::{AsOfRelations, is_as_of};
+pub mod exec;
+pub mod node;
+pub mod plan;

@@ -17,11 +17,9 @@ use datafusion::sql::sqlparser::ast::{
     self, JoinConstraint, JoinOperator, TableFactor, TableVersion,
 };
 
-use super::AsOfNode;
-use super::node::Parts;
+use super::node::{AsOfNode, Parts};
 use crate::stream::log::partition::{OFFSET, PARTITION};
-use crate::stream::plan::window;
-use crate::stream::plan::{interval, watermark_bound};
+use crate::stream::plan::{interval, late, watermark_bound};
 
 const FORM: &str = "ASOF JOIN r MATCH_CONDITION (l.ts >= r.ts) ON l.key = r.key";
 
@@ -171,7 +169,7 @@ impl Conditions {
     /// The event time of the stream on the right.
     fn version_time(&self) -> Result<Column> {
         let mut columns = self.right.schema().columns().into_iter();
-        match columns.find(|column| interval::is_event_time(&self.right, column)) {
+        match columns.find(|column| late::is_event_time(&self.right, column)) {
             Some(column) => Ok(column),
             None => plan_err!(
                 "FOR SYSTEM_TIME AS OF a column looks up the versions of a stream, by the time of \
@@ -219,17 +217,17 @@ fn ruled(
     let time = |side: &LogicalPlan, expr: &Expr| {
         let (column, _) = interval::moved(expr)?;
         let derived = watermark_bound::column(side, &column).is_some();
-        let raw = !derived && interval::is_event_time(side, &column);
+        let raw = !derived && late::is_event_time(side, &column);
         (derived || raw).then_some((column, raw))
     };
     let (of_left, of_right) = (time(&left, left_time), time(&right, right_time));
     let both = of_left.is_some() && of_right.is_some();
     let left = match of_left {
-        Some((column, true)) if both => window::with_late_rule(&left, &column)?,
+        Some((column, true)) if both => late::with_late_rule(&left, &column)?,
         _ => left,
     };
     let Some((column, true)) = of_right else { return Ok((left, right, Vec::new())) };
-    let (right, in_log) = window::with_places(&right, &column, both, &[PARTITION, OFFSET])?;
+    let (right, in_log) = late::with_places(&right, &column, both, &[PARTITION, OFFSET])?;
     Ok((left, right, in_log))
 }
 

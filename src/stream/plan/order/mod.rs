@@ -7,12 +7,9 @@
 //! gives the same rows. Keys that are equal are one key here, too: -0.0 is 0.0.
 
 mod functions;
-mod number;
+pub mod number;
 mod place;
-mod sorted;
-
-pub use number::{NumberNode, NumberPlanner};
-pub use sorted::{SortedNode, SortedPlanner};
+pub mod sorted;
 
 use std::sync::Arc;
 
@@ -28,6 +25,7 @@ use datafusion::optimizer::AnalyzerRule;
 use crate::stream::equal::one_of_equals;
 use functions::Need;
 use place::{Names, PREFIX, Placed, by_content, placed};
+use sorted::SortedNode;
 
 /// Tells the order of rows wherever an answer depends on it.
 #[derive(Debug)]

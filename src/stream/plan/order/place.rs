@@ -15,9 +15,9 @@ use super::number::NumberNode;
 use super::sorted::SortedNode;
 use crate::stream::log::partition::{OFFSET, PARTITION};
 use crate::stream::log::table::{StreamTable, View};
-use crate::stream::plan::asof::AsOfNode;
-use crate::stream::plan::session::SessionNode;
-use crate::stream::plan::window::COLUMNS;
+use crate::stream::plan::asof::node::AsOfNode;
+use crate::stream::plan::session::node::SessionNode;
+use crate::stream::plan::window::columns::COLUMNS;
 
 /// What the names of columns that are added begin with.
 pub const PREFIX: &str = "__thalweg_order_";

@@ -21,7 +21,7 @@ use datafusion::physical_plan::{
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 use futures::{StreamExt, TryStreamExt};
 
-use super::SessionNode;
+use super::node::SessionNode;
 use crate::stream::equal::has_floats;
 use crate::stream::operator::session::{Sessions, Spec};
 

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 
 use crate::stream::log::partition::{OFFSET, PARTITION, WATERMARK};
 use crate::stream::operator::session::Spec;
-use crate::stream::plan::window::{self, COLUMNS};
+use crate::stream::plan::window::columns::{self, COLUMNS};
 
 /// Gives rows the session windows of their keys: the columns of the input, then the window's.
 /// Columns of a stream's log in the input tell the order of the rows, and which are late.
@@ -73,9 +73,9 @@ fn spec(input: &LogicalPlan, time: &Column, keys: &[Column], gap_ns: i64) -> Res
 }
 
 /// Which bound of its windows a column of the node's result is; `None` for other columns.
-pub fn bound(node: &SessionNode, column: usize) -> Option<window::Bound> {
+pub fn bound(node: &SessionNode, column: usize) -> Option<columns::Bound> {
     let nth = column.checked_sub(node.input.schema().fields().len())?;
-    [window::Bound::Start, window::Bound::End, window::Bound::Time].get(nth).copied()
+    [columns::Bound::Start, columns::Bound::End, columns::Bound::Time].get(nth).copied()
 }
 
 impl PartialEq for SessionNode {

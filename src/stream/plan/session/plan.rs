@@ -7,9 +7,9 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
 };
 
-use super::SessionNode;
-use super::node::free_names;
-use crate::stream::plan::window::{COLUMNS, descriptor, log, nanoseconds};
+use super::node::{SessionNode, free_names};
+use crate::stream::plan::late::log;
+use crate::stream::plan::window::columns::{COLUMNS, descriptor, nanoseconds};
 
 /// What `PARTITION BY ..` behind the table is rewritten into, an argument of its own.
 pub const PARTITION_BY: &str = "__partition_by";

@@ -6,34 +6,27 @@
 //! `window_end` is after the watermark before the row, which the stream's log table has as a
 //! column. So one plan gives the same rows as a batch and as a stream.
 
+pub mod columns;
 pub(in crate::stream) mod panes;
 
-use std::sync::Arc;
-
-use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
-use datafusion::common::{Column, DFSchema, ExprSchema, JoinType, Result, ScalarValue, plan_err};
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::{Column, DFSchema, ExprSchema, Result, plan_err};
 use datafusion::functions::core::least;
 use datafusion::functions_nested::expr_fn::{array_distinct, make_array};
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
 };
-use datafusion::logical_expr::{
-    Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Projection, SubqueryAlias,
-    cast, col, lit,
-};
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, col};
 use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
 };
 
-use super::asof::AsOfNode;
-use super::interval::is_event_time;
-use super::proctime;
-use super::union;
+use super::late::{log, unqualified};
+use super::session;
 use crate::plan::date_bin;
 use crate::stream::log::partition::{HIDDEN, WATERMARK};
-use crate::stream::log::table::{StreamTable, View};
-use crate::stream::plan::session;
 use crate::stream::time::calendar::local_days;
+use columns::{COLUMNS, MILLISECOND_NS, descriptor, duration, interval, is_days, nanoseconds};
 
 /// Plans the window functions; leaves all other relations to DataFusion.
 #[derive(Debug)]
@@ -55,12 +48,6 @@ impl std::fmt::Display for Function {
         })
     }
 }
-
-/// Names of the columns that a window function adds, in order.
-pub const COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
-
-/// `window_time` lies this far before `window_end`.
-pub const MILLISECOND_NS: i64 = 1_000_000;
 
 impl RelationPlanner for WindowPlanner {
     fn plan_relation(
@@ -85,7 +72,7 @@ impl RelationPlanner for WindowPlanner {
             "hop" => Function::Hop,
             "cumulate" => Function::Cumulate,
             "session" => {
-                let plan = session::plan(args, context)?;
+                let plan = session::plan::plan(args, context)?;
                 return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))));
             }
             _ => return Ok(RelationPlanning::Original(Box::new(relation))),
@@ -208,76 +195,6 @@ impl Call {
             days,
         };
         windows.plan(input, time)
-    }
-}
-
-/// The column in `DESCRIPTOR(column)`; a bare column is taken as well.
-pub fn descriptor(expr: ast::Expr) -> Result<ast::Expr> {
-    let ast::Expr::Function(function) = &expr else { return Ok(expr) };
-    let FunctionArguments::List(list) = &function.args else { return Ok(expr) };
-    match list.args.as_slice() {
-        [FunctionArg::Unnamed(FunctionArgExpr::Expr(column))]
-            if function.name.to_string().eq_ignore_ascii_case("descriptor") =>
-        {
-            Ok(column.clone())
-        }
-        _ => plan_err!("the time column is written DESCRIPTOR(column), not {expr}"),
-    }
-}
-
-/// A constant interval of days or less.
-pub fn nanoseconds(what: &str, expr: &Expr) -> Result<i64> {
-    if let Some(nanoseconds) = duration_ns(expr) {
-        return Ok(nanoseconds);
-    }
-    let Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _) = expr else {
-        return plan_err!("the {what} is a constant INTERVAL, and {expr} is none");
-    };
-    let days = i64::from(value.days).checked_mul(86_400_000_000_000);
-    match days.and_then(|days| days.checked_add(value.nanoseconds)) {
-        Some(nanoseconds) if value.months == 0 => Ok(nanoseconds),
-        Some(_) => plan_err!("the {what} is in days or less: months differ in length"),
-        None => plan_err!("the {what} is out of range"),
-    }
-}
-
-/// True for an interval given in days.
-fn is_days(expr: &Expr) -> bool {
-    matches!(expr, Expr::Literal(ScalarValue::IntervalMonthDayNano(Some(value)), _)
-        if value.days != 0 && value.nanoseconds == 0)
-}
-
-fn interval(nanoseconds: i64) -> Expr {
-    lit(ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNano::new(0, 0, nanoseconds))))
-}
-
-/// A whole number of a time's units: added without a calendar, which takes a tenth of the time
-/// that an interval does.
-pub fn duration(nanoseconds: i64, of: &DataType) -> Expr {
-    match of {
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            lit(ScalarValue::DurationMillisecond(Some(nanoseconds / MILLISECOND_NS)))
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            lit(ScalarValue::DurationMicrosecond(Some(nanoseconds / 1_000)))
-        }
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => {
-            lit(ScalarValue::DurationNanosecond(Some(nanoseconds)))
-        }
-        _ => interval(nanoseconds),
-    }
-}
-
-/// The nanoseconds of a duration that is a literal.
-fn duration_ns(expr: &Expr) -> Option<i64> {
-    let Expr::Literal(value, _) = expr else { return None };
-    match value {
-        ScalarValue::DurationMillisecond(value) => {
-            value.and_then(|v| v.checked_mul(MILLISECOND_NS))
-        }
-        ScalarValue::DurationMicrosecond(value) => value.and_then(|v| v.checked_mul(1_000)),
-        ScalarValue::DurationNanosecond(value) => *value,
-        _ => None,
     }
 }
 
@@ -484,184 +401,4 @@ fn spread(
 ) -> Result<LogicalPlanBuilder> {
     let columns = columns.iter().cloned().chain([list.alias(name)]).collect::<Vec<_>>();
     input.project(columns)?.unnest_column(name)
-}
-
-/// The plan with the log table of its stream instead of the stream, the log's columns carried
-/// to the top; `None` where no row can be late: no stream, one without a watermark, or one whose
-/// rows an aggregate or a join has already joined to others (those of tables make no difference).
-pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
-    match plan {
-        LogicalPlan::TableScan(scan) => {
-            let Some(table) = StreamTable::of(&scan.source) else { return Ok(None) };
-            if table.view() == View::Late {
-                return Ok(None); // what is asked for is what was late
-            }
-            let Some(watermark) = &table.stream.watermark else { return Ok(None) };
-            let event_time = table.stream.schema.field(watermark.column).name();
-            if *event_time != time.name {
-                return plan_err!(
-                    "windows over the stream {} go by its watermark column: DESCRIPTOR({}), \
-                     not {}",
-                    table.stream.name,
-                    event_time,
-                    time.name
-                );
-            }
-            let source = table.log_source();
-            let scan = LogicalPlanBuilder::scan(scan.table_name.clone(), source, None)?;
-            Ok(Some(scan.build()?))
-        }
-        LogicalPlan::Projection(projection) => {
-            let at = projection.schema.index_of_column(time)?;
-            let below = projection.expr[at].clone().unalias();
-            if proctime::is_call(&below) {
-                return Ok(None); // by the time of processing nothing is late
-            }
-            let Expr::Column(below) = below else {
-                return match contains_stream(plan) {
-                    true => plan_err!(
-                        "windows over a stream go by its watermark column, and {} is computed",
-                        time.name
-                    ),
-                    false => Ok(None),
-                };
-            };
-            let Some(input) = log(&projection.input, &below)? else { return Ok(None) };
-            let mut columns = projection.expr.clone();
-            for name in HIDDEN {
-                let shown = projection.schema.has_column_with_unqualified_name(name);
-                if !shown && input.schema().has_column_with_unqualified_name(name) {
-                    columns.push(Expr::Column(unqualified(input.schema(), name)?));
-                }
-            }
-            Ok(Some(LogicalPlanBuilder::from(input).project(columns)?.build()?))
-        }
-        LogicalPlan::Filter(filter) => {
-            let Some(input) = log(&filter.input, time)? else { return Ok(None) };
-            let input = LogicalPlanBuilder::from(input);
-            Ok(Some(input.filter(filter.predicate.clone())?.build()?))
-        }
-        LogicalPlan::SubqueryAlias(alias) => {
-            let at = alias.schema.index_of_column(time)?;
-            let below = alias.input.schema().columns().swap_remove(at);
-            let Some(input) = log(&alias.input, &below)? else { return Ok(None) };
-            let alias = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
-            Ok(Some(LogicalPlan::SubqueryAlias(alias)))
-        }
-        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
-            let Some(input) = log(plan.inputs()[0], time)? else { return Ok(None) };
-            Ok(Some(plan.with_new_exprs(plan.expressions(), vec![input])?))
-        }
-        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => log_beside_tables(plan, time),
-        LogicalPlan::Union(union) => union::log(union, time),
-        _ => Ok(None),
-    }
-}
-
-/// The same of a stream whose rows stand beside those of tables.
-fn log_beside_tables(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
-    let side = stream_side(plan).filter(|(_, side)| is_event_time(side, time));
-    let Some((at, side)) = side else { return Ok(None) };
-    let Some(input) = log(side, time)? else { return Ok(None) };
-    let mut inputs: Vec<_> = plan.inputs().into_iter().cloned().collect();
-    inputs[at] = input;
-    Ok(Some(plan.with_new_exprs(plan.expressions(), inputs)?))
-}
-
-/// The column that a late rule, `column > __watermark`, keeps after the watermark.
-pub fn late_rule(expr: &Expr) -> Option<&Expr> {
-    let Expr::BinaryExpr(rule) = expr else { return None };
-    let watermark = matches!(rule.right.as_ref(), Expr::Column(c) if c.name == WATERMARK);
-    (rule.op == Operator::Gt && watermark).then_some(rule.left.as_ref())
-}
-
-/// A plan over a stream without the rows that came when the watermark had passed their `time`,
-/// the stream's event time.
-pub fn with_late_rule(plan: &LogicalPlan, time: &Column) -> Result<LogicalPlan> {
-    Ok(with_places(plan, time, true, &[])?.0)
-}
-
-/// The same with columns of the log, and what they are called; without the rule where it is not
-/// asked for. The plan itself and no columns where no row can be late.
-pub fn with_places(
-    plan: &LogicalPlan,
-    time: &Column,
-    is_ruled: bool,
-    places: &[&str],
-) -> Result<(LogicalPlan, Vec<Column>)> {
-    let Some(over_log) = log(plan, time)? else { return Ok((plan.clone(), Vec::new())) };
-    let of_log = |name: &str| unqualified(over_log.schema(), name);
-    let watermark = of_log(WATERMARK)?;
-    let places = places.iter().map(|name| of_log(name)).collect::<Result<Vec<_>>>()?;
-    let shown = plan.schema().columns().into_iter().chain(places.clone()).map(Expr::Column);
-    let shown: Vec<Expr> = shown.collect();
-    let mut builder = LogicalPlanBuilder::from(over_log);
-    if is_ruled {
-        builder = builder.filter(col(time.clone()).gt(col(watermark)))?;
-    }
-    Ok((builder.project(shown)?.build()?, places))
-}
-
-/// The side of a stream, and its place, where a node puts rows of tables beside each of its rows.
-pub fn stream_side(plan: &LogicalPlan) -> Option<(usize, &LogicalPlan)> {
-    use JoinType::{Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
-    let (left, right, keeps) = match plan {
-        LogicalPlan::Join(join) => {
-            let left = matches!(join.join_type, Inner | Left | LeftSemi | LeftAnti);
-            let right = matches!(join.join_type, Inner | Right | RightSemi | RightAnti);
-            (join.left.as_ref(), join.right.as_ref(), [left, right])
-        }
-        _ => {
-            let node = AsOfNode::of(plan)?;
-            (&node.left, &node.right, [true, false])
-        }
-    };
-    match (contains_stream(left), contains_stream(right)) {
-        (true, false) if keeps[0] => Some((0, left)),
-        (false, true) if keeps[1] => Some((1, right)),
-        _ => None,
-    }
-}
-
-pub fn contains_stream(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source).is_some(),
-        _ => plan.inputs().into_iter().any(contains_stream),
-    }
-}
-
-pub fn unqualified(schema: &DFSchema, name: &str) -> Result<Column> {
-    let (qualifier, field) = schema.qualified_field_with_unqualified_name(name)?;
-    Ok(Column::new(qualifier.cloned(), field.name()))
-}
-
-/// What a window function's column tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
-    Start,
-    End,
-    /// A millisecond before the end.
-    Time,
-}
-
-/// Which bound of its windows a column of a projection is, and the windows' size in nanoseconds
-/// where all have the same; `None` for other columns and projections.
-///
-/// Reads what `Windows::project` writes; a projection that only passes the columns on is none.
-pub fn bound(projection: &Projection, column: usize) -> Option<(Bound, Option<i64>)> {
-    let first = projection.expr.len().checked_sub(COLUMNS.len())?;
-    let nth = column.checked_sub(first)?;
-    let named = |(expr, name): (&Expr, &&str)| expr.schema_name().to_string() == **name;
-    if !projection.expr[first..].iter().zip(&COLUMNS).all(named) {
-        return None;
-    }
-    // The last instant is always computed there, and from the end.
-    let Expr::BinaryExpr(last) = projection.expr[first + 2].clone().unalias() else { return None };
-    let made = last.op == Operator::Minus && duration_ns(&last.right) == Some(MILLISECOND_NS);
-    let size = match *last.left {
-        Expr::BinaryExpr(end) if end.op == Operator::Plus => nanoseconds("size", &end.right).ok(),
-        _ => None,
-    };
-    let bound = [Bound::Start, Bound::End, Bound::Time][nth];
-    made.then_some((bound, size))
 }

@@ -5,8 +5,10 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection};
 
-use super::{Bound as Edge, COLUMNS, MILLISECOND_NS, duration, late_rule, nanoseconds};
+use super::columns::{Bound as Edge, COLUMNS, MILLISECOND_NS, duration, nanoseconds};
+use super::panes;
 use crate::error::Result;
+use crate::stream::plan::late::late_rule;
 
 /// The lengths of windows, in ticks of their times' type; the size is a multiple of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,4 +122,23 @@ fn parts(node: &Projection) -> Option<(&Projection, Expr)> {
     let LogicalPlan::Unnest(unnest) = filter.input.as_ref() else { return None };
     let LogicalPlan::Projection(list) = unnest.input.as_ref() else { return None };
     (end.op == Operator::Plus).then(|| (list, end.right.as_ref().clone()))
+}
+
+/// Aggregates whose states are the same in any order of merging.
+pub const MERGED: [&str; 10] =
+    ["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor"];
+
+/// Whether an aggregate has the times of its windows as groups, and computes nothing of them.
+pub fn passes_windows_on(plan: &LogicalPlan) -> bool {
+    let LogicalPlan::Aggregate(node) = plan else { return false };
+    let of_windows =
+        |expr: &Expr| expr.column_refs().iter().any(|column| panes::edge(&column.name).is_some());
+    let merges = |expr: &Expr| match expr.clone().unalias() {
+        Expr::AggregateFunction(function) => {
+            MERGED.contains(&function.func.name()) && function.params.order_by.is_empty()
+        }
+        _ => false,
+    };
+    node.group_expr.iter().all(|group| matches!(group, Expr::Column(_)) || !of_windows(group))
+        && node.aggr_expr.iter().all(|expr| merges(expr) && !of_windows(expr))
 }

@@ -3,16 +3,17 @@
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, new_null_array};
 use arrow::buffer::Buffer;
-use arrow::compute::{cast, kernels::length::length, sum, take};
+use arrow::compute::kernels::length::length;
+use arrow::compute::{cast, sum, take};
 use arrow::datatypes::DataType;
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::{CompressionType, Message, RecordBatch as Header, root_as_message};
 use arrow::record_batch::RecordBatch;
 
 use crate::error::{Error, Result};
+use crate::stream::connector::api::Opening;
+use crate::stream::connector::format::columns::{Missing, pick};
 use crate::stream::connector::format::text::{Piece, Position, piece};
-use crate::stream::connector::source::Opening;
-use crate::stream::connector::source::file::{Missing, pick};
 use crate::task;
 
 /// Stands before the length of a message.

@@ -4,14 +4,14 @@ use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName};
 use encoding_rs::Encoding;
 
 use super::arrow;
-use super::service::Refusal;
+use super::refusal::Refusal;
 use crate::error::Result;
+use crate::stream::connector::api::Opening;
+use crate::stream::connector::format::columns::Missing;
 use crate::stream::connector::format::csv::{COMMA, Csv};
 use crate::stream::connector::format::encoding;
 use crate::stream::connector::format::json::Json;
 use crate::stream::connector::format::text::{self, Dialect, Piece};
-use crate::stream::connector::source::Opening;
-use crate::stream::connector::source::file::Missing;
 
 /// What a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

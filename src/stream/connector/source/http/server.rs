@@ -7,9 +7,8 @@ use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -33,8 +32,8 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tower::ServiceExt;
 
+use super::options::{Http, Tls};
 use super::service::Service;
-use super::{Http, Tls};
 use crate::error::{Error, Result};
 use crate::task;
 

@@ -7,10 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap,
-    HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
-};
+use axum::http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap, HeaderValue};
 use axum::http::{Method, StatusCode, Version};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
@@ -22,15 +19,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_http::decompression::RequestDecompressionLayer;
 
-use super::Http;
 use super::body::{self, CODINGS, Form, TYPES};
+use super::options::Http;
+use super::refusal::{Refusal, answer};
 use crate::error::{Error, Result};
+use crate::stream::connector::api::{OnError, Opening};
 use crate::stream::connector::format::text::{Handed, Piece};
-use crate::stream::connector::source::Opening;
 use crate::stream::connector::source::dead_letter::Rejects;
 use crate::stream::connector::source::idempotency::{Entry, Keys};
 use crate::stream::connector::source::wal::Received;
-use crate::stream::log::definition::OnError;
 use crate::task;
 
 /// Bodies whose rows are taken beside one another: most wait for the disk, all for the same turn.
@@ -60,46 +57,6 @@ pub struct Service {
     /// Units of bodies in memory.
     room: Arc<Semaphore>,
     closed: AtomicBool,
-}
-
-/// A request that is not taken: status, what is wrong, which line or row.
-pub struct Refusal {
-    status: u16,
-    error: String,
-    line: Option<u64>,
-}
-
-impl Refusal {
-    pub fn new(status: u16, error: impl std::fmt::Display) -> Self {
-        Self { status, error: error.to_string(), line: None }
-    }
-
-    /// For a request whose body is not read to its end, `ends` the connection of HTTP/1.
-    fn answer(self, ends: bool) -> Response {
-        let mut told = json!({ "error": self.error });
-        if let Some(line) = self.line {
-            told["line"] = json!(line);
-        }
-        let status = StatusCode::from_u16(self.status);
-        let mut answer = answer(status.unwrap_or(StatusCode::BAD_REQUEST), told);
-        let headers = answer.headers_mut();
-        match self.status {
-            401 => headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
-            503 => headers.insert(RETRY_AFTER, HeaderValue::from_static("1")),
-            _ => None,
-        };
-        if ends {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        answer
-    }
-}
-
-fn answer(status: StatusCode, told: serde_json::Value) -> Response {
-    let mut answer = Response::new(Body::from(format!("{told}\n")));
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
 }
 
 /// A body with what its request says of it.
