@@ -6,7 +6,7 @@
 //!  state folder/
 //!    lock              held by the run that is going on
 //!    epochs.jsonl      a header, then a record an epoch, each line with a checksum; of old epochs,
-//!                      one for many (see `trim`)
+//!                      one for many (see `compact`)
 //!    snapshots/N/      states after epoch N (see `snapshot`)
 //!    spill/            state that memory has no room for, of the run that is going on
 //!    <stream>/         what a source that cannot be read again keeps

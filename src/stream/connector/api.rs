@@ -116,7 +116,7 @@ impl Segment {
     }
 }
 
-pub fn is_zero(value: &u64) -> bool {
+fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 

@@ -13,11 +13,11 @@
 //! a cut stands *work*, which keeps what is not final and hands on what is. What leaves a cut is
 //! final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
 
-mod build_join;
-mod work;
 pub mod build;
+mod build_join;
 pub(in crate::stream) mod physical;
 pub mod query;
+mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -18,6 +18,7 @@ use crate::stream::state::size::{Part, Size};
 use crate::stream::state::spill::Folder;
 use crate::stream::time::clock::{Clock, Times};
 
+/// What stands at a cut.
 pub enum Work {
     /// Rows go through.
     Pass,

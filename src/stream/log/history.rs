@@ -115,7 +115,8 @@ impl Store {
         self.next.get(partition).copied().unwrap_or(0)
     }
 
-    /// Appends the rows of an epoch, as `partition::schema` has them, in one commit; not if it is there.
+    /// Appends the rows of an epoch, as `partition::schema` has them, in one commit; not if it is
+    /// there.
     pub async fn append(&mut self, epoch: u64, rows: &[RecordBatch], spans: &[Span]) -> Result<()> {
         if epoch <= self.epoch {
             return Ok(());
@@ -155,7 +156,8 @@ impl Store {
         Ok(())
     }
 
-    /// Stored rows in ranges of offsets by partition, in log order, as `partition::schema` has them.
+    /// Stored rows in ranges of offsets by partition, in log order, as `partition::schema` has
+    /// them.
     pub async fn rows(
         &self,
         context: &SessionContext,

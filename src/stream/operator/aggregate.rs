@@ -1,7 +1,7 @@
 //! Aggregates: what is known of groups, until the window of a group is final.
 //!
-//! On the CPU rows go into the tables of their windows (`groups.rs`), or of their panes where
-//! windows overlap (`panes.rs`). From a device, and where tables do not do, come states: the
+//! On the CPU rows go into the tables of their windows (`window_tables.rs`), or of their panes
+//! where windows overlap (`panes.rs`). From a device, and where tables do not do, come states: the
 //! batches of DataFusion's partial aggregates, so any aggregate it can split works. Either way the
 //! result is that of one aggregate over all rows.
 

@@ -29,7 +29,7 @@ pub fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     Ok(Some(late.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?.build()?))
 }
 
-pub fn left_out(plan: &LogicalPlan, all: &mut Vec<LogicalPlanBuilder>) -> Result<()> {
+fn left_out(plan: &LogicalPlan, all: &mut Vec<LogicalPlanBuilder>) -> Result<()> {
     if let LogicalPlan::Filter(filter) = plan
         && late_rule(&filter.predicate).is_some()
     {
@@ -124,7 +124,7 @@ pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
 }
 
 /// The same of a stream whose rows stand beside those of tables.
-pub fn log_beside_tables(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
+fn log_beside_tables(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
     let side = stream_side(plan).filter(|(_, side)| is_event_time(side, time));
     let Some((at, side)) = side else { return Ok(None) };
     let Some(input) = log(side, time)? else { return Ok(None) };

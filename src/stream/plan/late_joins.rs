@@ -38,7 +38,7 @@ pub fn with_late_rule(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 }
 
 /// The sides of a join by an interval with the late rule, where one of them lacks it.
-pub fn ruled_sides(join: &Join) -> DfResult<Option<(LogicalPlan, LogicalPlan)>> {
+fn ruled_sides(join: &Join) -> DfResult<Option<(LogicalPlan, LogicalPlan)>> {
     let times = conditions(join).into_iter().find_map(|expr| {
         let (left, right, _) = limits(join, &expr)?;
         let known = |side: &LogicalPlan, time: &Column| {

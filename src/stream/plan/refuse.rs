@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::stream::plan::window::columns::COLUMNS;
 use crate::stream::time::emit::Emit;
 
+/// The error of what a continuous query cannot do, and what does it.
 pub fn missing(what: impl std::fmt::Display, instead: &str) -> Error {
     Error::User(format!("{what} cannot run continuously: {instead}"))
 }

@@ -25,6 +25,7 @@ pub fn streams(plan: &LogicalPlan) -> Result<Vec<Arc<Stream>>> {
     Ok(streams)
 }
 
+/// Whether a plan reads any.
 pub fn reads_stream(plan: &LogicalPlan) -> Result<bool> {
     Ok(subquery::reads_stream(plan)?)
 }

@@ -10,7 +10,7 @@ use crate::stream::progress::Steps;
 
 /// Rows that are processed together.
 #[derive(Default)]
-pub struct Batch {
+pub(super) struct Batch {
     pub rows: BTreeMap<String, Vec<LogRows>>,
     /// Records, those that are malformed included: an epoch is theirs too.
     pub count: usize,
@@ -26,10 +26,10 @@ pub(in crate::stream) struct Epoch {
     pub(in crate::stream) count: usize,
     pub(in crate::stream) late: u64,
     pub(in crate::stream) time_us: i64,
-    pub begun: Option<Instant>,
+    pub(super) begun: Option<Instant>,
     /// Rows of each stream.
     pub(in crate::stream) counts: BTreeMap<String, u64>,
     /// Versions of the tables beside the streams.
-    pub tables: BTreeMap<String, i64>,
+    pub(super) tables: BTreeMap<String, i64>,
     pub(in crate::stream) steps: Steps,
 }

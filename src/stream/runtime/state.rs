@@ -1,4 +1,5 @@
-//! What a run knows: its streams, queries and journal. Reading, committing, recovery and reports share it.
+//! What a run knows: its streams, queries and journal. Reading, committing, recovery and reports
+//! share it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use super::state_budget::Memory;
 use super::totals::Totals;
 use crate::error::Result;
 use crate::stream::checkpoint::journal::Journal;
-use crate::stream::checkpoint::{catalog, snapshot};
+use crate::stream::checkpoint::{catalog, replay, snapshot};
 use crate::stream::dataflow::query::Query;
 use crate::stream::log::definition::Stream;
 use crate::stream::log::history::Store;
@@ -58,15 +59,15 @@ pub struct Runner {
     /// Only looks at the streams: no store is written, and where all of them end, windows close.
     pub reader: bool,
     /// A signal has ended it within an epoch: what the queries hold is of no use.
-    pub left_off: bool,
+    pub(super) left_off: bool,
     /// Epochs up to this one are not merged.
     pub(in crate::stream) apart: u64,
     pub(in crate::stream) feeds: Vec<Feed>,
-    pub ready: Arc<Notify>,
+    pub(super) ready: Arc<Notify>,
     /// The last recorded epoch, while its effects are on their way; it has the stores then.
-    pub pending: Option<Pending>,
-    pub saved: Instant,
-    pub saved_epoch: u64,
+    pub(super) pending: Option<Pending>,
+    pub(super) saved: Instant,
+    pub(super) saved_epoch: u64,
     /// Who is told of epochs, and when it was last.
     pub observer: Option<Observer>,
     pub(in crate::stream) observed: Instant,
@@ -127,17 +128,17 @@ impl Runner {
 
     /// The least watermark over the partitions of streams, as it is recorded.
     pub fn watermark(&self, streams: &[Arc<Stream>]) -> i64 {
-        crate::stream::checkpoint::replay::times(&self.journal, self.journal.last(), streams)
-            .event_us
+        replay::times(&self.journal, self.journal.last(), streams).event_us
     }
 }
 
-pub(in crate::stream) fn reads(query: &Query, feed: &Feed) -> bool {
+/// Whether a query reads the stream of a feed.
+pub(super) fn reads(query: &Query, feed: &Feed) -> bool {
     query.graph.streams.iter().any(|stream| stream.name == feed.stream.name)
 }
 
 /// The clocks behind what a query's partitions have given.
-pub fn times(feeds: &[Feed], query: &Query, processing_us: i64) -> Times {
+pub(super) fn times(feeds: &[Feed], query: &Query, processing_us: i64) -> Times {
     let of = |feed: &&Feed| feed.stream.watermark.is_some() && reads(query, feed);
     let event_us = feeds.iter().filter(of).map(Feed::watermark).min().unwrap_or(BEFORE_ALL);
     Times { event_us, processing_us }

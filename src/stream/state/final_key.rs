@@ -23,6 +23,7 @@ pub struct Bound {
 pub type Origin = usize;
 
 impl Bound {
+    /// A column that the watermark follows.
     pub fn event(origin: Origin) -> Self {
         Self { clock: Clock::Event, lag_us: 0, origin }
     }
@@ -38,6 +39,7 @@ impl Bound {
         Some(end_us.saturating_add(self.lag_us))
     }
 
+    /// The same where rows are final so much later.
     pub fn later(self, by_us: i64) -> Self {
         Self { lag_us: self.lag_us.saturating_add(by_us), ..self }
     }

@@ -59,7 +59,7 @@ pub fn finer(from: &ArrayRef, typed: &ArrayRef, digits: Option<u32>) -> Result<V
     Ok(rows.filter(|row| differs.value(*row) && number(*row)).collect())
 }
 
-pub fn decimals_of(unit: TimeUnit) -> u32 {
+fn decimals_of(unit: TimeUnit) -> u32 {
     match unit {
         TimeUnit::Second => 0,
         TimeUnit::Millisecond => 3,
@@ -77,13 +77,13 @@ pub fn fraction(text: &str) -> u32 {
 }
 
 /// Whether a written day has a time that is not its first moment.
-pub fn has_time(text: &str) -> bool {
+fn has_time(text: &str) -> bool {
     let plain = text.len() <= 10 && !text.contains(':');
     let midnight = |time: NaiveTime| time == NaiveTime::MIN;
     !plain && string_to_datetime(&Utc, text).is_ok_and(|time| !midnight(time.time()))
 }
 
 /// Whether a written number is beyond its type.
-pub fn overflows(text: &str, value: f64) -> bool {
+fn overflows(text: &str, value: f64) -> bool {
     value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit())
 }

@@ -1,7 +1,7 @@
 //! The `stdin` connector: lines of JSON or CSV from standard input.
 //!
 //! Nobody can ask for them again, so a pipeline writes them to a log in its state folder (see
-//! `received`) and reads them from there: after a restart first those, then what comes. Malformed
+//! `wal`) and reads them from there: after a restart first those, then what comes. Malformed
 //! ones are not in the log and have no offset. Outside a pipeline they are read as they come, by
 //! one query.
 

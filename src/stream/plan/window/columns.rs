@@ -69,7 +69,7 @@ pub fn duration(nanoseconds: i64, of: &DataType) -> Expr {
 }
 
 /// The nanoseconds of a duration that is a literal.
-pub fn duration_ns(expr: &Expr) -> Option<i64> {
+fn duration_ns(expr: &Expr) -> Option<i64> {
     let Expr::Literal(value, _) = expr else { return None };
     match value {
         ScalarValue::DurationMillisecond(value) => {

@@ -125,7 +125,7 @@ fn parts(node: &Projection) -> Option<(&Projection, Expr)> {
 }
 
 /// Aggregates whose states are the same in any order of merging.
-pub const MERGED: [&str; 10] =
+const MERGED: [&str; 10] =
     ["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor"];
 
 /// Whether an aggregate has the times of its windows as groups, and computes nothing of them.

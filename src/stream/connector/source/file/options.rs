@@ -34,13 +34,13 @@ pub struct File {
 }
 
 /// What stands for NULL in a folder's name.
-pub const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
+const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 
 /// Folders within one another that are looked into, at most: links may make a ring.
-pub const FOLDERS: usize = 16;
+const FOLDERS: usize = 16;
 
 /// Ends of names that tell how text is packed.
-pub const PACKED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
+const PACKED: [&str; 4] = [".gz", ".zst", ".bz2", ".xz"];
 
 impl File {
     pub fn new(settings: &mut Settings, schema: &Schema) -> Result<Self> {
@@ -244,7 +244,7 @@ pub fn partition(name: &str) -> Option<(String, Option<String>)> {
 }
 
 /// Text with its escapes such as `%3A` decoded; what is none stays.
-pub fn unescaped(text: &str) -> String {
+fn unescaped(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, behind)) = rest.split_first() {

@@ -2,17 +2,17 @@
 //! header, or an Arrow IPC stream.
 //!
 //! A request is answered 200 when its rows are on the disk, in a log in the pipeline's state folder
-//! (see `received`); the pipeline reads them from there, after a restart too. A request's rows are
+//! (see `wal`); the pipeline reads them from there, after a restart too. A request's rows are
 //! taken all or none: with `on_error = 'skip'` malformed ones are kept aside and the others taken.
 //! Malformed rows are not in the log and have no offset.
 //!
 //! `server` has the connections and their limits, `service` answers requests, `body` and `arrow`
 //! read rows.
 
-pub(in crate::stream) mod options;
-mod refusal;
 mod arrow;
 mod body;
+pub(in crate::stream) mod options;
+mod refusal;
 mod server;
 mod service;
 

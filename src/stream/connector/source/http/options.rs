@@ -12,15 +12,15 @@ use crate::stream::connector::format::json::{Json, Unknown};
 use crate::stream::connector::options::Settings;
 
 /// Bytes of a body, unless told.
-pub const BODY_BYTES: u64 = 16 << 20;
+const BODY_BYTES: u64 = 16 << 20;
 
 /// Rows in the log that the pipeline has not read, unless told; with more, senders have to wait.
-pub const AHEAD: i64 = 1_000_000;
+const AHEAD: i64 = 1_000_000;
 
 /// Seconds for the head of a request, and for its body, unless told.
-pub const HEAD_SECONDS: f64 = 10.0;
+const HEAD_SECONDS: f64 = 10.0;
 
-pub const BODY_SECONDS: f64 = 30.0;
+const BODY_SECONDS: f64 = 30.0;
 
 /// The connector with its options.
 #[derive(Debug, Clone)]
