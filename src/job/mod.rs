@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::sql::variables::{Values, substitute};
 use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting, is_writing};
 use crate::stream::audit::Subject;
-use crate::stream::connector::sink::Writer;
+use crate::stream::connector::sink::api::Writer;
 use crate::stream::dataflow::Graph;
 use crate::stream::dataflow::query::Query;
 use crate::stream::log::definition::Stream;

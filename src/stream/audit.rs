@@ -359,7 +359,10 @@ impl Difference {
         let old = StringArray::from(old.collect::<Result<Vec<_>>>()?);
         let new = self.pairs.iter().map(|(_, new)| text(&self.wanted, *new));
         let new = StringArray::from(new.collect::<Result<Vec<_>>>()?);
-        let now = TimestampMicrosecondArray::from(vec![super::now_us(); self.pairs.len()]);
+        let now = TimestampMicrosecondArray::from(vec![
+            crate::stream::time::clock::now_us();
+            self.pairs.len()
+        ]);
         fields.push(Field::new("old", DataType::Utf8, true));
         fields.push(Field::new("new", DataType::Utf8, true));
         let time = DataType::Timestamp(TimeUnit::Microsecond, None);

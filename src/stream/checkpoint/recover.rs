@@ -138,7 +138,7 @@ async fn begin_anew(runner: &mut Runner, queries: &[Query]) -> Result<()> {
     }
     runner.journal.start_fresh(&runner.pipeline, base)?;
     let epoch = base + 1;
-    let time_us = crate::stream::now_us();
+    let time_us = crate::stream::time::clock::now_us();
     for (name, spans) in &spans {
         // The table has the rows and what is known of them: it only goes on to this epoch.
         let bare = |span: &Span| Span {

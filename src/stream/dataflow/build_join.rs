@@ -86,7 +86,11 @@ impl Builder {
     }
 
     /// AS OF: left rows wait until no right row can come any more that is not after them.
-    pub(super) async fn as_of(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
+    pub(in crate::stream) async fn as_of(
+        &self,
+        plan: &LogicalPlan,
+        emit: Option<Emit>,
+    ) -> Result<Piece> {
         let Some(node) = AsOfNode::of(plan) else { return self.table(plan) };
         match (reads_stream(&node.left)?, reads_stream(&node.right)?) {
             (false, false) => return self.table(plan),

@@ -31,7 +31,8 @@ use futures::future::BoxFuture;
 
 use crate::error::Result;
 use crate::plan::Decision;
-use crate::stream::exec::input::{Given, Slot, SlotPlan};
+use crate::stream::exec::adaptive::{Given, SlotPlan};
+use crate::stream::exec::input::Slot;
 use crate::stream::log::definition::Stream;
 use crate::stream::operator::Input;
 use crate::stream::operator::late::{Rows, counted};

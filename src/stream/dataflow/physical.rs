@@ -18,8 +18,9 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 
 use crate::error::Result;
 use crate::plan::{CpuExec, for_each_side, guard};
+use crate::stream::exec::adaptive::{DevicePlan, SlotPlan};
 use crate::stream::exec::in_order::{InOrderExec, OnePartition};
-use crate::stream::exec::input::{DevicePlan, SlotPlan, SlotPlanner};
+use crate::stream::exec::input::SlotPlanner;
 use crate::stream::operator::steps::{Rows, Steps, filled};
 use crate::stream::plan::asof::exec::AsOfPlanner;
 use crate::stream::plan::display::shown;

@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 
 use super::{Graph, Saved};
 use crate::error::Result;
-use crate::stream::connector::sink::{Guarantee, Mode, Sink, SinkConnector, Writer};
+use crate::stream::connector::sink::api::{Guarantee, Mode, Sink, SinkConnector, Writer};
 use crate::stream::operator::Input;
 use crate::stream::progress::{
     self, EventTimes, Fragment, Progress, SinkProgress, SourceProgress, StateOperator, Steps,
@@ -184,7 +184,8 @@ impl Query {
             side: decision.side.to_string(),
             reason: decision.reason,
         });
-        let time_us = if done.time_us == 0 { crate::stream::now_us() } else { done.time_us };
+        let time_us =
+            if done.time_us == 0 { crate::stream::time::clock::now_us() } else { done.time_us };
         let work = done.steps.work();
         Progress {
             id: self.application.clone(),

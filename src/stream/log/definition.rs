@@ -222,3 +222,15 @@ impl Opening {
         }
     }
 }
+
+/// Tells what a reading left out, and what it bounded.
+pub fn report(stream: &Stream, rejected: u64, bounded: u64) {
+    let (name, path) = (&stream.name, stream.rejects.display());
+    if rejected > 0 {
+        tracing::warn!("stream {name}: {rejected} malformed rows are kept aside in {path}");
+    }
+    if bounded > 0 {
+        let what = "max_advance bounded the watermark's step";
+        tracing::warn!("stream {name}: {what} at {bounded} rows");
+    }
+}

@@ -138,7 +138,8 @@ impl Store {
         let mut newest = self.news;
         if !(news.segments.is_empty() && news.forced.is_empty()) {
             // Of no other run, and later than those before.
-            let number = crate::stream::now_us() * 1000 + i64::from(std::process::id() % 1000);
+            let number =
+                crate::stream::time::clock::now_us() * 1000 + i64::from(std::process::id() % 1000);
             self.table.put_aside(&news_name(number), checksum::line(&news)?).await?;
             newest = Some(number);
         }

@@ -170,7 +170,7 @@ impl TableProvider for StreamTable {
             None => self.rows(session, all(), filters).await?,
         };
         let time = self.schema.field(rule.column).name();
-        let late = crate::stream::late(col(time.as_str()), col(WATERMARK));
+        let late = crate::stream::time::watermark::late(col(time.as_str()), col(WATERMARK));
         let schema = datafusion::common::DFSchema::try_from(self.schema.clone())?;
         let late = session.create_physical_expr(late, &schema)?;
         let filtered = Arc::new(FilterExec::try_new(late, rows)?);
@@ -220,7 +220,7 @@ impl StreamScanExec {
             stream: stream.clone(),
             starts,
             projection,
-            processed_us: crate::stream::now_us(),
+            processed_us: crate::stream::time::clock::now_us(),
             properties: Arc::new(properties),
         })
     }
@@ -282,7 +282,11 @@ impl ExecutionPlan for StreamScanExec {
                     return Ok(()); // nobody reads on: a LIMIT is full, or the query is over
                 }
             }
-            crate::stream::report(&stream, log.rejected(), log.stamper.clock.bounded);
+            crate::stream::log::definition::report(
+                &stream,
+                log.rejected(),
+                log.stamper.clock.bounded,
+            );
             Ok(())
         });
         let rows = rows.map_err(DataFusionError::from);

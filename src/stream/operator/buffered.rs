@@ -7,7 +7,8 @@ use arrow::record_batch::RecordBatch;
 use datafusion::execution::TaskContext;
 
 use crate::error::Result;
-use crate::stream::exec::input::{Slot, SlotPlan};
+use crate::stream::exec::adaptive::SlotPlan;
+use crate::stream::exec::input::Slot;
 use crate::stream::state::buffer::Held;
 use crate::stream::state::final_key::Key;
 use crate::stream::state::size::MANY_ROWS;

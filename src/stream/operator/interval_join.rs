@@ -18,7 +18,8 @@ use datafusion::common::JoinType;
 use datafusion::execution::TaskContext;
 
 use crate::error::{Error, Result};
-use crate::stream::exec::input::{Slot, SlotPlan};
+use crate::stream::exec::adaptive::SlotPlan;
+use crate::stream::exec::input::Slot;
 use crate::stream::plan::interval::keeps_unmatched;
 use crate::stream::state::buffer::Held;
 use crate::stream::state::final_key::Key;

@@ -6,7 +6,8 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::{Error, Result};
-use crate::stream::exec::input::{Slot, SlotExec, SlotPlan};
+use crate::stream::exec::adaptive::SlotPlan;
+use crate::stream::exec::input::{Slot, SlotExec};
 
 /// An aggregate in its three steps.
 pub struct Steps {

@@ -19,7 +19,8 @@ use parking_lot::Mutex;
 
 use super::steps::Steps;
 use crate::error::Result;
-use crate::stream::exec::input::{Slot, SlotPlan, run};
+use crate::stream::exec::adaptive::{SlotPlan, run};
+use crate::stream::exec::input::Slot;
 use crate::stream::state::final_key::Key;
 use crate::stream::state::size::Size;
 use crate::stream::time::clock::{Clock, Times};

@@ -43,7 +43,7 @@ pub async fn join(
         }
         let epoch = runner.journal.last() + 1;
         let (streams, tables_read) = (spans, tables.clone());
-        let time_us = crate::stream::now_us();
+        let time_us = crate::stream::time::clock::now_us();
         runner.journal.append(EpochRecord {
             epoch,
             time_us,

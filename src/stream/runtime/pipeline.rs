@@ -24,9 +24,9 @@ use crate::stream::dataflow::query::Query;
 use crate::stream::log::definition::{Begin, Stream};
 use crate::stream::log::position::Start;
 use crate::stream::log::reader::{self, Feed, Reading, Taken};
-use crate::stream::now_us;
 use crate::stream::operator::Input;
 use crate::stream::operator::late::Apart;
+use crate::stream::time::clock::now_us;
 
 impl Runner {
     /// Adds streams and queries, brings them to where the others are, then reads: to the end, or

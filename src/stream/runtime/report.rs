@@ -70,7 +70,7 @@ impl Runner {
             let of = || self.feeds.iter().filter(|feed| feed.stream.name == stream.name);
             let rejected = of().map(|feed| feed.rejected).sum();
             self.totals.rejected += rejected;
-            crate::stream::report(stream, rejected, of().map(Feed::bounded).sum());
+            crate::stream::log::definition::report(stream, rejected, of().map(Feed::bounded).sum());
         }
         for query in &mut self.queries {
             let late = std::mem::take(&mut query.graph.late);

@@ -19,9 +19,8 @@ use crate::stream::dataflow::query::Query;
 use crate::stream::log::definition::Stream;
 use crate::stream::log::history::Store;
 use crate::stream::log::reader::Feed;
-use crate::stream::now_us;
 use crate::stream::progress::Observer;
-use crate::stream::time::clock::Times;
+use crate::stream::time::clock::{Times, now_us};
 use crate::stream::time::watermark::BEFORE_ALL;
 
 /// How streams are read: what the SQL options say.

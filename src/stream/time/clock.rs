@@ -27,3 +27,9 @@ pub enum Clock {
     /// The time at which rows are processed.
     Processing,
 }
+
+/// Microseconds since 1970 (UTC).
+pub fn now_us() -> i64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}

@@ -4,6 +4,7 @@
 
 use arrow::array::{Array, PrimitiveArray};
 use arrow::datatypes::TimestampMicrosecondType;
+use datafusion::logical_expr::Expr;
 use serde::{Deserialize, Serialize};
 
 /// A time in microseconds before all others: the watermark before the first row.
@@ -114,6 +115,11 @@ fn zone(times: &PrimitiveArray<TimestampMicrosecondType>) -> Option<std::sync::A
         arrow::datatypes::DataType::Timestamp(_, zone) => zone.clone(),
         _ => None,
     }
+}
+
+/// Whether a row came when the watermark had passed its time.
+pub fn late(time: Expr, watermark: Expr) -> Expr {
+    time.lt_eq(watermark)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
-use super::{Guarantee, Mode, Sink, SinkConnector, Writer};
+use super::api::{Guarantee, Mode, Sink, SinkConnector, Writer};
 use crate::error::Result;
 
 /// The connector, which has no options.

@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use async_trait::async_trait;
 
-use super::{Encoding, Guarantee, Mode, Sink, SinkConnector, Writer};
+use super::api::{Encoding, Guarantee, Mode, Sink, SinkConnector, Writer};
 use crate::error::Result;
 use crate::stream::connector::options::Settings;
 

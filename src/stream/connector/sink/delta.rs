@@ -4,7 +4,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
-use super::{Mode, Sink, SinkConnector, Writer};
+use super::api::{Mode, Sink, SinkConnector, Writer};
 use crate::error::{Error, Result};
 use crate::lake::{Table, holds};
 use crate::stream::connector::options::Settings;
@@ -39,8 +39,8 @@ impl SinkConnector for Delta {
     fn takes(&self, sink: &str, columns: &Schema) -> Result<()> {
         let unfit = columns.fields().iter().find(|field| !holds(field.data_type()));
         match unfit {
-            Some(field) => Err(super::unfit(sink, field, "Delta")),
-            None => super::distinct(sink, columns, "Delta"),
+            Some(field) => Err(crate::stream::connector::sink::api::unfit(sink, field, "Delta")),
+            None => crate::stream::connector::sink::api::distinct(sink, columns, "Delta"),
         }
     }
 

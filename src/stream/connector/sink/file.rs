@@ -8,7 +8,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
-use super::{Encoding, Sink, SinkConnector, Writer};
+use super::api::{Encoding, Sink, SinkConnector, Writer};
 use crate::error::{Error, Result};
 use crate::stream::connector::options::Settings;
 use crate::task;

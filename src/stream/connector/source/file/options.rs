@@ -22,15 +22,15 @@ use crate::stream::connector::options::Settings;
 /// The connector with its options.
 #[derive(Debug, Clone)]
 pub struct File {
-    pub path: PathBuf,
+    pub(super) path: PathBuf,
     /// `csv`, `tsv`, `json` or `parquet`; `auto` goes by the file's name.
-    pub format: &'static str,
-    pub header: bool,
+    pub(super) format: &'static str,
+    pub(super) header: bool,
     /// Between fields of CSV, where it is not as the format has it.
-    pub delimiter: Option<u8>,
-    pub missing: Missing,
-    pub unknown: Unknown,
-    pub encoding: Option<&'static Encoding>,
+    pub(super) delimiter: Option<u8>,
+    pub(super) missing: Missing,
+    pub(super) unknown: Unknown,
+    pub(super) encoding: Option<&'static Encoding>,
 }
 
 /// What stands for NULL in a folder's name.
@@ -57,7 +57,7 @@ impl File {
         Ok(Self { path, format, header, delimiter, missing, unknown, encoding })
     }
 
-    pub fn identity_at(&self, path: &Path) -> String {
+    pub(super) fn identity_at(&self, path: &Path) -> String {
         // A header or not, another format: other rows at the same offsets.
         let (path, unknown) = (path.display(), self.unknown.identity());
         let (format, header) = (self.format, self.header);
@@ -66,7 +66,7 @@ impl File {
     }
 
     /// The format of a file by its name; `None` for one that is not ours to read.
-    pub fn format(&self, name: &str) -> Option<&'static str> {
+    pub(super) fn format(&self, name: &str) -> Option<&'static str> {
         let name = name.to_ascii_lowercase();
         let plain = PACKED.iter().find_map(|end| name.strip_suffix(end));
         let plain = plain.unwrap_or(&name);
@@ -81,7 +81,7 @@ impl File {
     }
 
     /// The format that a file is read in.
-    pub fn read_as(&self, path: &Path) -> Option<&'static str> {
+    fn read_as(&self, path: &Path) -> Option<&'static str> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         self.format(&name).or((self.format != "auto").then_some(self.format))
     }
@@ -115,11 +115,11 @@ impl File {
         Ok(paths)
     }
 
-    pub fn unlisted(&self, error: &std::io::Error) -> Error {
+    fn unlisted(&self, error: &std::io::Error) -> Error {
         Error::User(format!("the stream's path '{}': {error}", self.path.display()))
     }
 
-    pub fn list_in(
+    fn list_in(
         &self,
         folder: &Path,
         depth: usize,
@@ -152,7 +152,7 @@ impl File {
 
     /// A reading of one file: declared columns that the names of its folders tell are not read
     /// from it.
-    pub fn placed(&self, path: &Path, opening: &Arc<Opening>) -> Arc<Opening> {
+    fn placed(&self, path: &Path, opening: &Arc<Opening>) -> Arc<Opening> {
         let within = path.strip_prefix(&self.path).ok().and_then(Path::parent);
         let folders = within.into_iter().flat_map(Path::components);
         let told: Vec<_> =
@@ -224,7 +224,7 @@ impl File {
 }
 
 /// How a file is packed, by its name.
-pub fn packed(path: &Path) -> Option<FileCompressionType> {
+fn packed(path: &Path) -> Option<FileCompressionType> {
     let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
     match extension.as_str() {
         "gz" => Some(FileCompressionType::GZIP),
@@ -237,7 +237,7 @@ pub fn packed(path: &Path) -> Option<FileCompressionType> {
 
 /// The key and value of a folder's name such as `day=2026-01-31`, escapes decoded; the value that
 /// stands for NULL is `None`.
-pub fn partition(name: &str) -> Option<(String, Option<String>)> {
+fn partition(name: &str) -> Option<(String, Option<String>)> {
     let (key, value) = name.split_once('=').filter(|(key, _)| !key.is_empty())?;
     let value = (value != NO_VALUE).then(|| unescaped(value));
     Some((unescaped(key), value))
@@ -267,7 +267,7 @@ fn unescaped(text: &str) -> String {
 
 impl File {
     /// A file's bytes, unpacked, as UTF-8.
-    pub fn input(&self, path: &Path) -> Result<Input> {
+    pub(super) fn input(&self, path: &Path) -> Result<Input> {
         let mut file = std::fs::File::open(path)?;
         if let Some(packed) = packed(path) {
             let reader =

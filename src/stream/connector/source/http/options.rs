@@ -25,19 +25,19 @@ const BODY_SECONDS: f64 = 30.0;
 /// The connector with its options.
 #[derive(Debug, Clone)]
 pub struct Http {
-    pub listen: SocketAddr,
-    pub body_bytes: u64,
-    pub ahead: i64,
-    pub head_time: Duration,
-    pub body_time: Duration,
-    pub token: Option<Token>,
-    pub tls: Option<Tls>,
-    pub json: Json,
+    pub(super) listen: SocketAddr,
+    pub(super) body_bytes: u64,
+    pub(super) ahead: i64,
+    pub(super) head_time: Duration,
+    pub(super) body_time: Duration,
+    pub(super) token: Option<Token>,
+    pub(super) tls: Option<Tls>,
+    pub(super) json: Json,
 }
 
 /// What a sender has to know. It is never shown.
 #[derive(Clone)]
-pub struct Token(pub String);
+pub struct Token(pub(super) String);
 
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,8 +48,8 @@ impl fmt::Debug for Token {
 /// Files in PEM.
 #[derive(Debug, Clone)]
 pub struct Tls {
-    pub certificates: PathBuf,
-    pub key: PathBuf,
+    pub(super) certificates: PathBuf,
+    pub(super) key: PathBuf,
 }
 
 impl Http {
@@ -73,7 +73,7 @@ impl Http {
     }
 }
 
-pub fn seconds(settings: &mut Settings, name: &'static str, default: f64) -> Result<Duration> {
+fn seconds(settings: &mut Settings, name: &'static str, default: f64) -> Result<Duration> {
     let told = settings.parsed::<f64>(name, "a number of seconds")?.unwrap_or(default);
     match Duration::try_from_secs_f64(told) {
         Ok(time) if !time.is_zero() && told <= 86_400.0 => Ok(time),
@@ -83,7 +83,7 @@ pub fn seconds(settings: &mut Settings, name: &'static str, default: f64) -> Res
 }
 
 /// Errors: others than this machine could send without one, and nobody said that they may.
-pub fn token(settings: &mut Settings, listen: SocketAddr) -> Result<Option<Token>> {
+fn token(settings: &mut Settings, listen: SocketAddr) -> Result<Option<Token>> {
     let token = settings.text("token");
     let anonymous = settings.choice("allow_anonymous", &["false", "true"])? == "true";
     match token {

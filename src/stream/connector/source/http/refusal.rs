@@ -8,9 +8,9 @@ use serde_json::json;
 
 /// A request that is not taken: status, what is wrong, which line or row.
 pub struct Refusal {
-    pub status: u16,
-    pub error: String,
-    pub line: Option<u64>,
+    pub(super) status: u16,
+    pub(super) error: String,
+    pub(super) line: Option<u64>,
 }
 
 impl Refusal {
@@ -19,7 +19,7 @@ impl Refusal {
     }
 
     /// For a request whose body is not read to its end, `ends` the connection of HTTP/1.
-    pub fn answer(self, ends: bool) -> Response {
+    pub(super) fn answer(self, ends: bool) -> Response {
         let mut told = json!({ "error": self.error });
         if let Some(line) = self.line {
             told["line"] = json!(line);
