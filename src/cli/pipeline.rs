@@ -21,7 +21,7 @@ use crate::error::{Error, Result};
 use crate::job::{Results, RunOptions};
 use crate::sql::variables::{Values, substitute};
 use crate::stream::progress::{Observer, Progress};
-use crate::stream::totals::Totals;
+use crate::stream::runtime::totals::Totals;
 
 /// Runs until the pipeline's end or a signal; either way it drains and commits first.
 pub async fn run(arguments: Run) -> Outcome {

@@ -19,10 +19,10 @@ use tokio::sync::{mpsc, watch};
 use super::tuning;
 use crate::error::{Error, Result};
 use crate::sql::{Engine, Statement};
-use crate::stream::epoch::{Runner, Tuning};
-use crate::stream::graph::Graph;
-use crate::stream::query::Query;
-use crate::stream::sink::{Guarantee, Mode, Sink, SinkConnector, Writer};
+use crate::stream::connector::sink::api::{Guarantee, Mode, Sink, SinkConnector, Writer};
+use crate::stream::dataflow::Graph;
+use crate::stream::dataflow::query::Query;
+use crate::stream::runtime::state::{Runner, Tuning};
 use crate::task::Task;
 
 /// What its epochs and its reports are known by.
@@ -142,6 +142,6 @@ impl Sink for Handed {
 fn folder() -> PathBuf {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let (process, nth) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    let now_us = crate::stream::now_us();
+    let now_us = crate::stream::time::clock::now_us();
     std::env::temp_dir().join(format!("thalweg-select-{process}-{nth}-{now_us:x}"))
 }

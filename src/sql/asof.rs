@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::token::is_word;
 use crate::error::Error;
-use crate::stream::asof::is_as_of;
+use crate::stream::plan::asof::plan::is_as_of;
 
 /// The argument of a table that holds the column of its `FOR SYSTEM_TIME AS OF`.
 const AS_OF: &str = "__as_of";

@@ -17,11 +17,12 @@ use datafusion::sql::sqlparser::ast;
 use super::parse::{ComputedClause, CreateStream, StreamColumn, WatermarkClause};
 use super::token::place;
 use crate::error::{Error, Result};
-use crate::stream::definition::Stream;
-use crate::stream::log::HIDDEN;
-use crate::stream::source::{Computed, Form, Origin, becomes};
-use crate::stream::watermark::EventTime;
-use crate::stream::window::nanoseconds;
+use crate::stream::connector::format::cast::becomes;
+use crate::stream::connector::forms::{Computed, Form, Origin};
+use crate::stream::log::definition::Stream;
+use crate::stream::log::partition::HIDDEN;
+use crate::stream::plan::window::columns::nanoseconds;
+use crate::stream::time::watermark::EventTime;
 
 /// The stream that a statement defines; rejected rows will be kept in `folder`.
 pub async fn stream(

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::token::{is_word, place};
 use crate::error::Result;
-use crate::stream::emit::Emit;
+use crate::stream::time::emit::Emit;
 
 const FORMS: &str = "EMIT AFTER WINDOW CLOSE [WITH DELAY INTERVAL '..'], EMIT ON UPDATE, EMIT \
                      PERIODIC INTERVAL '..' or EMIT CHANGES";
@@ -98,7 +98,7 @@ fn microseconds(tokens: &[TokenWithSpan]) -> Result<i64, String> {
 #[cfg(test)]
 mod tests {
     use crate::sql::token::split;
-    use crate::stream::emit::Emit;
+    use crate::stream::time::emit::Emit;
 
     fn cut(text: &str) -> (String, Option<Emit>) {
         let chunk = split(text).unwrap().remove(0);

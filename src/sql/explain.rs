@@ -12,7 +12,7 @@ use datafusion::sql::parser::Statement as DfStatement;
 use super::{Engine, Kind, Statement, names};
 use crate::error::Result;
 use crate::plan::files;
-use crate::stream::emit::Emit;
+use crate::stream::time::emit::Emit;
 use crate::task;
 
 /// A plan to be shown.

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::{Error, Result};
-use crate::stream::session::PARTITION_BY;
+use crate::stream::plan::session::plan::PARTITION_BY;
 
 /// Visits all queries of a statement, the inner ones first.
 #[derive(Debug)]

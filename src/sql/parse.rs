@@ -25,7 +25,7 @@ use super::unions::Chains;
 use super::using;
 use super::{Kind, Statement};
 use crate::error::{Error, Result};
-use crate::stream::window;
+use crate::stream::plan::window;
 
 /// `CREATE STREAM`, as written.
 #[derive(Debug, Clone)]

@@ -16,8 +16,8 @@ use super::headings::selected;
 use super::short::selecting;
 use super::travel::versions;
 use crate::error::{Error, Result};
-use crate::stream::emit::Emit;
-use crate::stream::session::PARTITION_BY;
+use crate::stream::plan::session::plan::PARTITION_BY;
+use crate::stream::time::emit::Emit;
 
 /// The tokens of one statement, without white space and without the `;`.
 #[derive(Debug, Clone)]

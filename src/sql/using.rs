@@ -29,7 +29,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::parse::normalized;
-use crate::stream::asof::is_as_of;
+use crate::stream::plan::asof::plan::is_as_of;
 
 /// What the qualifiers of added columns begin with. A blank sorts before all names: of columns
 /// that are named as one, DataFusion's `*` gives the one whose qualifier is the least.
@@ -581,11 +581,8 @@ fn renamed(plan: LogicalPlan, qualifiers: &HashSet<String>) -> Result<LogicalPla
         return Ok(plan.map_children(inner)?.data);
     }
     let short = |name: &str| {
-        let mut short = name.to_string();
-        for qualifier in qualifiers {
-            short = short.replace(&format!("{qualifier}."), "");
-        }
-        short
+        let without = |name: String, of: &String| name.replace(&format!("{of}."), "");
+        qualifiers.iter().fold(name.to_string(), without)
     };
     if plan.schema().fields().iter().all(|field| short(field.name()) == *field.name()) {
         return Ok(plan);

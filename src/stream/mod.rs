@@ -1,79 +1,50 @@
 //! Live data: sources, event time, windows, epochs, history, sinks.
 //!
 //! ```text
-//!  source ──► feed ───────────► batch ──► graph ───────────► epoch ───────► sink
-//!  rows in    + watermark       N rows    regions and what   recorded, then results, once
-//!  order      before each                 waits between      store ───────► history, once
+//!  source ──► reader ─────────► batch ──► dataflow ────────► epoch ───────► sink
+//!  rows in    + watermark       N rows    regions and        recorded, then results, once
+//!  order      before each                 operators          history ─────► rows, once
 //! ```
 //!
-//! Event time is a function of the log alone (`watermark`), so that a stream and a batch over the
-//! same rows give the same result. Never looks at a clock to decide what a result is.
+//! Event time is a function of the log alone (`time`), so that a stream and a batch over the same
+//! rows give the same result. Never looks at a clock to decide what a result is.
+//!
+//! The rooms, from the one that drives to those that are used by all:
+//!
+//! ```text
+//!  runtime/      drives epochs: read, advance, commit; whom to spill, reports, the end of a run
+//!  checkpoint/   what survives a crash: journal, snapshots, catalog; recovery and compaction
+//!  audit.rs      results against the batch over the stored history
+//!  dataflow/     a running query: its graph, how a plan is cut into one, its parts' plans
+//!  plan/         what a query means before it runs
+//!    window/       TUMBLE, HOP, CUMULATE; their columns, their panes
+//!    session/      SESSION: node, table function, the batch
+//!    asof/         as-of joins: node, relation, the batch
+//!    order/        the order of rows where an answer depends on it
+//!    ..            late rule, bounds of the watermark, unions, subqueries, refusals
+//!  operator/     what keeps rows or states between epochs, a file each
+//!  state/        rows that wait: buffers, spills, when a row is final, what it takes
+//!  log/          a stream: definition, partitions, positions, history, the table of all
+//!  time/         watermarks, clocks, EMIT, days of a time zone
+//!  exec/         physical nodes of plans that run anew in each epoch
+//!  connector/    the world outside
+//!    api.rs        what a source is: connector, place, rows
+//!    source/       file, http, nexmark, random, stdin; what is kept of what comes once
+//!    format/       CSV, JSON, Parquet, and the declared columns from theirs
+//!    sink/         delta, file, console, blackhole
+//! ```
 
-pub mod asof;
-mod checked;
-pub mod definition;
-mod definitions;
-pub mod delay;
-mod effects;
-pub mod emit;
+pub mod audit;
+pub mod checkpoint;
+mod checksum;
+pub mod connector;
+pub mod dataflow;
 mod equal;
-pub mod epoch;
-mod feed;
-pub mod graph;
-mod hop;
-pub mod journal;
-pub mod local;
+mod exec;
 pub mod log;
-mod memory;
-pub mod order;
-pub mod proctime;
+mod operator;
+pub mod plan;
 pub mod progress;
-pub mod query;
-mod reader;
-pub mod reconcile;
-mod recovery;
-mod replay;
-mod reports;
-pub mod session;
-pub mod settings;
-pub mod sink;
-pub mod slot;
-mod snapshot;
-pub mod source;
-mod stop;
-pub mod store;
-pub mod subquery;
-pub mod table;
-pub mod totals;
-mod trim;
-mod unions;
-pub mod watermark;
-pub mod weight;
-pub mod window;
-
-use datafusion::logical_expr::Expr;
-
-use definition::Stream;
-
-/// Whether a row came when the watermark had passed its time.
-pub fn late(time: Expr, watermark: Expr) -> Expr {
-    time.lt_eq(watermark)
-}
-
-/// Microseconds since 1970 (UTC).
-pub fn now_us() -> i64 {
-    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
-/// Tells what a reading left out, and what it bounded.
-pub fn report(stream: &Stream, rejected: u64, bounded: u64) {
-    let (name, path) = (&stream.name, stream.rejects.display());
-    if rejected > 0 {
-        tracing::warn!("stream {name}: {rejected} malformed rows are kept aside in {path}");
-    }
-    if bounded > 0 {
-        let what = "max_advance bounded the watermark's step";
-        tracing::warn!("stream {name}: {what} at {bounded} rows");
-    }
-}
+pub mod runtime;
+mod state;
+pub mod time;

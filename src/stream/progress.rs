@@ -8,7 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde::Serialize;
 
-use super::watermark::BEFORE_ALL;
+use crate::stream::time::watermark::BEFORE_ALL;
 
 /// One epoch of one query.
 #[derive(Debug, Clone, Serialize)]

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use thalweg::config::{DeviceChoice, Options};
 use thalweg::job::RunOptions;
-use thalweg::stream::totals::Totals;
+use thalweg::stream::runtime::totals::Totals;
 
 use crate::stream::{Collected, killed};
 

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 use thalweg::error::Result;
 use thalweg::sql::Engine;
-use thalweg::stream::source::{Opening, Place, Read};
+use thalweg::stream::connector::api::{Opening, Place, Read};
 
 use crate::stream::write;
 use crate::support;
@@ -129,7 +129,7 @@ async fn objects_over_lines_may_grow() {
     let opening = |from| Opening { from, ..Opening::new(&stream, true) };
     let mut live = stream.connector.open(opening(Place::default())).unwrap();
     let (mut got, mut segments) = (Vec::new(), Vec::new());
-    let mut take = |source: &mut Box<dyn thalweg::stream::source::Source>| {
+    let mut take = |source: &mut Box<dyn thalweg::stream::connector::api::Source>| {
         std::thread::sleep(std::time::Duration::from_millis(2));
         let mut got = Vec::new();
         while let Read::Rows(rows) = source.next(1).unwrap() {

@@ -11,8 +11,8 @@ use tempfile::TempDir;
 use thalweg::config::{DeviceChoice, Options};
 use thalweg::error::Result;
 use thalweg::sql::Engine;
-use thalweg::stream::definition::Stream;
-use thalweg::stream::source::{Opening, Place, Read, Segment, Source};
+use thalweg::stream::connector::api::{Opening, Place, Read, Segment, Source};
+use thalweg::stream::log::definition::Stream;
 
 /// The stream that a statement makes.
 async fn try_stream(sql: &str) -> Result<Arc<Stream>> {

@@ -19,7 +19,7 @@ use thalweg::error::{DeviceError, Result};
 use thalweg::fragment::spec::{Fragment, Sink, Table};
 use thalweg::plan::{DeviceExec, session};
 use thalweg::run::{Runner, SlotLimits};
-use thalweg::stream::window::WindowPlanner;
+use thalweg::stream::plan::window::WindowPlanner;
 
 /// Tables by name.
 pub type Tables = [(&'static str, RecordBatch)];

@@ -1,0 +1,228 @@
+//! The late rule: a row counts in a window iff `window_end` is after the watermark before the row,
+//! which the stream's log table has as a column.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, JoinType, Result, plan_err};
+use datafusion::functions_aggregate::expr_fn::count;
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, Operator, SubqueryAlias, col, lit,
+};
+
+use super::{proctime, union};
+use crate::stream::log::partition::{HIDDEN, WATERMARK};
+use crate::stream::log::table::{StreamTable, View};
+use crate::stream::plan::asof::node::AsOfNode;
+
+/// The rows that late rules leave out, counted; on each way down the rule nearest to the top.
+pub fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
+    let mut all = Vec::new();
+    left_out(plan, &mut all)?;
+    let several = all.len() > 1;
+    let mut rows = all.into_iter().map(|rows| match several {
+        true => rows.project(vec![lit(1_i64).alias("late")]),
+        false => Ok(rows),
+    });
+    let Some(first) = rows.next() else { return Ok(None) };
+    let late = rows.try_fold(first?, |all, rows| all.union(rows?.build()?))?;
+    Ok(Some(late.aggregate(Vec::<Expr>::new(), vec![count(lit(1_i64))])?.build()?))
+}
+
+fn left_out(plan: &LogicalPlan, all: &mut Vec<LogicalPlanBuilder>) -> Result<()> {
+    if let LogicalPlan::Filter(filter) = plan
+        && late_rule(&filter.predicate).is_some()
+    {
+        let input = LogicalPlanBuilder::from(filter.input.as_ref().clone());
+        all.push(input.filter(Expr::Not(Box::new(filter.predicate.clone())))?);
+        return Ok(());
+    }
+    plan.inputs().into_iter().try_for_each(|input| left_out(input, all))
+}
+
+/// The plan for rows of which none is late: without the late rule, which would keep them all.
+pub fn without_late_rule(plan: &LogicalPlan) -> Result<LogicalPlan> {
+    let without = plan.clone().transform_up(|node| match &node {
+        LogicalPlan::Filter(filter) if late_rule(&filter.predicate).is_some() => {
+            Ok(Transformed::yes(filter.input.as_ref().clone()))
+        }
+        _ => Ok(Transformed::no(node)),
+    })?;
+    Ok(without.data)
+}
+
+/// The plan with the log table of its stream instead of the stream, the log's columns carried
+/// to the top; `None` where no row can be late: no stream, one without a watermark, or one whose
+/// rows an aggregate or a join has already joined to others (those of tables make no difference).
+pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
+    match plan {
+        LogicalPlan::TableScan(scan) => {
+            let Some(table) = StreamTable::of(&scan.source) else { return Ok(None) };
+            if table.view() == View::Late {
+                return Ok(None); // what is asked for is what was late
+            }
+            let Some(watermark) = &table.stream.watermark else { return Ok(None) };
+            let event_time = table.stream.schema.field(watermark.column).name();
+            if *event_time != time.name {
+                return plan_err!(
+                    "windows over the stream {} go by its watermark column: DESCRIPTOR({}), \
+                     not {}",
+                    table.stream.name,
+                    event_time,
+                    time.name
+                );
+            }
+            let source = table.log_source();
+            let scan = LogicalPlanBuilder::scan(scan.table_name.clone(), source, None)?;
+            Ok(Some(scan.build()?))
+        }
+        LogicalPlan::Projection(projection) => {
+            let at = projection.schema.index_of_column(time)?;
+            let below = projection.expr[at].clone().unalias();
+            if proctime::is_call(&below) {
+                return Ok(None); // by the time of processing nothing is late
+            }
+            let Expr::Column(below) = below else {
+                return match contains_stream(plan) {
+                    true => plan_err!(
+                        "windows over a stream go by its watermark column, and {} is computed",
+                        time.name
+                    ),
+                    false => Ok(None),
+                };
+            };
+            let Some(input) = log(&projection.input, &below)? else { return Ok(None) };
+            let mut columns = projection.expr.clone();
+            for name in HIDDEN {
+                let shown = projection.schema.has_column_with_unqualified_name(name);
+                if !shown && input.schema().has_column_with_unqualified_name(name) {
+                    columns.push(Expr::Column(unqualified(input.schema(), name)?));
+                }
+            }
+            Ok(Some(LogicalPlanBuilder::from(input).project(columns)?.build()?))
+        }
+        LogicalPlan::Filter(filter) => {
+            let Some(input) = log(&filter.input, time)? else { return Ok(None) };
+            let input = LogicalPlanBuilder::from(input);
+            Ok(Some(input.filter(filter.predicate.clone())?.build()?))
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            let at = alias.schema.index_of_column(time)?;
+            let below = alias.input.schema().columns().swap_remove(at);
+            let Some(input) = log(&alias.input, &below)? else { return Ok(None) };
+            let alias = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
+            Ok(Some(LogicalPlan::SubqueryAlias(alias)))
+        }
+        LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
+            let Some(input) = log(plan.inputs()[0], time)? else { return Ok(None) };
+            Ok(Some(plan.with_new_exprs(plan.expressions(), vec![input])?))
+        }
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => log_beside_tables(plan, time),
+        LogicalPlan::Union(union) => union::log(union, time),
+        _ => Ok(None),
+    }
+}
+
+/// The same of a stream whose rows stand beside those of tables.
+fn log_beside_tables(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
+    let side = stream_side(plan).filter(|(_, side)| is_event_time(side, time));
+    let Some((at, side)) = side else { return Ok(None) };
+    let Some(input) = log(side, time)? else { return Ok(None) };
+    let mut inputs: Vec<_> = plan.inputs().into_iter().cloned().collect();
+    inputs[at] = input;
+    Ok(Some(plan.with_new_exprs(plan.expressions(), inputs)?))
+}
+
+/// The column that a late rule, `column > __watermark`, keeps after the watermark.
+pub fn late_rule(expr: &Expr) -> Option<&Expr> {
+    let Expr::BinaryExpr(rule) = expr else { return None };
+    let watermark = matches!(rule.right.as_ref(), Expr::Column(c) if c.name == WATERMARK);
+    (rule.op == Operator::Gt && watermark).then_some(rule.left.as_ref())
+}
+
+/// A plan over a stream without the rows that came when the watermark had passed their `time`,
+/// the stream's event time.
+pub fn with_late_rule(plan: &LogicalPlan, time: &Column) -> Result<LogicalPlan> {
+    Ok(with_places(plan, time, true, &[])?.0)
+}
+
+/// The same with columns of the log, and what they are called; without the rule where it is not
+/// asked for. The plan itself and no columns where no row can be late.
+pub fn with_places(
+    plan: &LogicalPlan,
+    time: &Column,
+    is_ruled: bool,
+    places: &[&str],
+) -> Result<(LogicalPlan, Vec<Column>)> {
+    let Some(over_log) = log(plan, time)? else { return Ok((plan.clone(), Vec::new())) };
+    let of_log = |name: &str| unqualified(over_log.schema(), name);
+    let watermark = of_log(WATERMARK)?;
+    let places = places.iter().map(|name| of_log(name)).collect::<Result<Vec<_>>>()?;
+    let shown = plan.schema().columns().into_iter().chain(places.clone()).map(Expr::Column);
+    let shown: Vec<Expr> = shown.collect();
+    let mut builder = LogicalPlanBuilder::from(over_log);
+    if is_ruled {
+        builder = builder.filter(col(time.clone()).gt(col(watermark)))?;
+    }
+    Ok((builder.project(shown)?.build()?, places))
+}
+
+/// The side of a stream, and its place, where a node puts rows of tables beside each of its rows.
+pub fn stream_side(plan: &LogicalPlan) -> Option<(usize, &LogicalPlan)> {
+    use JoinType::{Inner, Left, LeftAnti, LeftSemi, Right, RightAnti, RightSemi};
+    let (left, right, keeps) = match plan {
+        LogicalPlan::Join(join) => {
+            let left = matches!(join.join_type, Inner | Left | LeftSemi | LeftAnti);
+            let right = matches!(join.join_type, Inner | Right | RightSemi | RightAnti);
+            (join.left.as_ref(), join.right.as_ref(), [left, right])
+        }
+        _ => {
+            let node = AsOfNode::of(plan)?;
+            (&node.left, &node.right, [true, false])
+        }
+    };
+    match (contains_stream(left), contains_stream(right)) {
+        (true, false) if keeps[0] => Some((0, left)),
+        (false, true) if keeps[1] => Some((1, right)),
+        _ => None,
+    }
+}
+
+pub fn contains_stream(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source).is_some(),
+        _ => plan.inputs().into_iter().any(contains_stream),
+    }
+}
+
+pub fn unqualified(schema: &DFSchema, name: &str) -> Result<Column> {
+    let (qualifier, field) = schema.qualified_field_with_unqualified_name(name)?;
+    Ok(Column::new(qualifier.cloned(), field.name()))
+}
+
+/// Whether a column is a stream's event time, passed on as it is by nodes of single rows.
+pub fn is_event_time(plan: &LogicalPlan, time: &Column) -> bool {
+    match plan {
+        LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source).is_some_and(|table| {
+            let rule = table.stream.watermark.as_ref();
+            rule.is_some_and(|rule| *table.stream.schema.field(rule.column).name() == time.name)
+        }),
+        LogicalPlan::Filter(node) => is_event_time(&node.input, time),
+        LogicalPlan::SubqueryAlias(node) => node
+            .schema
+            .maybe_index_of_column(time)
+            .is_some_and(|at| is_event_time(&node.input, &node.input.schema().columns()[at])),
+        LogicalPlan::Projection(node) => {
+            let below = node.schema.maybe_index_of_column(time).map(|at| node.expr[at].clone());
+            match below.map(Expr::unalias) {
+                Some(Expr::Column(below)) => is_event_time(&node.input, &below),
+                _ => false,
+            }
+        }
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => stream_side(plan)
+            .filter(|(_, side)| side.schema().has_column(time))
+            .is_some_and(|(_, side)| is_event_time(side, time)),
+        LogicalPlan::Union(node) => union::is_event_time(node, time),
+        _ => false,
+    }
+}
