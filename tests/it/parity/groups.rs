@@ -168,6 +168,7 @@ fn keys_outgrow_their_bits() {
         "SELECT id * 1000003 AS far, k, count(v) FROM t GROUP BY id * 1000003, k",
         "SELECT id - 100000 AS low, name, sum(f), max(f) FROM t GROUP BY id - 100000, name",
         "SELECT name, count(*), sum(v) FROM t GROUP BY name",
+        "SELECT id + 7 AS more, id, k, sum(v), max(f) FROM t GROUP BY id + 7, id, k",
         "SELECT t.id / 8 AS id, r.x, count(*), sum(t.v) FROM t JOIN r ON t.k = r.k
          GROUP BY t.id / 8, r.x",
     ];
