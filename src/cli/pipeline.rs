@@ -19,6 +19,7 @@ use super::output::Output;
 use super::script::Stopped;
 use crate::error::{Error, Result};
 use crate::job::{Results, RunOptions};
+use crate::sql::explain::Explained;
 use crate::sql::variables::{Values, substitute};
 use crate::stream::progress::{Observer, Progress};
 use crate::stream::runtime::totals::Totals;
@@ -191,6 +192,16 @@ impl Results for Printed {
     async fn write(&mut self, rows: SendableRecordBatchStream) -> Result<()> {
         self.clear();
         self.output.write(rows).await.map(|_| ()).map_err(Error::from)
+    }
+
+    fn draws(&self) -> bool {
+        self.output.draws()
+    }
+
+    async fn explain(&mut self, explained: Explained) -> Result<()> {
+        self.clear();
+        let drawn = self.output.explain(explained, Instant::now()).await;
+        drawn.map(|_| ()).map_err(Error::from)
     }
 
     fn print(&mut self, text: &str) -> Result<()> {

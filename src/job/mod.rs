@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::config::Options;
 use crate::error::{Error, Result};
+use crate::sql::explain::Explained;
 use crate::sql::variables::{Values, substitute};
 use crate::sql::{Engine, Insert, Kind, Outcome, Statement, is_setting, is_writing};
 use crate::stream::audit::Subject;
@@ -61,6 +62,16 @@ pub trait Results: Send {
 
     /// Writes the line of a PRINT.
     fn print(&mut self, _text: &str) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether plans are drawn, by `explain`; else they are rows.
+    fn draws(&self) -> bool {
+        false
+    }
+
+    /// Draws the plan of an EXPLAIN.
+    async fn explain(&mut self, _explained: Explained) -> Result<()> {
         Ok(())
     }
 }
@@ -207,6 +218,11 @@ impl Pipeline {
         }
         if let Kind::Print(text) = &statement.kind {
             return results.print(text);
+        }
+        if results.draws()
+            && let Some(explained) = self.engine.explain(&statement).await?
+        {
+            return results.explain(explained).await;
         }
         let writes = is_writing(&statement);
         match self.engine.execute(statement).await? {
