@@ -106,15 +106,20 @@ impl Cells {
         value_cells(acc, self.words)
     }
 
-    /// Rounds over the rows: a maximum needs one for each of its cells, a float sum one for the top
-    /// bin and one for the slices.
-    pub fn rounds(&self, aggregation: &Aggregation) -> u32 {
-        let of = |fold: &Fold| match fold.acc {
-            Acc::Best { .. } => self.value_cells(fold.acc) as u32,
+    /// Rounds over the rows that an accumulator needs: a maximum one for each of its cells, a float
+    /// sum one for the top bin and one for the slices.
+    pub fn rounds_of(&self, acc: Acc) -> u32 {
+        match acc {
+            Acc::Best { .. } => self.value_cells(acc) as u32,
             Acc::FloatSum => 2,
             _ => 1,
-        };
-        aggregation.folds.iter().map(of).max().unwrap_or(1)
+        }
+    }
+
+    /// Rounds over the rows that all of an aggregation need.
+    pub fn rounds(&self, aggregation: &Aggregation) -> u32 {
+        let rounds = aggregation.folds.iter().map(|fold| self.rounds_of(fold.acc));
+        rounds.max().unwrap_or(1)
     }
 
     /// The states of all folds, one after another as [`Acc`] has them, of an entry whose words

@@ -47,12 +47,7 @@ pub fn update(
     emitter: &mut Emitter<'_>,
 ) {
     for (fold, place) in cells.placed(aggregation) {
-        let last = match fold.acc {
-            Acc::Best { .. } => cells.value_cells(fold.acc) as u32,
-            Acc::FloatSum => 2,
-            _ => 1,
-        };
-        if round > last {
+        if round > cells.rounds_of(fold.acc) {
             continue;
         }
         let (arg, text) = argument(fold, emitter);

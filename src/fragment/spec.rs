@@ -325,3 +325,12 @@ pub struct Fragment {
     /// How many string domains there are.
     pub domains: usize,
 }
+
+impl Fragment {
+    /// The pipeline that probes a join table, and how.
+    pub fn probing(&self, table: usize) -> Option<(&Pipeline, &Probe)> {
+        let pipelines = self.tables.iter().map(|table| &table.pipeline).chain([&self.main]);
+        let mut probes = pipelines.flat_map(|of| of.probes().map(move |probe| (of, probe)));
+        probes.find(|(_, probe)| probe.table == table)
+    }
+}

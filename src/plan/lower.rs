@@ -381,8 +381,8 @@ impl Lowering {
             tables.push(Table { pipeline, columns, keys, payload: Vec::new() });
         }
         tables.reverse();
-        place_payloads(&mut tables, &main);
         let mut fragment = Fragment { tables, main, domains: self.domains.len() };
+        place_payloads(&mut fragment);
         self.settle_domains(&mut fragment);
         Ok(Lowered { fragment, sources: self.sources })
     }

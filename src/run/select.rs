@@ -18,6 +18,14 @@ use crate::kernel::{Shape, scan};
 use crate::record::{Buffer, Command, Completed, Program, Recording, Words};
 use crate::task;
 
+/// One dispatch of a slot.
+enum Step {
+    /// A workgroup a tile of rows.
+    Tiles(Arc<Program>),
+    /// One workgroup over the counts of all tiles.
+    Counts(Arc<Program>),
+}
+
 /// Who puts the tuples in the order of their rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
@@ -29,16 +37,25 @@ pub enum Order {
 
 impl Order {
     /// What is dispatched for a slot, in this order.
-    pub fn programs(self, shape: &Shape, columns: &Arc<Columns>) -> Vec<Arc<Program>> {
+    fn steps(self, shape: &Shape, columns: &Arc<Columns>) -> Vec<Step> {
         let phase = |phase: Phase| {
             let make = || select::program(shape, columns, phase);
             shape.program(&select::KERNEL, &[phase as u32], make)
         };
+        let tiles = |phase_of| Step::Tiles(phase(phase_of));
         let scan = || shape.program(&scan::KERNEL, &[], || scan::program(&shape.linker));
         match self {
-            Order::OnDevice => vec![phase(Phase::Count), scan(), phase(Phase::Write)],
-            Order::OnHost => vec![phase(Phase::OnePass)],
+            Order::OnDevice => {
+                vec![tiles(Phase::Count), Step::Counts(scan()), tiles(Phase::Write)]
+            }
+            Order::OnHost => vec![tiles(Phase::OnePass)],
         }
+    }
+
+    /// The programs of all steps.
+    pub fn programs(self, shape: &Shape, columns: &Arc<Columns>) -> Vec<Arc<Program>> {
+        let steps = self.steps(shape, columns).into_iter();
+        steps.map(|(Step::Tiles(program) | Step::Counts(program))| program).collect()
     }
 
     /// Words that a tile has in the buffer of counts.
@@ -55,7 +72,7 @@ pub struct Selection<'a> {
     runner: &'a Runner,
     columns: Arc<Columns>,
     order: Order,
-    programs: Vec<Arc<Program>>,
+    steps: Vec<Step>,
     /// Tuples of the next slot's output; grows where a join multiplies rows.
     capacity: u32,
 }
@@ -81,12 +98,12 @@ pub struct Tuples {
 
 impl<'a> Selection<'a> {
     pub fn new(runner: &'a Runner, columns: Arc<Columns>, order: Order) -> Self {
-        Self { runner, columns, order, programs: Vec::new(), capacity: 0 }
+        Self { runner, columns, order, steps: Vec::new(), capacity: 0 }
     }
 
-    /// Prepares the programs for slots, or for a tail.
+    /// Prepares the steps for slots, or for a tail.
     pub fn begin(&mut self, shape: &Shape) {
-        self.programs = self.order.programs(shape, &self.columns);
+        self.steps = self.order.steps(shape, &self.columns);
     }
 
     /// The commands after the slot's upload.
@@ -108,13 +125,14 @@ impl<'a> Selection<'a> {
         let out = self.runner.player.buffer(bytes, "tuples")?;
         let bindings = joins.bind(slot, &[counts.clone(), out.clone()]);
         slot.own = vec![counts.clone(), out];
-        let dispatch = |program: &Arc<Program>| {
-            let scan = program.code.buffers() == 1;
-            let bindings = if scan { vec![counts.clone()] } else { bindings.clone() };
-            let groups = if scan { 1 } else { tiles.max(1) };
-            Command::Dispatch { program: program.clone(), bindings, groups }
+        let dispatch = |step: &Step| {
+            let (program, bindings, groups) = match step {
+                Step::Tiles(program) => (program.clone(), bindings.clone(), tiles.max(1)),
+                Step::Counts(program) => (program.clone(), vec![counts.clone()], 1),
+            };
+            Command::Dispatch { program, bindings, groups }
         };
-        let mut commands: Vec<Command> = self.programs.iter().map(dispatch).collect();
+        let mut commands: Vec<Command> = self.steps.iter().map(dispatch).collect();
         let range = match self.order {
             Order::OnDevice => 0..4 * COUNTS_HEADER as u64,
             Order::OnHost => 4 * COUNTS_HEADER as u64..counts_bytes,

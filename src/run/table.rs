@@ -84,9 +84,7 @@ impl Runner {
 
     /// How the probe of a table looks its keys up.
     fn lookup(&self, number: usize) -> Option<Lookup> {
-        let pipelines = self.fragment.tables.iter().map(|table| &table.pipeline);
-        let mut probes = pipelines.chain([&self.fragment.main]).flat_map(Pipeline::probes);
-        probes.find(|probe| probe.table == number).map(Lookup::of)
+        self.fragment.probing(number).map(|(_, probe)| Lookup::of(probe))
     }
 
     /// The programs that make the index of a table, in their order.

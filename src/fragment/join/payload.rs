@@ -8,25 +8,22 @@
 use std::fmt::Write;
 
 use super::super::arena::{HEADER, T_SEVERAL};
-use super::super::spec::{ArenaColumn, Input, JoinKind, Pipeline, Store, Table};
+use super::super::spec::{ArenaColumn, Fragment, Input, JoinKind, Pipeline, Store, Table};
 use super::super::text::{Arena, load, widened};
 
 /// Words of a slot that columns take at most.
 const MOST_WORDS: usize = 4;
 
 /// Decides which columns of each table stand beside its keys.
-pub fn place_payloads(tables: &mut [Table], main: &Pipeline) {
-    for number in 0..tables.len() {
-        let pipelines = tables.iter().map(|table| &table.pipeline).chain([main]);
-        let probing = pipelines.flat_map(|of| of.probes().map(move |probe| (of, probe)));
-        let found = probing.into_iter().find(|(_, probe)| probe.table == number);
-        let payload = match found {
+pub fn place_payloads(fragment: &mut Fragment) {
+    for number in 0..fragment.tables.len() {
+        let payload = match fragment.probing(number) {
             Some((pipeline, probe)) if probe.kind == JoinKind::Inner => {
-                columns_read(pipeline, &tables[number], number)
+                columns_read(pipeline, &fragment.tables[number], number)
             }
             _ => Vec::new(),
         };
-        tables[number].payload = payload;
+        fragment.tables[number].payload = payload;
     }
 }
 
