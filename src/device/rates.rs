@@ -10,6 +10,7 @@ use super::measure::meter::{Meter, median};
 use super::measure::{gb_s, most_bytes, programs};
 use super::staging::{self, StagingRate};
 use super::{AdapterKind, Capabilities, Player, adapter, gpu};
+use crate::disk;
 use crate::error::{DeviceError, Error, Result};
 use crate::record::{Buffer, Command, Recording};
 
@@ -142,10 +143,7 @@ fn store(calibrations: &[Calibration]) -> Result<()> {
     }
     let text = serde_json::to_string_pretty(calibrations)
         .map_err(|error| Error::Bug(format!("rates as JSON: {error}")))?;
-    // Under another name first: who reads meanwhile sees the old rates or the new ones.
-    let fresh = path.with_extension("json.new");
-    std::fs::write(&fresh, text).map_err(told)?;
-    std::fs::rename(&fresh, &path).map_err(told)
+    disk::replace_among_many(&path, text.as_bytes()).map_err(told)
 }
 
 /// Measures one player; takes some seconds.
