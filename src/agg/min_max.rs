@@ -7,7 +7,7 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
-use super::{Acc, Call, Output, Plan, StateColumn, array};
+use super::{Acc, Call, Output, Plan, StateColumn, acc, array};
 use crate::error::{Declined, Result};
 
 pub(super) fn plan_min(call: &Call<'_>) -> Result<Plan, Declined> {
@@ -22,7 +22,7 @@ fn plan(call: &Call<'_>, max: bool) -> Result<Plan, Declined> {
     let [data_type] = &call.types[..] else { return Err(call.decline()) };
     match array::rep(data_type) {
         Some(rep) if data_type == &call.result => {
-            Ok(Plan::one(Acc::Best { rep, max }, Best { data_type: data_type.clone() }))
+            Ok(Plan::one(Acc::Best(acc::Best { rep, max }), Best { data_type: data_type.clone() }))
         }
         _ => Err(call.decline()),
     }

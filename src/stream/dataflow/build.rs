@@ -147,9 +147,9 @@ impl Builder {
                 }
                 _ => Box::pin(self.through(plan, emit)),
             },
-            LogicalPlan::Projection(_)
-            | LogicalPlan::SubqueryAlias(_)
-            | LogicalPlan::Unnest(_) => Box::pin(self.through(plan, emit)),
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => {
+                Box::pin(self.through(plan, emit))
+            }
             LogicalPlan::Union(node) => Box::pin(self.union(node, emit)),
             LogicalPlan::Aggregate(node) => {
                 Box::pin(self.aggregate(plan, &node.input, &node.group_expr, emit))

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! Between two cuts stands a *region*: a plan without state, run anew in each epoch over slots. At
-//! a cut stands an *operator*, which keeps what is not final and hands on what is. What leaves a cut is
-//! final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
+//! a cut stands an *operator*, which keeps what is not final and hands on what is. What leaves a
+//! cut is final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
 
 pub mod build;
 mod build_join;
