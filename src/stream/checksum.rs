@@ -20,6 +20,11 @@ pub fn line(of: &impl Serialize) -> Result<Vec<u8>> {
     Ok(format!("{SUM}{sum},{rest}\n").into_bytes())
 }
 
+/// Whether a line has a checksum.
+pub fn is_summed(line: &[u8]) -> bool {
+    line.starts_with(SUM.as_bytes())
+}
+
 /// Reads a line; those of earlier versions have no checksum.
 ///
 /// Errors: damage, as `InvalidData`.

@@ -34,6 +34,8 @@ mod exact;
 mod evolve;
 /// The files of `examples/`.
 mod examples;
+/// What earlier versions have left, resumed.
+mod fixtures;
 /// The first rows of files.
 mod first_rows;
 /// Damaged SQL, files and requests.

@@ -12,8 +12,8 @@ use crate::disk;
 use crate::error::{Error, Result};
 use crate::stream::checksum;
 use crate::stream::connector::forms::Origin;
-use crate::stream::dataflow::Graph;
 use crate::stream::dataflow::query::Query;
+use crate::stream::dataflow::{Graph, IN_LOG_ORDER};
 use crate::stream::log::definition::Stream;
 
 const FILE: &str = "definitions.json";
@@ -26,6 +26,9 @@ pub struct Definitions {
     /// Those that the pipeline has no more, and the last epoch when that was seen first.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     absent: BTreeMap<String, u64>,
+    /// Whether a version wrote them that knew no checksums, nor the digits of a TIMESTAMP.
+    #[serde(skip)]
+    without_digits: bool,
 }
 
 /// How a query stands to what was kept of it.
@@ -47,13 +50,14 @@ impl Definitions {
             }
             Err(error) => return Err(Error::User(format!("{}: {error}", path.display()))),
         };
-        checksum::parse(&text).map_err(|error| {
+        let read: Self = checksum::parse(&text).map_err(|error| {
             Error::Data(format!(
                 "{}: {error}: the state folder is damaged: put the file back from a copy, or go on \
                  with --start-fresh",
                 path.display()
             ))
-        })
+        })?;
+        Ok(Self { without_digits: !checksum::is_summed(&text), ..read })
     }
 
     /// Brings it to the disk.
@@ -69,7 +73,7 @@ impl Definitions {
         for stream in streams {
             let now = Described::of(stream);
             let was = self.streams.entry(stream.name.clone()).or_insert_with(|| now.text());
-            let added = now.added(was);
+            let added = now.added(was, self.without_digits);
             let fit = |at: &usize| {
                 let form = stream.forms.get(*at).cloned().unwrap_or_default();
                 let plain = matches!(form.origin, Origin::Source);
@@ -103,6 +107,8 @@ impl Definitions {
         match self.queries.insert(query.application.clone(), now.clone()) {
             None => Known::New,
             Some(was) if is_same(&query.graph, &was) => Known::Same,
+            // Its snapshots are another's: the log is read again, and results that were given stay.
+            Some(was) if is_before_order(&query.graph, &was) => Known::Same,
             Some(_) => Known::Changed,
         }
     }
@@ -132,7 +138,17 @@ pub fn discard(folder: &Path) -> Result<()> {
 /// Whether a query is the one that an earlier fingerprint tells, but for columns that its streams
 /// have got since, and that it only passes on within itself.
 pub fn is_same(graph: &Graph, was: &str) -> bool {
-    let now = graph.fingerprint.as_str();
+    tells_same(graph, &graph.fingerprint, was)
+}
+
+/// Whether a query is the one that a fingerprint tells of a version whose rows of equal keys did not
+/// come in the order of the log: what it kept lacks that order.
+fn is_before_order(graph: &Graph, was: &str) -> bool {
+    let now = graph.fingerprint.strip_suffix(IN_LOG_ORDER);
+    now.is_some_and(|now| tells_same(graph, now, was))
+}
+
+fn tells_same(graph: &Graph, now: &str, was: &str) -> bool {
     if now == was {
         return true;
     }
@@ -200,6 +216,8 @@ struct Described {
     before: String,
     behind: String,
     columns: Vec<String>,
+    /// The same without the digits of a TIMESTAMP.
+    without_digits: Vec<String>,
     /// What may stand before the columns as well, from an earlier run.
     others: Vec<String>,
 }
@@ -213,9 +231,11 @@ impl Described {
                 Origin::Computed(computed) => format!(" AS {}", computed.text),
                 _ => String::new(),
             };
-            format!("{} {}{digits}{computed}", field.name(), field.data_type())
+            let begun = format!("{} {}", field.name(), field.data_type());
+            (format!("{begun}{digits}{computed}"), format!("{begun}{computed}"))
         };
-        let columns = stream.schema.fields().iter().enumerate().map(column).collect();
+        let (columns, without_digits) =
+            stream.schema.fields().iter().enumerate().map(column).unzip();
         let watermark = stream.watermark.as_ref().map_or("none".to_string(), |rule| {
             let time = stream.schema.field(rule.column).name();
             let most =
@@ -229,29 +249,36 @@ impl Described {
         let others = stream.connector.other_identities().into_iter().map(begun).collect();
         let partitions = stream.connector.partitions();
         let behind = format!("), watermark {watermark}, {partitions} partitions");
-        Self { before, behind, columns, others }
+        Self { before, behind, columns, without_digits, others }
     }
 
     fn text(&self) -> String {
         format!("{}{}{}", self.before, self.columns.join(", "), self.behind)
     }
 
-    /// The columns that an earlier description has not; `None` where it is of another stream.
-    fn added(&self, was: &str) -> Option<Vec<usize>> {
+    /// The columns that an earlier description has not, which may be one `without_digits`; `None`
+    /// where it is of another stream.
+    fn added(&self, was: &str, without_digits: bool) -> Option<Vec<usize>> {
         let mut begun = std::iter::once(&self.before).chain(&self.others);
         let left = begun.find_map(|before| was.strip_prefix(before.as_str()))?;
         let mut left = left.strip_suffix(&self.behind)?;
         let mut added = Vec::new();
         for (at, column) in self.columns.iter().enumerate() {
-            let rest = left.strip_prefix(column.as_str());
-            match rest.map(|rest| (rest.is_empty(), rest.strip_prefix(", "))) {
-                Some((true, _)) => left = "",
-                Some((false, Some(rest))) => left = rest,
-                _ => added.push(at),
+            let other = self.without_digits.get(at).filter(|_| without_digits);
+            let mut told = std::iter::once(column).chain(other);
+            match told.find_map(|column| behind(left, column)) {
+                Some(rest) => left = rest,
+                None => added.push(at),
             }
         }
         left.is_empty().then_some(added)
     }
+}
+
+/// What is behind a column in a list that begins with it.
+fn behind<'a>(list: &'a str, column: &str) -> Option<&'a str> {
+    let rest = list.strip_prefix(column)?;
+    if rest.is_empty() { Some(rest) } else { rest.strip_prefix(", ") }
 }
 
 #[cfg(test)]
@@ -276,6 +303,7 @@ mod tests {
             before: "file (a), x (".to_string(),
             behind: "), watermark none".to_string(),
             columns: columns.iter().map(ToString::to_string).collect(),
+            without_digits: columns.iter().map(|column| column.replace("(3)", "")).collect(),
             others: vec!["file (/p/a), x (".to_string()],
         };
         let was = of(&["a Decimal128(10, 2)", "b Int64"]).text();
@@ -288,10 +316,17 @@ mod tests {
             (vec!["a Decimal128(10, 2)", "b Int64(3)"], None),
             (vec!["a Decimal128(10, 1)", "b Int64"], None),
         ] {
-            assert_eq!(of(&columns).added(&was), want, "{columns:?}");
+            assert_eq!(of(&columns).added(&was, false), want, "{columns:?}");
         }
-        assert_eq!(of(&["a Utf8"]).added("file (b), x (a Utf8), watermark none"), None);
+        let a = of(&["a Utf8"]);
+        assert_eq!(a.added("file (b), x (a Utf8), watermark none", false), None);
         // As an earlier version told the same file.
-        assert_eq!(of(&["a Utf8"]).added("file (/p/a), x (a Utf8), watermark none"), Some(vec![]));
+        assert_eq!(a.added("file (/p/a), x (a Utf8), watermark none", false), Some(vec![]));
+        // Digits that it did not know, and those that have changed since.
+        let plain = of(&["a Utf8", "t Timestamp(µs)"]).text();
+        let digits = of(&["a Utf8", "t Timestamp(µs)(3)"]);
+        assert_eq!(digits.added(&plain, true), Some(vec![]));
+        assert_eq!(digits.added(&digits.text(), true), Some(vec![]));
+        assert_eq!(digits.added(&plain, false), None);
     }
 }

@@ -15,7 +15,7 @@ use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 
 use super::physical::Planner;
-use super::{Graph, Late, Node, Region, Source};
+use super::{Graph, IN_LOG_ORDER, Late, Node, Region, Source};
 use crate::error::{Error, Result};
 use crate::stream::exec::adaptive::SlotPlan;
 use crate::stream::exec::input::{Slot, SlotNode};
@@ -79,10 +79,9 @@ impl Graph {
         let plan = subquery::scalars_joined(subquery::joined(plan.clone(), Over::Tables)?)?;
         let coerced = TypeCoercion::new().analyze(plan, state.config_options())?;
         let plan = in_log_order(coerced.clone())?;
-        // What earlier versions kept of a query that goes by the order of the log is not in it.
         let fingerprint = match plan == coerced {
             true => written,
-            false => format!("{written}\nin the order of the log"),
+            false => format!("{written}{IN_LOG_ORDER}"),
         };
         let mut tables = Tables::new();
         let plan = pin(plan, &mut tables)?;

@@ -39,6 +39,10 @@ use crate::stream::state::size::{Part, Size};
 use crate::stream::state::spill::Folder;
 use crate::stream::time::clock::{Clock, Times};
 
+/// How the fingerprint ends of a query whose rows of equal keys come in the order of the log: what
+/// versions kept of it that had no such order is not in it.
+pub(in crate::stream) const IN_LOG_ORDER: &str = "\nin the order of the log";
+
 /// A continuous query.
 pub struct Graph {
     root: Node,
