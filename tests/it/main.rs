@@ -67,6 +67,8 @@ mod real;
 mod remote;
 /// SQL logic tests under every placement.
 mod sql;
+/// Pipelines in files, `tests/streams/*.sql`.
+mod streams;
 /// Streams, as a batch and as pipelines.
 mod stream;
 /// The queries of the NEXMark suite.
