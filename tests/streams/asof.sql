@@ -1,4 +1,5 @@
 -- As-of joins of streams: with what was in force at the time of each row.
+--spills 3
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

@@ -1,4 +1,5 @@
 -- As-of joins of streams and tables, one behind another.
+--spills 1
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

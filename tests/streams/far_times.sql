@@ -1,5 +1,7 @@
 -- Windows of times far before and after today; floats of other bits that are equal.
 --batch_rows 1, 7
+--epoch_rows 1
+--spills 3
 
 CREATE STREAM s (ts TIMESTAMP, f DOUBLE,
   WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)

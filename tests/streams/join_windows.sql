@@ -1,4 +1,5 @@
 -- Windows over the rows of a join, and a join of a union.
+--spills 3
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

@@ -3,6 +3,8 @@
 --ordered
 --strict
 --batch_rows 1, 2, 3, 7
+--epoch_rows 1
+--spills 3
 
 CREATE STREAM bids (auction BIGINT, price BIGINT, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)

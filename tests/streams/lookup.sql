@@ -1,4 +1,5 @@
 -- Streams beside tables, with nothing kept and below windows.
+--spills 1
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

@@ -1,6 +1,8 @@
 -- The order in which results are given out, of queries of every shape without a join, is the same
 -- for all sizes of epochs. Without a store.
 --ordered
+--spills 3
+--skip grown: without a store a batch does not know where runs ended
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

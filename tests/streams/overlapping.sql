@@ -1,4 +1,6 @@
 -- Windows that overlap: HOP, whole and in panes, and CUMULATE.
+--sides
+--spills 3
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

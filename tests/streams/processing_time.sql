@@ -1,5 +1,6 @@
 -- Windows by the time at which rows are processed, which the store keeps.
 --skip golden: an hour may end during a run, and its window with it
+--spills 3
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

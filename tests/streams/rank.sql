@@ -1,4 +1,5 @@
 -- Rows by their place within a window: the first two groups, the first row of each key.
+--spills 3
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

@@ -53,3 +53,7 @@ INSERT INTO out
 SELECT window_start, count(*) AS n
 FROM TABLE(TUMBLE(TABLE bare, DESCRIPTOR(ts), INTERVAL '10' SECOND))
 GROUP BY window_start;
+
+--fail sink d: a row that is given out again
+CREATE SINK d WITH (connector = 'delta', path = '${output:-lake}/d');
+INSERT INTO d SELECT count(*) AS n FROM bids EMIT ON UPDATE;

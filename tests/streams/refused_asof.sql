@@ -38,7 +38,7 @@ FROM orders AS o LEFT JOIN rates FOR SYSTEM_TIME AS OF o.ts AS r
   ON o.currency = r.currency
 EMIT ON UPDATE;
 
---fail by the time of its WATERMARK, and there is none on the right
+--fail-unplaced by the time of its WATERMARK, and there is none on the right
 INSERT INTO out
 SELECT o.id
 FROM orders o JOIN static FOR SYSTEM_TIME AS OF o.ts AS s ON o.currency = s.currency;

@@ -36,7 +36,7 @@ FROM TABLE(TUMBLE(
   TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '10' SECOND))
 GROUP BY window_start, window_end;
 
---fail of a stream: cast it
+--fail-unplaced of a stream: cast it
 INSERT INTO out
 SELECT window_end, count(*) AS n
 FROM TABLE(TUMBLE(
@@ -52,7 +52,7 @@ FROM TABLE(TUMBLE(
   TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '10' SECOND))
 GROUP BY window_start, window_end;
 
---fail go by its watermark column
+--fail-unplaced go by its watermark column
 INSERT INTO out
 SELECT window_end, count(*) AS n
 FROM TABLE(TUMBLE(
@@ -60,6 +60,6 @@ FROM TABLE(TUMBLE(
   TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '10' SECOND))
 GROUP BY window_start, window_end;
 
---fail more than one row
+--fail-unplaced more than one row
 INSERT INTO out
 SELECT v > (SELECT x FROM t) AS b FROM slow;

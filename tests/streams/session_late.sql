@@ -1,5 +1,6 @@
 -- Late rows of sessions, five seconds behind. At 20 s of b the watermark is 15: of a the row of 9 s
 -- is late, that of 12 s begins a session, that of 4 s is late as its session is over.
+--epoch_rows 1
 
 CREATE STREAM visits (who VARCHAR, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)

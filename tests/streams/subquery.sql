@@ -1,4 +1,5 @@
 -- EXISTS, IN and their negations over a stream: semi and anti joins by an interval or a window.
+--spills 1
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

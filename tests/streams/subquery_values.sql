@@ -1,4 +1,6 @@
 -- Scalar subqueries over a table beside a stream.
+--epoch_rows 1
+--spills 1
 
 CREATE STREAM slow (v BIGINT, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)

@@ -1,4 +1,5 @@
 -- Rows of equal keys: what the query leaves open goes by the log.
+--spills 1
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

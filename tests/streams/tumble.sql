@@ -1,4 +1,6 @@
 -- Aggregates of tumbling windows: sums, means, distinct values, HAVING; windows over windows.
+--sides
+--spills 3
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

@@ -1,4 +1,6 @@
 -- Two queries that write to one sink.
+--epoch_rows 1
+--spills 3
 
 CREATE STREAM bids (auction BIGINT, price BIGINT, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)

@@ -1,4 +1,6 @@
 -- Streams in a UNION, with one another and with rows that are in no log, below windows.
+--sides
+--spills 1
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

@@ -1,5 +1,7 @@
 -- Each row of a UNION goes by its own watermark. Of slow, five seconds behind, the row of second 14 is
 -- late for its window; of fast those of seconds 8 and 29 are. A delay lets late rows in.
+--epoch_rows 1
+--spills 3
 
 CREATE STREAM slow (v BIGINT, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)

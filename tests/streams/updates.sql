@@ -2,9 +2,10 @@
 --batch_rows 100
 --skip golden: thousands of rows
 --skip grown: the source is one file
+--epoch_rows 300
 
 COPY (
-  SELECT k, v, TIMESTAMP '2026-01-01' + second * INTERVAL '1 second' AS ts FROM (
+  SELECT k, v, to_timestamp_seconds(1767225600 + second) AS ts FROM (
     SELECT value AS place, 0 AS nth, value % 5 AS k, value AS v, value * 2 + value % 2 AS second
     FROM generate_series(0, 1499)
     UNION ALL

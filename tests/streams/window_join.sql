@@ -1,4 +1,5 @@
 -- Streams joined by their windows.
+--spills 3
 
 CREATE STREAM bids (k BIGINT, v BIGINT, f DOUBLE, ts TIMESTAMP,
   WATERMARK FOR ts AS ts - INTERVAL '3' SECOND)

@@ -18,10 +18,14 @@ pub struct Case {
     pub ordered: bool,
     /// All of it has a form for the device.
     pub strict: bool,
-    /// Nothing waits between epochs, so nothing spills.
-    pub stateless: bool,
+    /// How often state goes to the disk at least, where none fits into memory.
+    pub spills: usize,
+    /// Where sides take turns, progress tells of both.
+    pub sides: bool,
     /// Rows of the smallest batches.
     pub batch_rows: Vec<usize>,
+    /// Rows of the epochs between which a run is killed.
+    pub epoch_rows: usize,
     /// Variants that are left out, each with the reason.
     skipped: BTreeMap<String, String>,
 }
@@ -32,6 +36,8 @@ pub struct Refused {
     pub text: String,
     /// The line of the statement, from 1.
     pub line: usize,
+    /// Whether the message must tell the line.
+    pub placed: bool,
     /// What the message must hold.
     pub message: String,
 }
@@ -82,8 +88,10 @@ impl Case {
             nth,
             ordered: false,
             strict: false,
-            stateless: false,
+            spills: 0,
+            sides: false,
             batch_rows: vec![1, 2, 7],
+            epoch_rows: 30,
             skipped: BTreeMap::new(),
         };
         for (number, line) in case.text.clone().lines().enumerate() {
@@ -98,13 +106,13 @@ impl Case {
         match directive {
             ("ordered", "") => self.ordered = true,
             ("strict", "") => self.strict = true,
-            ("stateless", "") => self.stateless = true,
+            ("spills", times) => self.spills = number("spills", times)?,
+            ("sides", "") => self.sides = true,
             ("batch_rows", rows) => {
-                let rows = rows.split(',').map(|rows| rows.trim().parse());
-                self.batch_rows = rows
-                    .collect::<Result<_, _>>()
-                    .map_err(|_| "--batch_rows takes numbers: --batch_rows 1, 7".to_string())?;
+                let rows = rows.split(',').map(|rows| number("batch_rows", rows.trim()));
+                self.batch_rows = rows.collect::<Result<_, _>>()?;
             }
+            ("epoch_rows", rows) => self.epoch_rows = number("epoch_rows", rows)?,
             ("skip", rest) => {
                 let (variant, reason) = rest
                     .split_once(':')
@@ -114,11 +122,15 @@ impl Case {
                 }
                 self.skipped.insert(variant.to_string(), reason.trim().to_string());
             }
-            ("fail", message) if !message.is_empty() => {}
+            ("fail" | "fail-unplaced", message) if !message.is_empty() => {}
             (name, value) => return Err(format!("--{name} {value} is no directive")),
         }
         Ok(())
     }
+}
+
+fn number(name: &str, text: &str) -> Result<usize, String> {
+    text.parse().map_err(|_| format!("--{name} takes a number, found '{text}'"))
 }
 
 /// A comment without a blank behind its dashes: `--name value`.
@@ -135,7 +147,7 @@ fn directive(line: &str) -> Option<(&str, &str)> {
 fn refused(text: &str) -> Vec<Refused> {
     let lines: Vec<&str> = text.lines().collect();
     fn fails(line: &str) -> Option<(&str, &str)> {
-        directive(line).filter(|(name, _)| *name == "fail")
+        directive(line).filter(|(name, _)| name.starts_with("fail"))
     }
     let starts = (0..lines.len()).filter(|at| fails(lines[*at]).is_some());
     let blocks: Vec<(usize, usize)> = starts
@@ -149,8 +161,9 @@ fn refused(text: &str) -> Vec<Refused> {
         let hidden: Vec<usize> = others.flat_map(|(from, to)| *from..*to).collect();
         let shown = |(at, line)| if hidden.contains(&at) { "" } else { line };
         let text: Vec<&str> = lines.iter().copied().enumerate().map(shown).collect();
-        let message = fails(lines[own.0]).map(|(_, message)| message).unwrap_or_default();
-        Refused { text: text.join("\n"), line: own.0 + 2, message: message.to_string() }
+        let (name, message) = fails(lines[own.0]).unwrap_or_default();
+        let (text, message) = (text.join("\n"), message.to_string());
+        Refused { text, line: own.0 + 2, placed: name == "fail", message }
     };
     blocks.iter().map(of).collect()
 }

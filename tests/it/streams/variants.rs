@@ -54,7 +54,7 @@ const KILLS: [&[&str]; 7] = [
     &["recorded:3", "repeated:1"],
     &["sunk:2", "repeated:1"],
     &["saved:2", "recorded:2"],
-    &["sunk:1", "saved:1"],
+    &["sunk:1", "recorded:1"],
     // These need a stream with a store.
     &["stored:3", "sunk:1"],
     &["recorded:2", "restored:1"],
@@ -65,7 +65,7 @@ const KILLS: [&[&str]; 7] = [
 const KILLS_WITHOUT_STORE: usize = 4;
 
 /// While files are there that a snapshot needs, and others that none does.
-const KILLS_OF_SPILLED: [&[&str]; 3] = [&["spilled:3"], &["saved:2"], &["recorded:4"]];
+const KILLS_OF_SPILLED: [&[&str]; 3] = [&["spilled:3"], &["spilled:3", "saved:1"], &["spilled:2"]];
 
 /// The round of kill points begins elsewhere with another seed.
 fn seed() -> usize {
@@ -110,7 +110,8 @@ impl Variant {
 
 /// One epoch.
 pub fn whole(_case: &Case, source: Source) -> Vec<Variant> {
-    vec![Variant::new("whole", source, "SET thalweg.epoch_ms = 60000;")]
+    let set = "SET thalweg.epoch_ms = 60000;";
+    vec![Variant { spills: Some(false), ..Variant::new("whole", source, set) }]
 }
 
 /// Batches of so few rows, in epochs that are little larger or as small.
@@ -124,9 +125,15 @@ pub fn tiny(case: &Case, source: Source) -> Vec<Variant> {
     turns(case, source as usize, &case.batch_rows).iter().map(variant).collect()
 }
 
+/// Settings for some epochs to be killed in, of two batches.
+fn epochs(case: &Case) -> String {
+    let (batch, epoch) = (case.epoch_rows.div_ceil(2), case.epoch_rows);
+    format!("SET thalweg.batch_rows = {batch}; SET thalweg.epoch_rows = {epoch}; {EAGER}")
+}
+
 /// Killed twice.
 pub fn killed(case: &Case, source: Source) -> Vec<Variant> {
-    let set = format!("SET thalweg.batch_rows = 15; SET thalweg.epoch_rows = 30; {EAGER}");
+    let set = epochs(case);
     let known = if case.asks_for("store") { KILLS.len() } else { KILLS_WITHOUT_STORE };
     let chains = turns(case, source as usize * 3, &KILLS[..known]);
     Variant::new("killed", source, set).killed_at(chains)
@@ -135,17 +142,13 @@ pub fn killed(case: &Case, source: Source) -> Vec<Variant> {
 /// With so little memory for state that all of it waits on the disk, killed as well; and with as
 /// much that a part does.
 pub fn spilled(case: &Case, source: Source) -> Vec<Variant> {
-    let set = |memory: &str| {
-        format!(
-            "SET thalweg.state_memory = '{memory}'; SET thalweg.batch_rows = 15;
-             SET thalweg.epoch_rows = 30; {EAGER}"
-        )
-    };
-    let none =
-        Variant { spills: Some(!case.stateless), ..Variant::new("spilled", source, set("1")) };
-    let mut variants = match case.stateless {
-        true => vec![none],
-        false => none.killed_at(turns(case, source as usize, &KILLS_OF_SPILLED)),
+    let set = |memory: &str| format!("SET thalweg.state_memory = '{memory}'; {}", epochs(case));
+    let none = Variant::new("spilled", source, set("1"));
+    let none = Variant { spills: (case.spills > 0).then_some(true), ..none };
+    let mut variants = match case.spills {
+        0 => vec![none],
+        1 | 2 => none.killed_at(vec![&["spilled:1"]]),
+        _ => none.killed_at(turns(case, source as usize, &KILLS_OF_SPILLED)),
     };
     if source == Source::Files {
         let some = turns(case, 0, &["2kB", "6kB", "20kB"]);
