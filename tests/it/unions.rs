@@ -1,4 +1,5 @@
-//! Audits of streams in a UNION, each row by its own watermark, with late rows that a delay lets in.
+//! Audits of streams in a UNION, each row by its own watermark, with late rows that a delay lets
+//! in.
 
 use std::path::Path;
 

@@ -1,5 +1,5 @@
--- As-of joins leave late rows of both sides out: order 4 and the rate of 99 are late. Of the rates of
--- second 10 the later one holds.
+-- As-of joins leave late rows of both sides out: order 4 and the rate of 99 are late. Of the rates
+-- of second 10 the later one holds.
 --epoch_rows 1
 --spills 1
 

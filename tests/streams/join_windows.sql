@@ -20,7 +20,8 @@ FROM TABLE(TUMBLE(
   TIMECOL => DESCRIPTOR(t), SIZE => INTERVAL '10' SECOND))
 GROUP BY window_end;
 
-CREATE SINK sessions_after_join WITH (connector = 'delta', path = '${output:-lake}/sessions_after_join');
+CREATE SINK sessions_after_join
+  WITH (connector = 'delta', path = '${output:-lake}/sessions_after_join');
 INSERT INTO sessions_after_join
 SELECT window_start, window_end, count(*) AS n
 FROM TABLE(SESSION(

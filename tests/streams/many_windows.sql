@@ -1,5 +1,5 @@
--- Windows with few rows and with many, of two seconds, all of an hour open at once: one row in each of
--- most, hundreds in some. Some rows have no key.
+-- Windows with few rows and with many, of two seconds, all of an hour open at once: one row in each
+-- of most, hundreds in some. Some rows have no key.
 --batch_rows 90
 --skip golden: thousands of rows
 --skip grown: the source is one file

@@ -31,7 +31,8 @@ GROUP BY window_time, k % 2;
 CREATE SINK renamed WITH (connector = 'file', format = 'csv', path = '${output:-lake}/renamed');
 INSERT INTO renamed
 SELECT w AS s, k, count(DISTINCT v) d, sum(v) FILTER (WHERE v > 9) AS f
-FROM (SELECT window_start AS w, k, v FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND)))
+FROM (SELECT window_start AS w, k, v
+    FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND)))
 GROUP BY k, w;
 
 CREATE SINK distincts WITH (connector = 'file', format = 'csv', path = '${output:-lake}/distincts');
@@ -60,7 +61,8 @@ SELECT window_start, window_end, sum(v) AS s
 FROM CUMULATE(bids, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND)
 GROUP BY window_start, window_end;
 
-CREATE SINK in_windows WITH (connector = 'file', format = 'csv', path = '${output:-lake}/in_windows');
+CREATE SINK in_windows
+  WITH (connector = 'file', format = 'csv', path = '${output:-lake}/in_windows');
 INSERT INTO in_windows
 SELECT window_start, v * 2 AS p, ts
 FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
@@ -70,7 +72,8 @@ CREATE SINK filtered WITH (connector = 'file', format = 'csv', path = '${output:
 INSERT INTO filtered
 SELECT v, ts FROM bids WHERE k = 3;
 
-CREATE SINK of_one_type WITH (connector = 'file', format = 'csv', path = '${output:-lake}/of_one_type');
+CREATE SINK of_one_type
+  WITH (connector = 'file', format = 'csv', path = '${output:-lake}/of_one_type');
 INSERT INTO of_one_type
 SELECT CASE WHEN v < 50 THEN v ELSE 0.5 END AS p, ts FROM bids;
 

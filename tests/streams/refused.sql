@@ -7,6 +7,7 @@ WITH (${few:-connector = 'file', path = 'tests/streams/inputs/few'});
 CREATE STREAM bare (v BIGINT, ts TIMESTAMP) WITH (connector = 'random', events = 1);
 
 CREATE SINK out WITH (connector = 'blackhole');
+CREATE SINK d WITH (connector = 'delta', path = '${output:-lake}/d');
 
 --fail an aggregate that groups by no window
 INSERT INTO out
@@ -55,5 +56,4 @@ FROM TABLE(TUMBLE(TABLE bare, DESCRIPTOR(ts), INTERVAL '10' SECOND))
 GROUP BY window_start;
 
 --fail sink d: a row that is given out again
-CREATE SINK d WITH (connector = 'delta', path = '${output:-lake}/d');
 INSERT INTO d SELECT count(*) AS n FROM bids EMIT ON UPDATE;

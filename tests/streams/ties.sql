@@ -9,7 +9,8 @@ WITH (${bids:-connector = 'file', path = 'tests/streams/inputs/bids'},
 CREATE TABLE names AS SELECT column1 AS id, column2 AS name
 FROM (VALUES (0, 'zero'), (1, 'one'), (2, 'two'));
 
-CREATE SINK rows_by_row_number WITH (connector = 'delta', path = '${output:-lake}/rows_by_row_number');
+CREATE SINK rows_by_row_number
+  WITH (connector = 'delta', path = '${output:-lake}/rows_by_row_number');
 INSERT INTO rows_by_row_number
 SELECT v, f, ts, r, last_v, all_v, rank FROM (
   SELECT *, ROW_NUMBER() OVER w AS r, lag(v) OVER w AS last_v,

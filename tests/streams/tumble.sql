@@ -25,7 +25,8 @@ INSERT INTO nested
 SELECT window_end, max(n) AS m
 FROM TABLE(TUMBLE(
   DATA => (SELECT window_time AS t, n FROM (
-    SELECT window_time, k, count(*) AS n FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+    SELECT window_time, k, count(*) AS n
+    FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
     GROUP BY window_start, window_end, window_time, k)),
   TIMECOL => DESCRIPTOR(t), SIZE => INTERVAL '30' SECOND))
 GROUP BY window_end;

@@ -23,9 +23,11 @@ CREATE SINK groups WITH (connector = 'delta', path = '${output:-lake}/groups');
 INSERT INTO groups
 SELECT window_start, window_end, k, count(*) AS n, count(DISTINCT v) AS d, sum(f) AS s
 FROM (
-  SELECT window_start, window_end, k, v, f FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+  SELECT window_start, window_end, k, v, f
+  FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
   UNION ALL
-  SELECT window_start, window_end, k, v + 1, f FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND)))
+  SELECT window_start, window_end, k, v + 1, f
+  FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND)))
 GROUP BY window_start, window_end, k;
 
 CREATE SINK panes WITH (connector = 'delta', path = '${output:-lake}/panes');
@@ -53,7 +55,8 @@ FROM TABLE(TUMBLE(
     SELECT ts, v AS n FROM bids
     UNION ALL
     SELECT window_time, n FROM (
-      SELECT window_time, count(*) AS n FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+      SELECT window_time, count(*) AS n
+      FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
       GROUP BY window_start, window_end, window_time)
     UNION ALL
     SELECT since, id FROM rates),

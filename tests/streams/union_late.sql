@@ -1,5 +1,5 @@
--- Each row of a UNION goes by its own watermark. Of slow, five seconds behind, the row of second 14 is
--- late for its window; of fast those of seconds 8 and 29 are. A delay lets late rows in.
+-- Each row of a UNION goes by its own watermark. Of slow, five seconds behind, the row of second 14
+-- is late for its window; of fast those of seconds 8 and 29 are. A delay lets late rows in.
 --epoch_rows 1
 --spills 3
 

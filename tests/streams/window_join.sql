@@ -14,17 +14,21 @@ WITH (${asks:-connector = 'file', path = 'tests/streams/inputs/asks'},
 CREATE SINK matched WITH (connector = 'delta', path = '${output:-lake}/matched');
 INSERT INTO matched
 SELECT b.window_end AS bw, b.k AS bk, b.n AS bn, a.window_end AS aw, a.n AS an
-FROM (SELECT window_start, window_end, k, count(*) AS n FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+FROM (SELECT window_start, window_end, k, count(*) AS n
+    FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
     GROUP BY window_start, window_end, k) b
-  JOIN (SELECT window_start, window_end, k, sum(v) AS n FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+  JOIN (SELECT window_start, window_end, k, sum(v) AS n
+    FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
     GROUP BY window_start, window_end, k) a
   ON b.window_start = a.window_start AND b.window_end = a.window_end AND b.k = a.k;
 
 CREATE SINK either WITH (connector = 'delta', path = '${output:-lake}/either');
 INSERT INTO either
 SELECT b.window_end AS bw, b.k AS bk, b.n AS bn, a.window_end AS aw, a.n AS an
-FROM (SELECT window_start, window_end, k, count(*) AS n FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+FROM (SELECT window_start, window_end, k, count(*) AS n
+    FROM TABLE(TUMBLE(TABLE bids, DESCRIPTOR(ts), INTERVAL '10' SECOND))
     GROUP BY window_start, window_end, k) b
-  FULL JOIN (SELECT window_start, window_end, k, sum(v) AS n FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+  FULL JOIN (SELECT window_start, window_end, k, sum(v) AS n
+    FROM TABLE(TUMBLE(TABLE asks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
     GROUP BY window_start, window_end, k) a
   ON b.window_start = a.window_start AND b.window_end = a.window_end AND b.k = a.k;

@@ -141,8 +141,8 @@ pub fn is_same(graph: &Graph, was: &str) -> bool {
     tells_same(graph, &graph.fingerprint, was)
 }
 
-/// Whether a query is the one that a fingerprint tells of a version whose rows of equal keys did not
-/// come in the order of the log: what it kept lacks that order.
+/// Whether a query is the one that a fingerprint tells of a version whose rows of equal keys did
+/// not come in the order of the log: what it kept lacks that order.
 fn is_before_order(graph: &Graph, was: &str) -> bool {
     let now = graph.fingerprint.strip_suffix(IN_LOG_ORDER);
     now.is_some_and(|now| tells_same(graph, now, was))

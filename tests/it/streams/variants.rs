@@ -167,7 +167,8 @@ pub fn grown(_case: &Case, source: Source) -> Vec<Variant> {
 pub fn gpu(case: &Case, source: Source) -> Vec<Variant> {
     let strict = if case.strict { "SET thalweg.strict = true;" } else { "" };
     let set = format!(
-        "SET thalweg.batch_rows = 40; SET thalweg.epoch_rows = 60; SET thalweg.epoch_ms = 0; {strict}"
+        "SET thalweg.batch_rows = 40; SET thalweg.epoch_rows = 60; SET thalweg.epoch_ms = 0;
+         {strict}"
     );
     Variant::new("gpu", source, set).on(DeviceChoice::Gpu).killed_at(vec![&["sunk:1"]])
 }
