@@ -9,9 +9,6 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use parking_lot::RwLock;
 
-use super::chunk::Chunk;
-use super::column;
-use super::table::TableState;
 use crate::error::{Error, Result};
 use crate::expr::ir::Expr;
 use crate::fragment::intern::Interner;
@@ -19,6 +16,9 @@ use crate::fragment::spec::{Output, Pipeline, Sink};
 use crate::fragment::twin::NIL;
 use crate::kernel::select::Columns;
 use crate::record::Words;
+use crate::run::chunk::Chunk;
+use crate::run::column;
+use crate::run::table::state::TableState;
 
 /// What of each tuple a selection writes, for its outputs.
 pub fn columns(outputs: &[Output]) -> Columns {

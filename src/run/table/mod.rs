@@ -1,6 +1,10 @@
 //! Join tables: what keys and expressions need of a build side on the device, with an index of its
 //! keys; its rows on the host where an output needs them.
 
+mod layout;
+pub mod state;
+mod store;
+
 use std::sync::Arc;
 
 use arrow::array::{
@@ -10,41 +14,27 @@ use arrow::compute::{max, min};
 use arrow::datatypes::ArrowNativeType;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
+use super::chunk;
 use super::encode::Rows;
-use super::lookup::Lookups;
-use super::store::{Pieces, StoreSink, Stored};
-use super::{Runner, Stats, chunk};
+use super::runner::Runner;
+use super::stats::Stats;
 use crate::config::WORKGROUP;
 use crate::error::{DeviceError, Error, Result};
 use crate::fragment::arena::{self, HEADER, Layout};
 use crate::fragment::intern::Interner;
 use crate::fragment::join::{Index, Lookup, Range};
-use crate::fragment::spec::{Pipeline, Sink, Store, Table};
+use crate::fragment::spec::{Pipeline, Sink, Table};
 use crate::fragment::text::Drive;
 use crate::kernel::build;
 use crate::kernel::programs::Place;
 use crate::record::{Buffer, Command, Program, Recording};
 use crate::task;
-
-/// A built table.
-#[derive(Clone)]
-pub struct TableState {
-    pub rows: usize,
-    /// The build side's rows, where an output needs them.
-    pub batch: Option<RecordBatch>,
-    pub buffer: Buffer,
-    /// Where its marks start, in words of the fragment's marks.
-    pub marks_at: usize,
-}
-
-impl TableState {
-    fn marks_end(&self) -> usize {
-        self.marks_at + self.rows.div_ceil(32)
-    }
-}
+use layout::{code_range, layout};
+use state::TableState;
+use store::{Pieces, StoreSink, Stored};
 
 impl Runner {
     /// Runs the build side's pipeline, and makes the index of its keys on the device.
@@ -245,14 +235,6 @@ impl Runner {
     }
 }
 
-/// Where a table's columns lie; its index follows.
-pub fn layout(table: &Table, rows: usize, shapes: &[(Store, bool)]) -> Layout {
-    let fields = vec![0; arena::T_FIELDS_WORDS * table.keys.len()];
-    let mut layout = Layout::new(rows, shapes, &[], &fields);
-    layout.align();
-    layout
-}
-
 fn header(layout: &Layout, index: &Index, marks_at: usize) -> [u32; HEADER] {
     let mut header = [0; HEADER];
     index.write_header(&mut header, layout.words);
@@ -270,11 +252,6 @@ fn key_ranges(table: &Table, batch: &RecordBatch, interners: &[RwLock<Interner>]
         }
     };
     table.keys.iter().map(of_key).collect()
-}
-
-/// The range of the codes that strings have so far; 0 is NULL.
-pub fn code_range(strings: &RwLock<Interner>) -> Range {
-    Some((1, strings.read().len().max(1) as i64))
 }
 
 /// The least and the largest value of an array of integers, of whatever logical type, that fit 64
@@ -305,9 +282,4 @@ async fn collect(pipeline: &Pipeline, source: SendableRecordBatchStream) -> Resu
         batches.push(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?);
     }
     chunk::coalesce(&batches, schema)
-}
-
-/// Lookup states for a pipeline, nothing evaluated yet.
-pub(super) fn lookup_states(pipeline: &Pipeline) -> Lookups {
-    Arc::new(Mutex::new(pipeline.lookups.iter().map(|_| Default::default()).collect()))
 }

@@ -8,10 +8,7 @@ use async_trait::async_trait;
 use futures::future::FutureExt;
 use parking_lot::Mutex;
 
-use super::pipeline::{Joins, STATUS_BYTES, Sink, Slot, Verdict, check_status, stride_groups};
-use super::ranges;
-use super::select::{Found, Order, Selection, Tuples};
-use super::{Runner, table};
+use super::layout::{code_range, layout};
 use crate::config::WORKGROUP;
 use crate::error::{Error, Result};
 use crate::expr::ir::{Expr, Rep};
@@ -23,6 +20,10 @@ use crate::kernel::programs::Place;
 use crate::kernel::select::Columns;
 use crate::kernel::{Shape, append};
 use crate::record::{Buffer, Command, Completed, Program, Recording};
+use crate::run::ranges;
+use crate::run::runner::Runner;
+use crate::run::sink::select::{Found, Order, Selection, Tuples};
+use crate::run::sink::{Joins, STATUS_BYTES, Sink, Slot, Verdict, check_status, stride_groups};
 
 /// The tuples of the slots, in their order; `None` while they are on their way.
 #[derive(Default)]
@@ -159,7 +160,7 @@ impl Runner {
             found = ranges::read(&keys, partials)?;
         }
         let range = |(key, found): (&Key, ranges::Extremes)| match (key.domain, found) {
-            (Some(domain), _) => table::code_range(&self.interners[domain]),
+            (Some(domain), _) => code_range(&self.interners[domain]),
             (None, Some((least, most))) => {
                 signed(key.expr.rep, least).zip(signed(key.expr.rep, most))
             }
@@ -199,7 +200,7 @@ impl Runner {
     }
 
     /// The programs of a stored build side, but for those of its slots.
-    pub(super) fn store_programs(&self, number: usize) -> Vec<Arc<Program>> {
+    pub(in crate::run) fn store_programs(&self, number: usize) -> Vec<Arc<Program>> {
         std::iter::once(self.append_program(number)).chain(self.ranges_program(number)).collect()
     }
 }
@@ -209,7 +210,7 @@ impl Runner {
 fn stored_layout(table: &Table, rows: usize) -> Layout {
     let shape = |column: &ArenaColumn| (column.store, column.nullable && column.domain.is_none());
     let shapes: Vec<_> = table.columns.iter().map(shape).collect();
-    table::layout(table, rows, &shapes)
+    layout(table, rows, &shapes)
 }
 
 /// A table's key columns, as keys over its arena.

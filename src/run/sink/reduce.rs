@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::pipeline::{Joins, Sink, Slot, Verdict, check_status, download_status};
-use super::{Runner, Sender, group};
+use super::{Joins, Sink, Slot, Verdict, check_status, download_status};
 use crate::agg::StateColumn;
 use crate::error::Result;
 use crate::fragment::arena;
 use crate::fragment::spec::Aggregation;
 use crate::kernel::{Shape, reduce};
 use crate::record::{Command, Completed, Program};
+use crate::run::aggregate;
+use crate::run::runner::{Runner, Sender};
 
 pub struct ReduceSink<'a> {
     runner: &'a Runner,
@@ -53,7 +54,7 @@ impl<'a> Sink<'a> for ReduceSink<'a> {
     fn done(&mut self, _: &mut Slot, completed: Completed) -> Result<Verdict<'a>> {
         check_status(&completed.downloads[0])?;
         for partial in completed.downloads[1].chunks_exact(self.state.len().max(1)) {
-            group::merge_state(&self.aggregation, &mut self.state, partial);
+            aggregate::merge_state(&self.aggregation, &mut self.state, partial);
         }
         Ok(Verdict::Done)
     }
@@ -65,7 +66,7 @@ impl<'a> Sink<'a> for ReduceSink<'a> {
     async fn finish(&mut self) -> Result<()> {
         let (accs, words) = (self.aggregation.accs(), self.aggregation.words());
         let states = StateColumn::of_rows(&accs, &self.state, words, 0)?;
-        let arrays = group::aggregate_columns(&self.aggregation, &states)?;
-        group::send(self.out, &self.aggregation.schema, arrays, 1).await
+        let arrays = aggregate::aggregate_columns(&self.aggregation, &states)?;
+        aggregate::send(self.out, &self.aggregation.schema, arrays, 1).await
     }
 }

@@ -7,15 +7,15 @@ use async_trait::async_trait;
 use futures::future::FutureExt;
 
 use super::output::Source;
-use super::pipeline::{Joins, Sink, Slot, Verdict, check_status, download_status};
-use super::table::TableState;
-use super::{Runner, Sender};
+use super::{Joins, Sink, Slot, Verdict, check_status, download_status};
 use crate::error::{DeviceError, Result};
 use crate::fragment::arena;
 use crate::fragment::spec::Pipeline;
 use crate::kernel::select::{self, COUNTS_HEADER, Columns, Phase, Place, TILE};
 use crate::kernel::{Shape, scan};
 use crate::record::{Buffer, Command, Completed, Program, Recording, Words};
+use crate::run::runner::{Runner, Sender};
+use crate::run::table::state::TableState;
 use crate::task;
 
 /// One dispatch of a slot.

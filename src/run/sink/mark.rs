@@ -10,13 +10,14 @@ use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 use futures::future::FutureExt;
 
-use super::chunk::Chunk;
-use super::pipeline::{Joins, Sink, Slot, Verdict, check_status, download_status};
-use super::{Runner, Sender, column};
+use super::{Joins, Sink, Slot, Verdict, check_status, download_status};
 use crate::error::{Error, Result};
 use crate::fragment::spec::Pipeline;
 use crate::kernel::{Shape, mark};
 use crate::record::{Command, Completed, Program, Words};
+use crate::run::chunk::Chunk;
+use crate::run::column;
+use crate::run::runner::{Runner, Sender};
 use crate::task;
 
 /// Sends the rows that pass.
