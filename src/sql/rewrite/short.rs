@@ -8,8 +8,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::token::is_word;
 use crate::plan::is_unit;
+use crate::sql::token::is_word;
 
 /// Functions whose first argument of three is a unit.
 const WITH_UNIT: [&str; 2] = ["datediff", "date_diff"];
@@ -119,7 +119,7 @@ impl VisitorMut for Units {
 
 #[cfg(test)]
 mod tests {
-    use crate::sql::token::rewritten;
+    use crate::sql::script::rewritten;
 
     #[test]
     fn a_query_may_begin_with_from() {

@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
     self, Ident, Query, SelectItem, SetExpr, VisitorMut, visit_expressions,
 };
 
-use super::parse;
+use crate::sql::parse;
 
 tokio::task_local! {
     /// Set while a statement is planned with casts in names.

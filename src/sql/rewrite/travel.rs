@@ -5,10 +5,10 @@
 use datafusion::sql::sqlparser::keywords::RESERVED_FOR_TABLE_ALIAS;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::grammar::Grammar;
-use super::token::{is_word, place};
 use crate::error::Result;
 use crate::lake::travel;
+use crate::sql::grammar::Grammar;
+use crate::sql::token::{is_word, place};
 
 /// Rewrites all tables of a statement.
 ///
@@ -82,7 +82,7 @@ fn begins_alias(token: &Token) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::sql::token::{rewritten, split};
+    use crate::sql::script::{rewritten, split};
 
     #[test]
     fn versions_become_part_of_the_name() {

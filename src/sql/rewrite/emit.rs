@@ -4,8 +4,8 @@
 use arrow::compute::kernels::cast_utils::parse_interval_month_day_nano;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::token::{is_word, place};
 use crate::error::Result;
+use crate::sql::token::{is_word, place};
 use crate::stream::time::emit::Emit;
 
 const FORMS: &str = "EMIT AFTER WINDOW CLOSE [WITH DELAY INTERVAL '..'], EMIT ON UPDATE, EMIT \
@@ -97,7 +97,7 @@ fn microseconds(tokens: &[TokenWithSpan]) -> Result<i64, String> {
 
 #[cfg(test)]
 mod tests {
-    use crate::sql::token::split;
+    use crate::sql::script::split;
     use crate::stream::time::emit::Emit;
 
     fn cut(text: &str) -> (String, Option<Emit>) {

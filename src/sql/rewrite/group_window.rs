@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::{Error, Result};
+use crate::sql::token::normalized;
 use crate::stream::plan::session::plan::PARTITION_BY;
 
 /// Visits all queries of a statement, the inner ones first.
@@ -125,7 +126,7 @@ fn call(expr: &Expr) -> Option<(String, Vec<Expr>)> {
 }
 
 fn same(one: &Ident, other: &Ident) -> bool {
-    super::parse::normalized(one.clone()) == super::parse::normalized(other.clone())
+    normalized(one.clone()) == normalized(other.clone())
 }
 
 /// Spark's `'10 minutes'` as an interval.

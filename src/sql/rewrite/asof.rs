@@ -10,8 +10,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::token::is_word;
 use crate::error::Error;
+use crate::sql::token::is_word;
 use crate::stream::plan::asof::plan::is_as_of;
 
 /// The argument of a table that holds the column of its `FOR SYSTEM_TIME AS OF`.
@@ -166,7 +166,7 @@ fn time(args: &TableFunctionArgs) -> Option<&datafusion::sql::sqlparser::ast::Ex
 
 #[cfg(test)]
 mod tests {
-    use crate::sql::token::rewritten;
+    use crate::sql::script::rewritten;
 
     #[test]
     fn a_column_of_another_table_becomes_an_argument() {

@@ -28,7 +28,7 @@ use datafusion::sql::sqlparser::ast::{
     VisitMut, VisitorMut,
 };
 
-use super::parse::normalized;
+use crate::sql::token::normalized;
 use crate::stream::plan::asof::plan::is_as_of;
 
 /// What the qualifiers of added columns begin with. A blank sorts before all names: of columns

@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::ast::DataType;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::grammar::Grammar;
-use super::token::is_word;
+use crate::sql::grammar::Grammar;
+use crate::sql::token::is_word;
 
 /// Words that begin a constraint. `CONSTRAINT` is followed by a name, which may be a type's.
 const CONSTRAINTS: [&str; 8] =
@@ -67,7 +67,7 @@ fn is_type(tokens: &[TokenWithSpan], grammar: &Grammar) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::sql::token::rewritten;
+    use crate::sql::script::rewritten;
 
     #[test]
     fn names_of_constraints_are_columns_where_a_type_follows() {
