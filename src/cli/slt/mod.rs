@@ -2,7 +2,7 @@
 //! record that fails, panics or takes too long is counted, and the next one runs.
 
 mod database;
-mod styles;
+pub mod styles;
 pub mod values;
 
 use std::panic::AssertUnwindSafe;
@@ -11,16 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use sqllogictest::{MakeConnection, Record, RecordOutput, Runner, StatementExpect};
+use sqllogictest::{MakeConnection, Record, RecordOutput, Runner};
 
 use super::args::Slt;
 use super::failure::{Failure, Outcome};
 use crate::config::Options;
 use crate::sql::Engine;
 use database::{Database, Shared};
+use styles::Style;
 use values::Column;
-
-pub use styles::Style;
 
 /// Endings of files in a folder that are run.
 const ENDINGS: [&str; 3] = ["slt", "test", "test_slow"];
@@ -221,9 +220,4 @@ impl File<'_> {
 /// Whether a record is one of those that pass or fail.
 fn is_counted(record: &Record<Column>) -> bool {
     matches!(record, Record::Statement { .. } | Record::Query { .. } | Record::Let { .. })
-}
-
-/// Whether a statement is to tell how many rows it has changed.
-fn wants_count(record: &Record<Column>) -> bool {
-    matches!(record, Record::Statement { expected: StatementExpect::Count(_), .. })
 }

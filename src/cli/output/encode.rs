@@ -17,7 +17,7 @@ use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 
-use super::args::Format;
+use crate::cli::args::Format;
 use crate::error::{Error, Result};
 
 /// Turns the batches of one result into bytes. What it answers is to be written in order.

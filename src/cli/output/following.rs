@@ -6,7 +6,7 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::encode::Encoder;
-use super::view::{self, blanks, cut, is_number, one_line, width};
+use crate::cli::view::{self, blanks, cut, is_number, one_line, width};
 use crate::error::Result;
 
 /// Columns are as wide as what has come so far; a wider value widens its column from there on.

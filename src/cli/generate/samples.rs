@@ -4,11 +4,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::args::Format;
-use super::encode;
-use super::failure::{Failure, Outcome};
-use super::generate::{progress, write_parquet, write_text};
-use super::output::PendingFile;
+use super::write::{progress, write_parquet, write_text};
+use crate::cli::args::Format;
+use crate::cli::failure::{Failure, Outcome};
+use crate::cli::output::encode;
+use crate::cli::output::pending::PendingFile;
 use crate::generate::nexmark::{Kind, Nexmark};
 use crate::generate::{Table, samples, tpch};
 

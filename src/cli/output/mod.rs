@@ -2,9 +2,13 @@
 //! all went well, so nobody ever reads half a result. On a terminal a table is what there is room
 //! for; anywhere else all of it.
 
-use std::fs::File;
+pub mod encode;
+mod following;
+pub mod pager;
+pub mod pending;
+
 use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -13,14 +17,13 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::StreamExt;
 
 use super::args::{Format, Sql};
-use super::encode::{self, Encoder};
-use super::failure::{Failure, Outcome};
-use super::following::Following;
-use super::pager::{Pager, Paging};
-use super::script::Stopped;
+use super::failure::{Failure, Outcome, Stopped};
 use super::view::{self, Expanded, Look, Sample, Screen};
-use crate::error::cause;
 use crate::sql::explain::{Explained, Ran};
+use encode::Encoder;
+use following::Following;
+use pager::{Pager, Paging};
+use pending::PendingFile;
 
 /// The results of one script.
 pub struct Output {
@@ -262,70 +265,4 @@ async fn page(
     let rest = encoder.finish().map_err(Failure::from).map_err(Stopped::Output)?;
     let _ = paging.write_all(&rest);
     Ok(count)
-}
-
-/// A file that is written beside its name and renamed when complete.
-pub struct PendingFile {
-    writer: BufWriter<File>,
-    /// None once it has its name.
-    unfinished: Option<PathBuf>,
-    target: PathBuf,
-}
-
-impl PendingFile {
-    /// Errors name the path.
-    pub fn create(target: &Path) -> Outcome<Self> {
-        let name = target.file_name().map(|name| name.to_string_lossy().into_owned());
-        let Some(name) = name.filter(|_| !target.is_dir()) else {
-            let message = format!("{}: is a directory, not a file", target.display());
-            return Err(Failure::failed(message));
-        };
-        let unfinished = target.with_file_name(format!(".{name}.{}.part", std::process::id()));
-        let file = File::create(&unfinished)
-            .map_err(|error| Failure::failed(format!("{}: {error}", target.display())))?;
-        let target = target.to_path_buf();
-        Ok(Self { writer: BufWriter::new(file), unfinished: Some(unfinished), target })
-    }
-
-    /// Errors name the path.
-    pub fn put(&mut self, bytes: &[u8]) -> Outcome {
-        let written = self.writer.write_all(bytes);
-        written.map_err(|error| self.refused(error))
-    }
-
-    /// Makes the bytes durable and gives the file its name.
-    pub fn persist(mut self) -> Outcome {
-        let flushed = self.writer.flush().and_then(|()| self.writer.get_ref().sync_all());
-        flushed.map_err(|error| self.refused(error))?;
-        if let Some(unfinished) = self.unfinished.take() {
-            std::fs::rename(&unfinished, &self.target).map_err(|error| {
-                let _ = std::fs::remove_file(&unfinished);
-                self.refused(error)
-            })?;
-        }
-        Ok(())
-    }
-
-    fn refused(&self, error: io::Error) -> Failure {
-        Failure::failed(format!("{}: {}", self.target.display(), cause(&error)))
-    }
-}
-
-/// For writers that want a file; their errors do not name it.
-impl Write for PendingFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.writer.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.writer.flush()
-    }
-}
-
-impl Drop for PendingFile {
-    fn drop(&mut self) {
-        if let Some(unfinished) = self.unfinished.take() {
-            let _ = std::fs::remove_file(unfinished);
-        }
-    }
 }
