@@ -9,28 +9,21 @@ use arrow::csv;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use datafusion::common::config::CsvOptions;
-use datafusion::datasource::file_format::FileFormat;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, cast, when};
 use datafusion::prelude::lit;
 use encoding_rs::Encoding;
-use object_store::ObjectMeta;
-use regex::Regex;
 
-use super::find::{Files, Form};
-use super::formats::Text;
-use super::quotes::Quotes;
-use super::sample::Sample;
-use super::schema::{
-    Columns, SAMPLED_ROWS, SAMPLED_ROWS_PER_FILE, check_related, merged_as_text, unreadable,
-    unrelated,
-};
-use super::{csv_rows, text};
+use crate::plan::files::found::{Files, Form};
+use crate::plan::files::text::quotes::{self, Quotes};
+use crate::plan::files::text::sample::Sample;
+use crate::plan::files::text::{csv_rows, source};
 use crate::task;
 
 /// Spellings of NULL. They count only in files where they stand in columns that else hold numbers,
 /// dates or truth values: elsewhere `NA` may be Namibia. An empty value is NULL everywhere.
-const NULL_SPELLINGS: [&str; 9] = ["NA", "N/A", "n/a", "NULL", "Null", "null", "None", "\\N", "-"];
+pub const NULL_SPELLINGS: [&str; 9] =
+    ["NA", "N/A", "n/a", "NULL", "Null", "null", "None", "\\N", "-"];
 
 /// Tables below this size are read by one thread, so where their lines end does not matter
 /// (`datafusion.optimizer.repartition_file_min_size`).
@@ -70,7 +63,7 @@ fn unquoted(line: &[u8]) -> Vec<u8> {
 /// True where a line break may stand inside a quoted value, so that a file must not be cut at line
 /// breaks to be read in parallel. Reads large local files once, at memory's speed; says true of
 /// remote ones.
-pub fn has_newlines_in_values(files: &Files, form: super::quotes::Form) -> Result<bool> {
+pub fn has_newlines_in_values(files: &Files, form: quotes::Form) -> Result<bool> {
     if files.compression.is_compressed() {
         return Ok(true); // never cut anyway
     }
@@ -80,40 +73,11 @@ pub fn has_newlines_in_values(files: &Files, form: super::quotes::Form) -> Resul
     }
     for object in &files.objects {
         let Some(path) = files.local_path(object) else { return Ok(true) };
-        if !text::no_line_ends_in_quotes(File::open(path)?, form)? {
+        if !source::no_line_ends_in_quotes(File::open(path)?, form)? {
             return Ok(true);
         }
     }
     Ok(false)
-}
-
-/// The columns of CSV files: by their names in the header, types that fit all.
-pub async fn infer(
-    files: &Files,
-    objects: &[ObjectMeta],
-    format: &Arc<dyn FileFormat>,
-) -> Result<Columns> {
-    let options = options_of(format)?;
-    let reader = reader_format(options)?;
-    let rows = (SAMPLED_ROWS / objects.len()).max(SAMPLED_ROWS_PER_FILE);
-    let stored = columns(files, objects, &reader, options, rows).await?;
-    // Worth a second look where text may be numbers with a few NULLs spelled out.
-    if texts(&stored) == 0 || options.null_regex.is_some() {
-        return Ok(Columns { stored, meant: None });
-    }
-    let spelled = format!("^({})?$", NULL_SPELLINGS.map(regex::escape).join("|"));
-    let nulls = Regex::new(&spelled).map_err(|error| DataFusionError::External(error.into()))?;
-    let reader = reader.with_null_regex(nulls);
-    let meant = columns(files, objects, &reader, options, rows).await?;
-    let meant = (texts(&meant) < texts(&stored)).then_some(meant);
-    Ok(Columns { stored, meant })
-}
-
-fn options_of(format: &Arc<dyn FileFormat>) -> Result<&CsvOptions> {
-    match format.downcast_ref::<Text>().map(Text::form) {
-        Some(text::Form::Csv(options)) => Ok(options),
-        _ => Err(DataFusionError::Internal("a CSV format is expected".into())),
-    }
 }
 
 /// How a file is to be cut into values.
@@ -140,48 +104,6 @@ pub fn reader_format(options: &CsvOptions) -> Result<csv::reader::Format> {
     Ok(reader)
 }
 
-/// The columns that the headers of all files name; none where they have none or hold nothing.
-pub async fn header(files: &Files, format: &Arc<dyn FileFormat>) -> Result<Option<Vec<String>>> {
-    let options = options_of(format)?;
-    let mut names: Vec<String> = Vec::new();
-    for object in files.objects.iter().filter(|object| object.size > 0) {
-        let schema = columns_of_file(files, object, reader_format(options)?, options, 0).await?;
-        for field in schema.fields() {
-            if !names.contains(field.name()) {
-                names.push(field.name().clone());
-            }
-        }
-    }
-    let has_header = options.has_header.unwrap_or(true);
-    Ok((has_header && !names.is_empty()).then_some(names))
-}
-
-fn texts(schema: &Schema) -> usize {
-    schema.fields().iter().filter(|field| field.data_type() == &DataType::Utf8).count()
-}
-
-async fn columns(
-    files: &Files,
-    objects: &[ObjectMeta],
-    format: &csv::reader::Format,
-    options: &CsvOptions,
-    rows: usize,
-) -> Result<SchemaRef> {
-    let mut schemas = Vec::with_capacity(objects.len());
-    for object in objects {
-        schemas.push(columns_of_file(files, object, format.clone(), options, rows).await?);
-    }
-    check_related(files, objects, &schemas)?;
-    let names = |schema: &SchemaRef| schema.fields().len();
-    // Without names, values go by their places.
-    if options.has_header == Some(false)
-        && let Some(at) = schemas.iter().position(|other| names(other) != names(&schemas[0]))
-    {
-        return Err(unrelated(files, &objects[0], &schemas[0], &objects[at], &schemas[at]));
-    }
-    Ok(read_as(&merged_as_text(&schemas)))
-}
-
 /// The types that columns are read as: where no value was seen text, which takes whatever comes.
 pub fn read_as(schema: &Schema) -> SchemaRef {
     let field = |field: &Arc<Field>| match field.data_type() {
@@ -189,23 +111,6 @@ pub fn read_as(schema: &Schema) -> SchemaRef {
         kind => Field::new(field.name(), kind.clone(), true),
     };
     Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
-}
-
-async fn columns_of_file(
-    files: &Files,
-    object: &ObjectMeta,
-    format: csv::reader::Format,
-    options: &CsvOptions,
-    rows: usize,
-) -> Result<SchemaRef> {
-    let columns = async {
-        let sample = Sample::of(&files.store, object, files.compression).await?;
-        columns_of(sample, format, options, files.encoding, rows).await
-    };
-    match columns.await {
-        Ok(schema) => Ok(schema),
-        Err(error) => Err(unreadable(files, object, error).await),
-    }
 }
 
 /// The columns of one file by its first rows.

@@ -15,9 +15,9 @@ use datafusion::error::DataFusionError;
 use regex::Regex;
 
 use super::exact;
+use super::parse::{Fault, Parse, Reading};
 use super::quotes::{Form, Quotes};
-use super::text::{Fault, Parse, Reading};
-use super::user;
+use crate::plan::files::error::user;
 
 /// What of the options tells where values are.
 pub fn form(options: &CsvOptions) -> Form {

@@ -4,18 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::datasource::file_format::FileFormat;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::SessionState;
-use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 
-use super::find::{CONCURRENT_REQUESTS, Files, Form};
-use super::named::damaged;
-use super::parquet::{INT96, Parquet};
+use super::parquet::INT96;
 use super::widen::common_field;
-use super::{arrow_file, data};
-use crate::task;
+use crate::plan::files::error::{cause, data, of_store, placed, unequal_lengths};
+use crate::plan::files::found::{Files, Form};
 
 /// Rows that the types of CSV and JSON columns are told from, over all files together. What comes
 /// later and does not fit is an error, not a NULL.
@@ -32,67 +27,6 @@ pub struct Columns {
     pub meant: Option<SchemaRef>,
 }
 
-/// The columns of all files together.
-///
-/// Errors name the file: one that cannot be read, that is empty, or whose columns do not go with
-/// those of the others.
-pub async fn infer(
-    state: &SessionState,
-    files: &Files,
-    format: &Arc<dyn FileFormat>,
-) -> Result<Columns> {
-    let objects = files.objects.iter().filter(|file| file.size > 0);
-    let objects: Vec<ObjectMeta> = objects.cloned().collect();
-    let Some(first) = objects.first() else {
-        let name = files.shown(&files.objects[0]);
-        return Err(data(format!("file '{name}' is empty: nothing tells its columns")));
-    };
-    if !matches!(files.form, Form::Csv | Form::Tsv) {
-        let schemas = each(state, files, &objects, format).await?;
-        check_related(files, &objects, &schemas)?;
-        let merged = merged(&schemas, &|at| files.shown(&objects[at]))?;
-        if merged.fields().is_empty() && files.form == Form::Json {
-            let name = files.shown(first);
-            return Err(data(format!("file '{name}' holds no rows: nothing tells its columns")));
-        }
-        return Ok(Columns { stored: merged, meant: None });
-    }
-    super::csv::infer(files, &objects, format).await
-}
-
-/// The columns of each file, in order.
-async fn each(
-    state: &SessionState,
-    files: &Files,
-    objects: &[ObjectMeta],
-    format: &Arc<dyn FileFormat>,
-) -> Result<Vec<SchemaRef>> {
-    let schemas = futures::stream::iter(objects.to_vec()).map(|object| async move {
-        let found = task::quiet(columns(state, files, &object, format)).await;
-        match found {
-            Ok(Ok(schema)) => Ok(schema),
-            Ok(Err(error)) => Err(unreadable(files, &object, error).await),
-            Err(panic) => Err(damaged(&files.shown(&object), task::said(panic.as_ref()))),
-        }
-    });
-    schemas.buffered(CONCURRENT_REQUESTS).try_collect().await
-}
-
-async fn columns(
-    state: &SessionState,
-    files: &Files,
-    object: &ObjectMeta,
-    format: &Arc<dyn FileFormat>,
-) -> Result<SchemaRef> {
-    if let Some(parquet) = format.downcast_ref::<Parquet>() {
-        return parquet.columns(state, &files.store, object).await;
-    }
-    if files.form == Form::Arrow {
-        arrow_file::check(&files.store, object, 0..0).await?;
-    }
-    format.infer_schema(state, &files.store, std::slice::from_ref(object)).await
-}
-
 /// The error of a file that cannot be read, with its name and, in text, the line.
 pub async fn unreadable(
     files: &Files,
@@ -100,18 +34,18 @@ pub async fn unreadable(
     error: DataFusionError,
 ) -> DataFusionError {
     let name = files.shown(object);
-    let cause = super::blame::cause(&error);
+    let cause = cause(&error);
     match files.form {
-        _ if super::blame::of_store(&error).is_some() => data(format!("file '{name}': {cause}")),
+        _ if of_store(&error).is_some() => data(format!("file '{name}': {cause}")),
         Form::Parquet => data(format!(
             "file '{name}' is no complete Parquet file ({} bytes): {cause}",
             object.size
         )),
-        Form::Csv | Form::Tsv => match super::blame::unequal_lengths(&cause) {
+        Form::Csv | Form::Tsv => match unequal_lengths(&cause) {
             Some(told) => data(format!("file '{name}', {told}")),
-            None => data(format!("file '{name}'{}", super::blame::placed(&cause))),
+            None => data(format!("file '{name}'{}", placed(&cause))),
         },
-        Form::Json => data(format!("file '{name}'{}", super::blame::placed(&cause))),
+        Form::Json => data(format!("file '{name}'{}", placed(&cause))),
         Form::Arrow | Form::Avro => data(format!("file '{name}': {cause}")),
     }
 }

@@ -12,7 +12,7 @@ use arrow::json::reader::Decoder;
 
 use super::exact;
 use super::json::{Rows, keys};
-use super::text::{Fault, HEAD_BYTES, Parse, Reading};
+use super::parse::{Fault, HEAD_BYTES, Parse, Reading};
 
 /// The rows of one file, or of a part of it.
 pub struct JsonRows {

@@ -56,8 +56,8 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, TryFutureExt};
 use object_store::{ObjectMeta, ObjectStore};
 
-use super::dates;
-use super::named::inspected;
+use crate::plan::files::dates;
+use crate::plan::files::named::inspected;
 
 /// The unit that times of 96 bits (Spark's of old) are read in. In nanoseconds, arrow's own, those
 /// before 1677 and after 2262 come out as others, without an error.

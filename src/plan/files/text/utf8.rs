@@ -8,8 +8,8 @@ use datafusion::error::DataFusionError;
 use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
 use memchr::memchr_iter;
 
-use super::text::Fault;
-use super::user;
+use super::parse::Fault;
+use crate::plan::files::error::user;
 
 /// The option that names the encoding of a file of text.
 pub const ENCODING: &str = "format.encoding";

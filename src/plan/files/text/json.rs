@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::json::reader::infer_json_schema_from_iterator;
 use serde_json::Value;
 
-use super::text::Fault;
+use super::parse::Fault;
 
 /// Follows the structure of JSON text as its bytes come by, and takes the brackets and commas of
 /// arrays of rows out of it, so that objects one after another are left. No byte is moved: lines

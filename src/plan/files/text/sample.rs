@@ -13,7 +13,7 @@ use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use object_store::{GetResultPayload, ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::text::Fault;
+use super::parse::Fault;
 use super::utf8::{Utf8, Utf8Reader};
 use crate::task;
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use datafusion::error::Result;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::data;
+use crate::plan::files::error::data;
 
 /// What a file begins and ends with.
 const MAGIC: &[u8] = b"ARROW1";

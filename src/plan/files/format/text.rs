@@ -23,11 +23,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use encoding_rs::{Encoding, UTF_8};
 use object_store::{ObjectMeta, ObjectStore};
 
-use super::sample::{self, Sample};
+use super::csv;
 use super::schema::{SAMPLED_ROWS, merged, merged_as_text};
-use super::text::{Form, TextSource};
-use super::utf8::{ENCODING, encoding};
-use super::{csv, user};
+use crate::plan::files::error::user;
+use crate::plan::files::text::parse::Form;
+use crate::plan::files::text::sample::{self, Sample};
+use crate::plan::files::text::source::TextSource;
+use crate::plan::files::text::utf8::{ENCODING, encoding};
 
 /// CSV or JSON.
 #[derive(Debug)]

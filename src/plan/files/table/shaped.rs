@@ -13,7 +13,7 @@ use datafusion::logical_expr::dml::InsertOp;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableProviderFilterPushDown};
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::user;
+use crate::plan::files::error::user;
 
 /// A table over what a plan makes of files.
 #[derive(Debug)]
