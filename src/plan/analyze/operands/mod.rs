@@ -5,6 +5,12 @@
 //! has no common type for. `Operands` sees whole plans, with what is no binary operator: BETWEEN,
 //! IN, CASE, joins, unions.
 
+pub mod binary;
+mod comparable;
+mod dates;
+mod expanded;
+pub mod operand;
+
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
@@ -14,17 +20,18 @@ use datafusion::common::{Column, DFSchema, JoinConstraint, Result, ScalarValue};
 use datafusion::logical_expr::expr::{Case, InSubquery, ScalarFunction, SetComparison};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, BinaryExpr, Expr, ExprSchemable, Join, LogicalPlan, LogicalPlanBuilder, Operator,
-    Subquery, TableScan, Union, binary_expr, lit,
+    Subquery, Union, binary_expr, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::comparable::{Mended, Operand, Purpose, common, concerns};
-use super::expanded::expanded;
-use super::{dates, decimals};
+use super::schemas::visible;
+use binary::{binary, is_arithmetic, is_comparison, pair};
+use comparable::{common, concerns};
+use expanded::expanded;
+use operand::{Mended, Operand, Purpose};
 
 /// Functions that answer one of their arguments.
 const CHOICES: [&str; 7] = ["coalesce", "nvl", "ifnull", "nvl2", "greatest", "least", "nullif"];
@@ -79,30 +86,6 @@ fn operator(op: &BinaryOperator) -> Option<Operator> {
     })
 }
 
-fn is_arithmetic(op: Operator) -> bool {
-    use Operator::{Divide, Minus, Modulo, Multiply, Plus};
-    matches!(op, Plus | Minus | Multiply | Divide | Modulo)
-}
-
-fn is_comparison(op: Operator) -> bool {
-    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
-    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
-}
-
-/// The operator over mended operands; `None` where there is nothing to mend.
-pub(super) fn binary(left: Operand, op: Operator, right: Operand) -> Option<Expr> {
-    if is_arithmetic(op) {
-        let decimal = decimals::arithmetic(&left, op, &right);
-        return decimal.or_else(|| dates::arithmetic(left, op, right));
-    }
-    let [left, right] = pair(common(&[left, right], Purpose::Compare)?)?;
-    Some(binary_expr(left, op, right))
-}
-
-fn pair(exprs: Vec<Expr>) -> Option<[Expr; 2]> {
-    exprs.try_into().ok()
-}
-
 /// Sees whole plans.
 #[derive(Debug)]
 pub struct Operands;
@@ -134,15 +117,6 @@ fn in_node(node: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         return Ok(node);
     }
     node.map_data(|node| node.recompute_schema())
-}
-
-/// The columns that the expressions of a node may name.
-pub(super) fn visible(node: &LogicalPlan) -> Result<DFSchema> {
-    let mut schema = merge_schema(&node.inputs());
-    if let LogicalPlan::TableScan(TableScan { table_name, source, .. }) = node {
-        schema.merge(&DFSchema::try_from_qualified_schema(table_name.clone(), &source.schema())?);
-    }
-    Ok(schema)
 }
 
 fn mend(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Operator, binary_expr};
 
-use super::comparable::{Operand, cast, constant, finer};
+use super::operand::{Operand, cast, constant, finer};
 
 /// The mended sum or difference; `None` where there is nothing to mend.
 pub(super) fn arithmetic(left: Operand, op: Operator, right: Operand) -> Option<Expr> {

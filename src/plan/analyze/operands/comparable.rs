@@ -9,46 +9,11 @@
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::ScalarValue;
-use datafusion::logical_expr::{BinaryExpr, Cast, Expr, Operator, lit};
+use datafusion::logical_expr::{Cast, Expr, lit};
 
-use super::decimals;
+use super::operand::{Mended, Operand, Purpose, cast, constant, finer};
+use crate::plan::analyze::decimals;
 use crate::plan::functions::intervals::{self, nanos_of, nanos_per, scaled, span};
-
-/// An expression and its type.
-#[derive(Debug, Clone)]
-pub(super) struct Operand {
-    pub expr: Expr,
-    pub data_type: DataType,
-}
-
-/// What values are brought together for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    Compare,
-    /// One of them is the answer.
-    Choose,
-}
-
-/// The values, mended.
-pub(super) type Mended = Option<Vec<Expr>>;
-
-impl Operand {
-    pub fn new(expr: Expr, data_type: DataType) -> Self {
-        Self { expr, data_type }
-    }
-
-    fn unit(&self) -> Option<TimeUnit> {
-        match self.data_type {
-            DataType::Timestamp(unit, _) | DataType::Duration(unit) => Some(unit),
-            DataType::Time32(unit) | DataType::Time64(unit) => Some(unit),
-            _ => None,
-        }
-    }
-
-    fn is_null(&self) -> bool {
-        self.data_type.is_null()
-    }
-}
 
 /// Whether values of these types may need mending: to be asked before they are copied.
 pub(super) fn concerns<'a>(mut types: impl Iterator<Item = &'a DataType>) -> bool {
@@ -79,37 +44,6 @@ pub(super) fn common(operands: &[Operand], purpose: Purpose) -> Mended {
         return decimals::common(operands, purpose);
     }
     None
-}
-
-pub(super) fn cast(expr: Expr, to: &DataType) -> Expr {
-    Expr::Cast(Cast::new(Box::new(expr), to.clone()))
-}
-
-/// The finer of two units.
-pub(super) fn finer(left: TimeUnit, right: TimeUnit) -> TimeUnit {
-    if nanos_per(left) <= nanos_per(right) { left } else { right }
-}
-
-/// The value of a literal, of a cast of one, or of a sum of such.
-pub(super) fn constant(expr: &Expr) -> Option<ScalarValue> {
-    match expr {
-        Expr::Literal(value, _) => Some(value.clone()),
-        Expr::Alias(alias) => constant(&alias.expr),
-        Expr::Cast(Cast { expr, field }) => constant(expr)?.cast_to(field.data_type()).ok(),
-        Expr::Negative(inner) => constant(inner)?.arithmetic_negate().ok(),
-        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-            let (left, right) = (constant(left)?, constant(right)?);
-            // Sums of other types go on in types that are not known here.
-            let moves = matches!(left.data_type(), DataType::Timestamp(_, None))
-                && matches!(right.data_type(), DataType::Interval(_) | DataType::Duration(_));
-            match op {
-                Operator::Plus if moves => left.add(&right).ok(),
-                Operator::Minus if moves => left.sub(&right).ok(),
-                _ => None,
-            }
-        }
-        _ => None,
-    }
 }
 
 /// Times of day: constants in the unit of the columns where it holds them, else all in the finest.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 
-use super::lower::{Lowering, Stage, plus_zero, refuse_limit, strip};
+use super::{Lowering, Stage, plus_zero, refuse_limit, strip};
 use crate::agg::{Acc, Aggregate};
 use crate::error::Declined;
 use crate::expr::ir::{Expr, Rep};

@@ -32,7 +32,7 @@ use datafusion::physical_plan::{
 use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 
-use super::beside::beside;
+use crate::plan::beside::beside;
 
 /// Batches of a part that wait until the parts before it have been taken.
 const AHEAD: usize = 2;

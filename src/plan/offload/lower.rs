@@ -4,6 +4,8 @@
 //! them, whatever it is, becomes a source. Expressions are lowered where they are first needed, so
 //! a column that only passes through never reaches the device.
 
+mod aggregate;
+pub mod fragment;
 mod join;
 mod missing;
 mod tables;
@@ -83,28 +85,6 @@ pub(super) struct Lowering {
     tables: Vec<TableStage>,
     /// Union-find parents of string domains.
     domains: Vec<Domain>,
-}
-
-/// Lowers the subtree: an aggregate, a join, a filter, or a projection of one.
-pub fn fragment(
-    plan: &Arc<dyn ExecutionPlan>,
-    floats: FloatExactness,
-) -> Result<Lowered, Declined> {
-    let mut lowering =
-        Lowering { floats, sources: Vec::new(), tables: Vec::new(), domains: Vec::new() };
-    let (stage, sink) = match super::aggregate::lower(&mut lowering, plan)? {
-        Some(done) => done,
-        None => {
-            let mut stage = lowering.stage(plan)?;
-            if stage.steps.is_empty() {
-                return Err(Declined::new("nothing to do for the device"));
-            }
-            let outputs = lowering.outputs(&mut stage)?;
-            let schema = stage.output.clone();
-            (stage, Sink::Select { outputs, schema })
-        }
-    };
-    lowering.finish(stage, sink)
 }
 
 impl Lowering {

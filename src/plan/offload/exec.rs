@@ -391,3 +391,11 @@ impl ExecutionPlan for CpuExec {
         CardinalityEffect::Equal
     }
 }
+
+/// What was decided about the parts of a plan.
+pub fn decisions(plan: &Arc<dyn ExecutionPlan>) -> Vec<Decision> {
+    let own = plan.downcast_ref::<DeviceExec>().map(DeviceExec::decision);
+    let own = own.or_else(|| plan.downcast_ref::<CpuExec>().map(CpuExec::decision));
+    let below = plan.children().into_iter().flat_map(decisions);
+    own.cloned().into_iter().chain(below).collect()
+}

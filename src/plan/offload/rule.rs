@@ -22,15 +22,15 @@ use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 
-use super::exec::{CpuExec, DeviceExec};
+use super::exec::{CpuExec, DeviceExec, decisions};
 use super::lower::{self, Lowered};
 use super::measured::{Choosing, Measured};
-use super::options::SqlOptions;
 use super::place::{self, Decision, Facts, Side};
 use crate::config::DeviceChoice;
 use crate::device::{self, AdapterKind, FloatExactness, Player};
 use crate::error::{Declined, Error};
 use crate::fragment::spec::{Pipeline, Sink};
+use crate::plan::options::SqlOptions;
 use crate::run::row_bytes;
 
 /// Cuts fragments out of a physical plan.
@@ -90,7 +90,7 @@ pub fn for_each_side(
     let threads = config.execution.target_partitions;
     let mut pass = Pass { options, choice: DeviceChoice::Gpu, threads, player: Some(Ok(player)) };
     let plan = pass.place(plan.clone(), None)?;
-    let on_device = super::decisions(&plan).iter().any(|decision| decision.side == Side::Gpu);
+    let on_device = decisions(&plan).iter().any(|decision| decision.side == Side::Gpu);
     Ok(on_device.then(|| (plan, Measured::new(choosing))))
 }
 
@@ -175,7 +175,7 @@ impl Pass {
             Ok(player) => player.capabilities().floats,
             Err(_) => FloatExactness::default(),
         };
-        let lowered = lower::fragment(plan, floats)?;
+        let lowered = lower::fragment::fragment(plan, floats)?;
         let player = self.player()?;
         if let Ok(player) = &player {
             bindings_fit(&lowered, player.as_ref())?;

@@ -2,14 +2,12 @@
 //! them: `mod(a, b)` is `a % b`, `sign(x)` a CASE, a difference in days one of integers.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::{Expr, ExprSchemable, Operator, binary_expr, lit, when};
-use datafusion::prelude::col;
 
-use super::comparable::{Operand, cast};
-use super::operands::binary;
+use super::binary::binary;
+use super::operand::{Operand, cast};
 use crate::plan::functions::dates::{DATE_DIFF, Unit};
 use crate::plan::functions::numbers::{MOD, SIGN};
 
@@ -25,21 +23,6 @@ pub(super) fn expanded(function: &ScalarFunction, schema: &DFSchema) -> Option<E
             if is_day { days(of(start)?, of(end)?) } else { None }
         }
         _ => None,
-    }
-}
-
-/// The type of `left % right`.
-///
-/// Errors: there is no remainder of such.
-pub fn remainder_type(left: &DataType, right: &DataType) -> Result<DataType> {
-    use arrow::datatypes::{Field, Schema};
-    let types = [("l", left), ("r", right)];
-    let fields = types.map(|(name, of)| Field::new(name, of.clone(), true));
-    let schema = DFSchema::try_from(Schema::new(fields.to_vec()))?;
-    let operand = |(name, of): (&str, &DataType)| Operand::new(col(name), of.clone());
-    match binary(operand(types[0]), Operator::Modulo, operand(types[1])) {
-        Some(mended) => mended.get_type(&schema),
-        None => BinaryTypeCoercer::new(left, &Operator::Modulo, right).get_result_type(),
     }
 }
 
