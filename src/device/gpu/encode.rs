@@ -12,7 +12,7 @@ use crate::error::DeviceError;
 use crate::record::{Access, Buffer, Command, Program, Recording, Staging};
 
 /// A recording ready to be submitted.
-pub(super) struct Encoded {
+pub struct Encoded {
     pub encoder: wgpu::CommandEncoder,
     /// Staging buffers that the encoder copies from, to be mapped again.
     pub staged: Vec<(wgpu::Buffer, Home)>,
@@ -25,7 +25,7 @@ pub(super) struct Encoded {
 }
 
 /// The way from here to there, for one context.
-pub(super) struct Encoding<'a> {
+pub struct Encoding<'a> {
     pub context: &'a Context,
     pub pipelines: &'a Pipelines,
     pub readbacks: &'a Readbacks,

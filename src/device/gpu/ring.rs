@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::adapter::MAPPABLE_PRIMARY;
 use super::context::Context;
 use super::pool::{class_of, create, out_of_memory};
-use super::staging::StagingKind;
+use crate::device::adapter::MAPPABLE_PRIMARY;
+use crate::device::player::StagingKind;
 use crate::error::DeviceError;
 
 /// Staging memory out at once. Four slots of 64 MiB; more would only wait for the link.
-pub(super) const RING_BYTES: u64 = 256 << 20;
+pub const RING_BYTES: u64 = 256 << 20;
 
 /// Requests up to this share one class and have a ring of their own: parameters and headers must
 /// not wait behind the columns of others, least of all for who holds columns already.
-pub(super) const SMALL_BYTES: u64 = 64 << 10;
+pub const SMALL_BYTES: u64 = 64 << 10;
 
 /// Small staging buffers out at once.
 const SMALL_BUFFERS: usize = 256;
@@ -37,7 +37,7 @@ const MAX_FREE_READBACK_BYTES: u64 = 256 << 20;
 const MAP_WAIT: Duration = Duration::from_secs(10);
 
 /// The upload ring of one context.
-pub(super) struct Ring {
+pub struct Ring {
     context: Arc<Context>,
     /// Where uploads are written unless somebody asks for another kind.
     kind: Mutex<StagingKind>,
@@ -48,7 +48,7 @@ pub(super) struct Ring {
 }
 
 /// A mapped staging buffer, out of the ring.
-pub(super) struct Lease {
+pub struct Lease {
     mapped: Option<Mapped>,
     home: Home,
 }
@@ -59,13 +59,13 @@ struct Mapped {
 }
 
 /// Start of a lease's memory; it can cross an await, which a bare pointer cannot.
-pub(super) struct Start(pub *mut u8);
+pub struct Start(pub *mut u8);
 
 // SAFETY: the memory belongs to the lease that comes with it, which may move between threads.
 unsafe impl Send for Start {}
 
 /// Where a staging buffer goes back to, and its share of the ring until then.
-pub(super) struct Home {
+pub struct Home {
     ring: Arc<Ring>,
     class: Class,
     _permit: OwnedSemaphorePermit,
@@ -232,14 +232,14 @@ impl Home {
 }
 
 /// A buffer that a submit fills for the host to read.
-pub(super) struct Readback {
+pub struct Readback {
     pub buffer: wgpu::Buffer,
     class: u64,
 }
 
 /// The readback buffers of one context that are free.
 #[derive(Default)]
-pub(super) struct Readbacks {
+pub struct Readbacks {
     free: Mutex<Free<u64>>,
 }
 

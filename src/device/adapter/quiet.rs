@@ -33,7 +33,7 @@ pub fn let_speak() {
 }
 
 /// Does work in which drivers may write.
-pub(super) fn quietly<T>(work: impl FnOnce() -> T) -> T {
+pub fn quietly<T>(work: impl FnOnce() -> T) -> T {
     let _muted = Muted::begin();
     work()
 }

@@ -2,23 +2,18 @@
 //! it; a lost one is never mended, a new one is opened instead.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 
-use super::adapter;
 use super::cache::Cache;
-use super::fault::Faults;
-use super::quiet::quietly;
-use super::{Capabilities, Tier};
+use crate::device::caught::caught;
+use crate::device::fault::Faults;
+use crate::device::player::Capabilities;
 use crate::error::DeviceError;
-use crate::task;
-
-/// Numbers contexts, so that a buffer of one is never used with another.
-static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 
 /// A device, its queue and what is known of them.
-pub(super) struct Context {
+pub struct Context {
     pub id: u64,
     pub device: wgpu::Device,
     pub queue: wgpu::Queue,
@@ -36,41 +31,6 @@ pub(super) struct Context {
 }
 
 impl Context {
-    /// Opens a device on `adapter` with the features of `tier` and the adapter's own limits.
-    pub fn open(adapter: &wgpu::Adapter, tier: Tier) -> Result<Self, DeviceError> {
-        let info = adapter.get_info();
-        let features = adapter::features_to_open(adapter, tier);
-        let limits = adapter.limits();
-        let wanted = wgpu::DeviceDescriptor {
-            label: Some("thalweg"),
-            required_features: features,
-            required_limits: limits.clone(),
-            experimental_features: wgpu::ExperimentalFeatures::disabled(),
-            memory_hints: wgpu::MemoryHints::Performance,
-            trace: wgpu::Trace::Off,
-        };
-        let opened = quietly(|| pollster::block_on(adapter.request_device(&wanted)));
-        let (device, queue) = opened.map_err(|error| {
-            DeviceError::Lost(format!("adapter '{}' cannot be opened: {error}", info.name))
-        })?;
-        let health = Arc::new(Health::default());
-        watch(&device, &health);
-        let mut context = Self {
-            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
-            capabilities: adapter::capabilities(adapter, tier),
-            timestamps: features.contains(adapter::TIMESTAMPS),
-            checked: std::env::var_os("THALWEG_CHECKED").is_some_and(|value| value == "1"),
-            max_groups_per_dimension: limits.max_compute_workgroups_per_dimension,
-            faults: Faults::default(),
-            cache: None,
-            health,
-            device,
-            queue,
-        };
-        context.cache = Cache::open(&context, &info);
-        Ok(context)
-    }
-
     /// Runs `work` and returns the first error it raised, by wgpu's checks or in the driver, as a
     /// value. Error scopes are kept per thread: `work` must neither await nor hand over to
     /// another thread.
@@ -109,14 +69,14 @@ impl Context {
 
 /// What a wait came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
+pub enum Progress {
     Reached,
     Waiting,
 }
 
 /// The first fatal error of a context; a loss outranks the validation errors it causes.
 #[derive(Default)]
-pub(super) struct Health {
+pub struct Health {
     failed: AtomicBool,
     error: Mutex<Option<DeviceError>>,
 }
@@ -144,49 +104,9 @@ impl Health {
     }
 }
 
-/// Has wgpu tell `health` of the loss and of errors that no scope caught (its default: a panic).
-fn watch(device: &wgpu::Device, health: &Arc<Health>) {
-    let told = Arc::clone(health);
-    device.set_device_lost_callback(move |reason, message| {
-        // A device that we drop is not lost.
-        if reason != wgpu::DeviceLostReason::Destroyed {
-            told.fail(DeviceError::Lost(message));
-        }
-    });
-    let told = Arc::clone(health);
-    device.on_uncaptured_error(Arc::new(move |error: wgpu::Error| {
-        told.fail(match error {
-            wgpu::Error::OutOfMemory { .. } => {
-                DeviceError::OutOfMemory { what: "internal memory of the driver".into(), bytes: 0 }
-            }
-            other => DeviceError::Validation(other.to_string()),
-        });
-    }));
-}
-
-/// Runs `work`; a panic in it is returned as its message, and not printed: whoever runs a query
-/// must not read of our threads.
-pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
-    let result = task::quietly(work);
-    result.map_err(|payload| match payload.downcast::<String>() {
-        Ok(message) => *message,
-        Err(payload) => payload
-            .downcast::<&str>()
-            .map_or_else(|_| "the driver reported it in a wait".into(), |text| text.to_string()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_panic_becomes_its_message() {
-        assert_eq!(caught(|| 5), Ok(5));
-        let lost = "lost";
-        assert_eq!(caught(|| panic!("device {lost}")), Err::<(), _>("device lost".into()));
-        assert_eq!(caught(|| panic!("in words")), Err::<(), _>("in words".into()));
-    }
 
     #[test]
     fn a_loss_outranks_what_it_causes() {

@@ -7,7 +7,7 @@
 //! A sample proves nothing, yet the known ways to be inexact (reciprocal division, flushed
 //! subnormals, fused multiply-add) each fail on a good part of it.
 
-use super::{FloatExactness, Player, Tier};
+use crate::device::player::{FloatExactness, Player, Tier};
 use crate::error::DeviceError;
 use crate::record::{Access, Code, Command, Program, Recording};
 
@@ -20,10 +20,10 @@ const DIV: usize = 5;
 const SQRT: usize = 6;
 
 /// One text for both types.
-const KERNEL: &str = include_str!("../../shaders/probe/float.wgsl");
+const KERNEL: &str = include_str!("../../../shaders/probe/float.wgsl");
 
 /// What the player computes exactly, in one submit.
-pub(super) async fn probe(player: &dyn Player, tier: Tier) -> Result<FloatExactness, DeviceError> {
+pub async fn probe(player: &dyn Player, tier: Tier) -> Result<FloatExactness, DeviceError> {
     let (singles, doubles) = (samples::<f32>(), samples::<f64>());
     let mut commands = Vec::new();
     let mut downloads =

@@ -12,7 +12,7 @@ use crate::record::{Access, Code, Program, place};
 use crate::trace;
 
 /// A kernel ready to be dispatched.
-pub(super) struct Pipeline {
+pub struct Pipeline {
     pub compute: wgpu::ComputePipeline,
     pub layout: wgpu::BindGroupLayout,
 }
@@ -22,7 +22,7 @@ const MAX_PIPELINES: usize = 512;
 
 /// The pipelines of one context, by code, for all of its threads.
 #[derive(Default)]
-pub(super) struct Pipelines {
+pub struct Pipelines {
     kept: Mutex<Kept>,
 }
 
@@ -35,7 +35,7 @@ struct Kept {
 
 /// A pipeline, once it is made.
 #[derive(Default)]
-pub(super) struct Entry {
+pub struct Entry {
     made: OnceLock<Result<Arc<Pipeline>, DeviceError>>,
     used: AtomicBool,
 }
@@ -91,7 +91,7 @@ impl Pipelines {
     }
 }
 
-pub(super) fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError> {
+pub fn compile(context: &Context, program: &Program) -> Result<Pipeline, DeviceError> {
     let _span = trace::span(trace::Kind::Compile, &program.label);
     let module = module(context, program)?;
     let told = |error| match error {

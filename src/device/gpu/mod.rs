@@ -1,6 +1,18 @@
 //! The GPU player: recordings on a wgpu queue. Opened players are shared by the whole process; a
 //! lost one is replaced at the next `open`.
 
+pub(super) mod cache;
+mod compiler;
+pub(super) mod context;
+mod encode;
+mod open;
+pub(super) mod pipeline;
+pub(super) mod pool;
+pub(super) mod ring;
+mod shelf;
+mod stamps;
+mod submit;
+
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -9,17 +21,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::compiler::Compiler;
-use super::context::Context;
+use super::adapter::{self, probe};
 use super::fault::Fault;
-use super::pool::{MemoryUse, Pool};
-use super::ring::Ring;
-use super::staging::{self, StagingKind};
-use super::submit::{self, Submitter};
-use super::{Capabilities, Player, Tier, adapter, check, probe, rates};
+use super::measure::staging;
+use super::player::{Capabilities, MemoryUse, Player, StagingKind, Tier};
+use super::{check, rates};
 use crate::config::Options;
 use crate::error::DeviceError;
 use crate::record::{Buffer, Completed, Program, Recording, Staging};
+use compiler::Compiler;
+use context::Context;
+use pool::Pool;
+use ring::Ring;
+use submit::Submitter;
 
 /// One opened adapter.
 pub struct Gpu {

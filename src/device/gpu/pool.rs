@@ -8,6 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::context::Context;
+use crate::device::player::MemoryUse;
 use crate::error::DeviceError;
 
 /// Smallest class: below it, the driver's own bookkeeping costs more than the memory.
@@ -23,26 +24,14 @@ const TRIM_WAIT: Duration = Duration::from_secs(2);
 const STEPS_PER_DOUBLING: u64 = 4;
 
 /// The size class of a request: the next quarter step of a power of two.
-pub(super) fn class_of(bytes: u64) -> u64 {
+pub fn class_of(bytes: u64) -> u64 {
     let bytes = bytes.max(MIN_CLASS_BYTES);
     let step = (bytes.next_power_of_two() / 2 / STEPS_PER_DOUBLING).max(MIN_CLASS_BYTES / 4);
     bytes.next_multiple_of(step)
 }
 
-/// Bytes of device memory by use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct MemoryUse {
-    pub in_use_bytes: u64,
-    /// Free, kept for reuse.
-    pub cached_bytes: u64,
-    /// Highest `in_use_bytes` so far.
-    pub peak_bytes: u64,
-    /// Buffers the driver was asked for so far; the others were reused.
-    pub allocations: u64,
-}
-
 /// The buffers of one context.
-pub(super) struct Pool {
+pub struct Pool {
     context: Arc<Context>,
     state: Mutex<State>,
 }
@@ -55,7 +44,7 @@ struct State {
 
 /// A buffer of the pool, given back when dropped. Work that still runs on it does not matter:
 /// whoever gets it next comes later on the same queue.
-pub(super) struct Pooled {
+pub struct Pooled {
     pub buffer: wgpu::Buffer,
     pub bytes: u64,
     pool: Arc<Pool>,
@@ -167,7 +156,7 @@ impl State {
 }
 
 /// Creates a buffer, telling out-of-memory as a value. The error scope belongs to this thread.
-pub(super) fn create(
+pub fn create(
     context: &Context,
     wanted: &wgpu::BufferDescriptor<'_>,
 ) -> Result<wgpu::Buffer, DeviceError> {
@@ -179,7 +168,7 @@ pub(super) fn create(
     }
 }
 
-pub(super) fn out_of_memory(what: &str, bytes: u64) -> DeviceError {
+pub fn out_of_memory(what: &str, bytes: u64) -> DeviceError {
     DeviceError::OutOfMemory { what: what.to_string(), bytes }
 }
 

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use super::context::{Context, Progress, caught};
+use super::context::{Context, Progress};
 use super::encode::{Encoded, Encoding};
 use super::pipeline::Pipelines;
 use super::ring::{Readback, Readbacks, Ring};
 use super::shelf::Shelf;
 use super::stamps::{Clocks, Stamps};
+use crate::device::caught::caught;
 use crate::error::DeviceError;
 use crate::record::{Completed, Recording, Words};
 use crate::trace;
@@ -45,7 +46,7 @@ struct Job {
 
 /// The jobs' end that a player holds. Dropped, it waits for both threads to end, so that the
 /// device is not torn down behind the back of a process that is about to exit.
-pub(super) struct Submitter {
+pub struct Submitter {
     jobs: Option<mpsc::Sender<Job>>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -111,7 +112,7 @@ fn spawn(
 }
 
 /// What is told where a thread of the context is no more.
-pub(super) fn gone() -> DeviceError {
+pub fn gone() -> DeviceError {
     DeviceError::Lost("its threads have ended".into())
 }
 

@@ -24,7 +24,7 @@ const PIECE_WORDS: usize = 1 << 20;
 const MOST_WORDS: usize = 64 << 20;
 
 #[derive(Default)]
-pub(super) struct Shelf(Mutex<Free>);
+pub struct Shelf(Mutex<Free>);
 
 #[derive(Default)]
 struct Free {

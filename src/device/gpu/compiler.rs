@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::context::{Context, caught};
+use super::context::Context;
 use super::pipeline::{Entry, Pipelines};
+use crate::device::caught::caught;
 use crate::error::DeviceError;
 use crate::record::Program;
 use crate::task::Thread;
@@ -15,7 +16,7 @@ use crate::task::Thread;
 const MAX_THREADS: usize = 8;
 
 /// The end that a player holds. Dropped, it waits for what is being compiled, and forgets the rest.
-pub(super) struct Compiler {
+pub struct Compiler {
     shared: Arc<Shared>,
     threads: Mutex<Vec<Thread<()>>>,
     max_threads: usize,

@@ -1,11 +1,15 @@
 //! Which adapters there are, which one is taken, and what it can do.
 
+pub mod memories;
+pub mod probe;
+pub mod quiet;
+
 use parking_lot::Mutex;
 
-use super::memories::Memories;
-use super::quiet::quietly;
-use super::{AdapterKind, Capabilities, FloatExactness, Tier};
+use super::player::{AdapterKind, Capabilities, FloatExactness, Tier};
 use crate::error::DeviceError;
+use memories::Memories;
+use quiet::quietly;
 
 /// What stamps copies and dispatches inside one encoder.
 pub(super) const TIMESTAMPS: wgpu::Features =

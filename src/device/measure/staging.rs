@@ -1,6 +1,5 @@
 //! Kinds of host memory that uploads are written into, and how fast each of them is, by threads.
 
-use std::fmt;
 use std::time::{Duration, Instant};
 
 use futures::future::ready;
@@ -8,34 +7,10 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::Player;
-use super::measure::gb_s;
+use super::meter::gb_s;
+use crate::device::player::{Player, StagingKind};
 use crate::error::DeviceError;
 use crate::record::{Buffer, Command, Recording, Staging};
-
-/// Where staging memory lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StagingKind {
-    /// What every adapter gives for writing. With a card that shows all of its memory to the host
-    /// this lies in the card's memory, and each store crosses the link.
-    Portable,
-    /// Cached memory of the host, which the device copies from. Only Vulkan gives it.
-    HostCached,
-}
-
-impl StagingKind {
-    pub const ALL: [Self; 2] = [Self::Portable, Self::HostCached];
-}
-
-impl fmt::Display for StagingKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Portable => "portable",
-            Self::HostCached => "host cached",
-        })
-    }
-}
 
 /// How fast uploads are through one kind of staging memory.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -55,7 +30,7 @@ pub struct StagingRate {
 const MARGIN: f64 = 1.05;
 
 /// Uploads under way at once, as the scheduler has them: one is written, one is copied.
-pub(super) const PIECES_AT_ONCE: usize = 3;
+pub(crate) const PIECES_AT_ONCE: usize = 3;
 
 /// Words of the self-test: more than one of the ring's small buffers.
 const TEST_WORDS: usize = 1 << 18;
@@ -73,7 +48,7 @@ pub fn fastest(rates: &[StagingRate]) -> StagingKind {
 
 /// Whether what is written into memory of this kind is what the device copies from there, in fresh
 /// memory and in memory that is used again.
-pub(super) async fn works(player: &dyn Player, kind: StagingKind) -> Result<bool, DeviceError> {
+pub(crate) async fn works(player: &dyn Player, kind: StagingKind) -> Result<bool, DeviceError> {
     let bytes = 4 * TEST_WORDS as u64;
     let to = player.buffer(bytes, "a test of staging memory")?;
     for round in 1..=2u32 {
@@ -97,7 +72,7 @@ pub(super) async fn works(player: &dyn Player, kind: StagingKind) -> Result<bool
 }
 
 /// Measures the kinds that this player has with so many threads, each for about this time.
-pub(super) async fn measure(
+pub(crate) async fn measure(
     player: &dyn Player,
     bytes: u64,
     threads: &[usize],

@@ -11,7 +11,7 @@ const MAX_RUNS: usize = 62;
 
 /// What a run of commands does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub enum Kind {
     Upload,
     Kernel,
     Download,
@@ -19,7 +19,7 @@ pub(super) enum Kind {
 
 /// Queries of one context that are free. At most as many as submits are in flight are made.
 #[derive(Default)]
-pub(super) struct Clocks {
+pub struct Clocks {
     free: Mutex<Vec<Clock>>,
 }
 
@@ -31,7 +31,7 @@ struct Clock {
 
 /// The runs of a recording and the queries that time them: query i at the start of run i, one
 /// more at the end of all.
-pub(super) struct Stamps {
+pub struct Stamps {
     clock: Clock,
     /// First step of each run, with its kind; then the number of steps.
     runs: Vec<(usize, Kind)>,

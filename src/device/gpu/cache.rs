@@ -5,9 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::context::Context;
-use super::rates;
-
 /// Bytes of a file at most: of what is larger nothing is written or read.
 const MAX_BYTES: u64 = 64 << 20;
 
@@ -15,7 +12,7 @@ const MAX_BYTES: u64 = 64 << 20;
 const MAGIC: [u8; 8] = *b"thalweg1";
 
 /// The cache of one context.
-pub(super) struct Cache {
+pub struct Cache {
     pub handle: wgpu::PipelineCache,
     file: PathBuf,
     /// Pipelines were made that the file may not have.
@@ -23,41 +20,9 @@ pub(super) struct Cache {
 }
 
 impl Cache {
-    /// The cache of an adapter, with what the file has of it. `None` where the backend has none,
-    /// there is nowhere to keep it, or `THALWEG_PIPELINE_CACHE=0`.
-    pub fn open(context: &Context, info: &wgpu::AdapterInfo) -> Option<Self> {
-        let off = std::env::var_os("THALWEG_PIPELINE_CACHE").is_some_and(|value| value == "0");
-        if off || !context.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
-            return None;
-        }
-        let key = wgpu::util::pipeline_cache_key(info)?;
-        let plain = |char: char| if char.is_ascii_alphanumeric() { char } else { '_' };
-        let driver: String = info.driver.chars().map(plain).collect();
-        Self::at(context, rates::cache_folder()?.join(format!("{key}_{driver}.bin")))
-    }
-
-    pub fn at(context: &Context, file: PathBuf) -> Option<Self> {
-        let kept = match read(&file) {
-            Ok(kept) => Some(kept),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => {
-                tracing::debug!(file = %file.display(), %error, "kept pipelines are not used");
-                None
-            }
-        };
-        let open = |data: Option<&[u8]>| {
-            let label = Some("pipelines");
-            let wanted = wgpu::PipelineCacheDescriptor { label, data, fallback: true };
-            // SAFETY: the data are what `get_data` gave, by their checksum; wgpu leaves out what
-            // another device or driver has given.
-            context.validated(|| unsafe { context.device.create_pipeline_cache(&wanted) })
-        };
-        let opened = open(kept.as_deref()).or_else(|error| {
-            tracing::debug!(file = %file.display(), %error, "kept pipelines are not used");
-            open(None)
-        });
-        let handle = opened.ok()?;
-        Some(Self { handle, file, fresh: AtomicBool::new(false) })
+    /// What the driver gives by this handle, kept in this file.
+    pub fn new(handle: wgpu::PipelineCache, file: PathBuf) -> Self {
+        Self { handle, file, fresh: AtomicBool::new(false) }
     }
 
     /// A pipeline was made.
@@ -77,7 +42,11 @@ impl Cache {
     }
 }
 
-fn read(file: &Path) -> io::Result<Vec<u8>> {
+/// What a file holds.
+///
+/// # Errors
+/// Of reading, and where the file is damaged or too large.
+pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what);
     if std::fs::metadata(file)?.len() > MAX_BYTES {
         return Err(damaged("it is too large"));
@@ -115,6 +84,7 @@ fn write(file: &Path, data: &[u8]) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::gpu::context::Context;
     use crate::device::{Tier, adapter, testing};
 
     #[test]
