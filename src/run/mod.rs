@@ -1,6 +1,15 @@
 //! Runs a fragment on a player: join tables first, then the main pipeline slot by slot.
 //!
 //! Rows never leave before the fragment is sure of them; an error says whether some have.
+//!
+//! ```text
+//! ahead        what a run will dispatch, compiled while its first rows are read
+//! pipeline     one pipeline, slot by slot: chunk, encode (column, lookup), submit, emit
+//! sink/        what becomes of a slot: rows marked or selected, states reduced
+//! group/       the sink of groups: their table on the device, and how they leave it
+//! table/       build sides of joins, encoded or stored on the device
+//! runner       what all of these have at hand
+//! ```
 
 mod aggregate;
 mod ahead;

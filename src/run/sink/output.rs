@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::expr::ir::Expr;
 use crate::fragment::intern::Interner;
 use crate::fragment::spec::{Output, Pipeline, Sink};
-use crate::fragment::twin::NIL;
+use crate::fragment::values::NIL;
 use crate::kernel::select::Columns;
 use crate::record::Words;
 use crate::run::chunk::Chunk;
