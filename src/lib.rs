@@ -32,6 +32,7 @@ pub mod device;
 pub mod trace;
 pub mod task;
 pub mod clock;
+pub mod disk;
 pub mod config;
 pub mod fault;
 pub mod error;

@@ -7,7 +7,7 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
-use super::acc::Acc;
+use super::acc::{self, Acc};
 use super::array;
 use super::plan::{Call, Output, Plan};
 use super::states::StateColumn;
@@ -25,7 +25,7 @@ fn plan(call: &Call<'_>, max: bool) -> Result<Plan, Declined> {
     let [data_type] = &call.types[..] else { return Err(call.decline()) };
     match array::rep(data_type) {
         Some(rep) if data_type == &call.result => {
-            Ok(Plan::one(Acc::Best { rep, max }, Best { data_type: data_type.clone() }))
+            Ok(Plan::one(Acc::Best(acc::Best { rep, max }), Best { data_type: data_type.clone() }))
         }
         _ => Err(call.decline()),
     }

@@ -9,7 +9,8 @@
 //!                                         final values / DataFusion's partial states
 //! ```
 //!
-//! An aggregate is added by one file beside this one and one line in [`FUNCTIONS`]. FILTER clauses
+//! An aggregate is added by one file beside this one and one line in [`FUNCTIONS`]; a new
+//! accumulator by one file in `acc/`. FILTER clauses
 //! are no business of this module: a row that a filter excludes is never given to an accumulator.
 //! `udaf` holds the functions that are registered over DataFusion's, so that the CPU's operators
 //! give the same bits as the device.
@@ -38,7 +39,7 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 
 use crate::error::{Declined, Error, Result};
 
-pub use acc::{Acc, order, unorder};
+pub use acc::{Acc, Accumulator, Argument, Best, Place, Round, order, unorder};
 pub use plan::Column;
 pub use states::StateColumn;
 

@@ -5,15 +5,15 @@ use arrow::array::{ArrayRef, NullBufferBuilder};
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::DataType;
 
-use super::acc::{self, Acc};
+use super::acc::Acc;
 use super::array;
 use crate::error::{Error, Result};
 
-/// The values that one accumulator has in each group: those of [`Acc::Best`] as values of their
+/// The values that one accumulator has in each group: those of [`super::Best`] as values of their
 /// type, all others as in its state, without the word that says if there was a value.
 #[derive(Debug, Clone)]
 pub struct StateColumn {
-    /// [`Acc::value_words`] words a group, low words first, one group after another.
+    /// [`super::Accumulator::value_words`] words a group, low words first, one group after another.
     values: Buffer,
     words: usize,
     /// Groups that had a value; `None` where all had, or where the words tell.
@@ -63,13 +63,7 @@ impl StateColumn {
         let mut values = Vec::with_capacity(words * groups);
         let mut seen = NullBufferBuilder::new(groups);
         for state in states {
-            match acc {
-                Acc::Best { rep, max } => {
-                    let bits = acc::unrank(rep, max, &state[..words]);
-                    values.extend((0..words).map(|word| (bits >> (32 * word)) as u32));
-                }
-                _ => values.extend_from_slice(&state[..words]),
-            }
+            acc.put_value(&state[..words], &mut values);
             seen.append(words == acc.words() || state[words] != 0);
         }
         Self::new(acc, Buffer::from_vec(values), seen.finish(), groups)
@@ -109,11 +103,12 @@ mod tests {
     use arrow::datatypes::{Decimal32Type, Int64Type};
 
     use super::*;
+    use crate::agg::Best;
     use crate::expr::ir::Rep;
 
     #[test]
     fn rows_become_columns() {
-        let accs = [Acc::Count, Acc::Sum64, Acc::Best { rep: Rep::I32, max: false }];
+        let accs = [Acc::Count, Acc::Sum64, Acc::Best(Best { rep: Rep::I32, max: false })];
         let mut rows = vec![0; 2 * 8];
         accs[0].update(&mut rows[1..3], Some(1));
         accs[1].update(&mut rows[3..6], Some(-7i64 as u64 as u128));

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::staging::StagingRate;
 use super::player::Capabilities;
+use crate::disk;
 use crate::error::{Error, Result};
 
 /// What was measured of one adapter.
@@ -104,10 +105,7 @@ pub(super) fn store(calibrations: &[Calibration]) -> Result<()> {
     }
     let text = serde_json::to_string_pretty(calibrations)
         .map_err(|error| Error::Bug(format!("rates as JSON: {error}")))?;
-    // Under another name first: who reads meanwhile sees the old rates or the new ones.
-    let fresh = path.with_extension("json.new");
-    std::fs::write(&fresh, text).map_err(told)?;
-    std::fs::rename(&fresh, &path).map_err(told)
+    disk::replace_among_many(&path, text.as_bytes()).map_err(told)
 }
 
 #[cfg(test)]

@@ -17,20 +17,8 @@
 //! is none. All cells are empty where they are zero.
 
 use super::spec::{Aggregation, Fold};
-use crate::agg::Acc;
+use crate::agg::{Place, Round};
 use crate::device::Tier;
-
-/// Where one fold's state lies, in cells from the first one behind the head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// The first cell of the value.
-    pub value: usize,
-    /// The cell of the flags and the lowest one's bit: one says whether there was a value; of a
-    /// float sum they are its own, of `Acc::Bools` its state.
-    pub flags: Option<(usize, u32)>,
-    /// The first of the cells that are kept between rounds.
-    pub kept: usize,
-}
 
 /// The cells of a group's states.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,19 +33,6 @@ pub struct Cells {
     pub count: usize,
 }
 
-/// Flags of a float sum: those of `lib/float_sum`.
-const FLOAT_FLAGS: u32 = 4;
-
-/// Bits of the flags of a fold.
-fn flag_bits(fold: &Fold) -> u32 {
-    match fold.acc {
-        Acc::Count => 0,
-        Acc::Bools => 2,
-        Acc::FloatSum => FLOAT_FLAGS,
-        Acc::Sum64 | Acc::Sum128 | Acc::Sum160 | Acc::Best { .. } => u32::from(fold.may_miss()),
-    }
-}
-
 impl Cells {
     pub fn of(aggregation: &Aggregation, tier: Tier) -> Self {
         let words = if tier >= Tier::T3 { 2 } else { 1 };
@@ -68,12 +43,12 @@ impl Cells {
         };
         let folds = &aggregation.folds;
         let values: Vec<usize> =
-            folds.iter().map(|fold| take(value_cells(fold.acc, words))).collect();
+            folds.iter().map(|fold| take(fold.acc.value_cells(words))).collect();
         let mut bits = 0;
         let flags: Vec<Option<u32>> = folds
             .iter()
             .map(|fold| {
-                let own = flag_bits(fold);
+                let own = fold.acc.flag_bits(fold.may_miss());
                 if bits % 32 + own > 32 {
                     bits = bits.next_multiple_of(32);
                 }
@@ -83,7 +58,7 @@ impl Cells {
             .collect();
         let flag_cells = bits.div_ceil(32) as usize;
         let first = take(flag_cells);
-        let kept: Vec<usize> = folds.iter().map(|fold| take(kept_cells(fold.acc, words))).collect();
+        let kept: Vec<usize> = folds.iter().map(|fold| take(fold.acc.kept_cells(words))).collect();
         let place = |at: usize| Place {
             value: values[at],
             flags: flags[at].map(|bit| (first + bit as usize / 32, bit % 32)),
@@ -101,24 +76,21 @@ impl Cells {
         aggregation.folds.iter().zip(self.places.iter().copied())
     }
 
-    /// Cells of the value of an accumulator.
-    pub fn value_cells(&self, acc: Acc) -> usize {
-        value_cells(acc, self.words)
-    }
-
-    /// Rounds over the rows that an accumulator needs: a maximum one for each of its cells, a float
-    /// sum one for the top bin and one for the slices.
-    pub fn rounds_of(&self, acc: Acc) -> u32 {
-        match acc {
-            Acc::Best { .. } => self.value_cells(acc) as u32,
-            Acc::FloatSum => 2,
-            _ => 1,
-        }
+    /// The folds that take part in a round over the rows, each with what it has to know of it.
+    pub fn in_round<'a>(
+        &'a self,
+        aggregation: &'a Aggregation,
+        number: u32,
+        table: &'a str,
+    ) -> impl Iterator<Item = (&'a Fold, Round<'a>)> {
+        let takes_part = move |(fold, _): &(&Fold, Place)| number <= fold.acc.rounds(self.words);
+        let round = move |place| Round { number, table, place, width: self.words };
+        self.placed(aggregation).filter(takes_part).map(move |(fold, place)| (fold, round(place)))
     }
 
     /// Rounds over the rows that all of an aggregation need.
     pub fn rounds(&self, aggregation: &Aggregation) -> u32 {
-        let rounds = aggregation.folds.iter().map(|fold| self.rounds_of(fold.acc));
+        let rounds = aggregation.folds.iter().map(|fold| fold.acc.rounds(self.words));
         rounds.max().unwrap_or(1)
     }
 
@@ -129,18 +101,7 @@ impl Cells {
         for (fold, place) in self.placed(aggregation) {
             let flags = place.flags.map_or(1, |(cell, bit)| entry[cell * self.words] >> bit);
             let value = &entry[place.value * self.words..];
-            match fold.acc {
-                Acc::Bools => states.push(flags & 3),
-                Acc::FloatSum => {
-                    states.extend([flags & ((1 << FLOAT_FLAGS) - 1), value[0]]);
-                    states.extend_from_slice(&value[self.words..][..6]);
-                }
-                Acc::Sum128 | Acc::Sum160 if self.words == 2 => {
-                    let words = fold.acc.value_words();
-                    states.extend(joined(&value[..2 * (words - 1)]));
-                }
-                _ => states.extend_from_slice(&value[..fold.acc.value_words()]),
-            }
+            fold.acc.read(flags, value, self.words, &mut states);
             if fold.acc.value_words() < fold.acc.words() {
                 states.push(flags & 1);
             }
@@ -155,59 +116,10 @@ impl Cells {
             let (state, rest) = states.split_at(fold.acc.words());
             states = rest;
             let value = &mut entry[place.value * self.words..];
-            let words = fold.acc.value_words();
-            match fold.acc {
-                Acc::Bools => {}
-                Acc::FloatSum => {
-                    value[0] = state[1];
-                    value[self.words..][..6].copy_from_slice(&state[2..8]);
-                }
-                Acc::Sum128 | Acc::Sum160 if self.words == 2 => {
-                    for (at, word) in state[..words - 2].iter().enumerate() {
-                        value[2 * at..][..2].copy_from_slice(&[*word, 0]);
-                    }
-                    value[2 * (words - 2)..][..2].copy_from_slice(&state[words - 2..words]);
-                }
-                _ => value[..words].copy_from_slice(&state[..words]),
-            }
+            fold.acc.write(state, value, self.words);
             if let Some((cell, bit)) = place.flags {
-                let flags = match fold.acc {
-                    Acc::Bools | Acc::FloatSum => state[0],
-                    _ => state[words],
-                };
-                entry[cell * self.words] |= flags << bit;
+                entry[cell * self.words] |= fold.acc.flags(state) << bit;
             }
         }
-    }
-}
-
-/// What cells of pieces come to, each 32 bits above the one before: the words of their sum.
-fn joined(cells: &[u32]) -> Vec<u32> {
-    let mut words = Vec::with_capacity(cells.len() / 2 + 1);
-    let mut above = 0;
-    for cell in cells.chunks_exact(2) {
-        let sum = (u64::from(cell[0]) | u64::from(cell[1]) << 32).wrapping_add(above);
-        words.push(sum as u32);
-        above = sum >> 32;
-    }
-    words.push(above as u32);
-    words
-}
-
-fn value_cells(acc: Acc, words: usize) -> usize {
-    match (acc, words) {
-        (Acc::Bools, _) => 0,
-        (Acc::FloatSum, words) => 1 + 6 / words,
-        (Acc::Sum128, 2) => 3,
-        (Acc::Sum160, 2) => 4,
-        (acc, words) => acc.value_words().div_ceil(words),
-    }
-}
-
-fn kept_cells(acc: Acc, words: usize) -> usize {
-    match acc {
-        Acc::Best { .. } => value_cells(acc, words) - 1,
-        Acc::FloatSum => 1,
-        _ => 0,
     }
 }

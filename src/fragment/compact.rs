@@ -7,15 +7,14 @@ use std::sync::Arc;
 use super::cells::Cells;
 use super::key::{self, Packing, Unpacked};
 use super::spec::{Aggregation, Fold, Key};
-use crate::agg::{Acc, StateColumn};
+use crate::agg::StateColumn;
 use crate::error::Result;
-use crate::expr::ir::Rep;
 
 /// Words that columns are aligned to: 64 bytes, as Arrow has them.
 const ALIGN: usize = 16;
 
 /// A column: of a key its value (of a string its code), of an accumulator its
-/// [`Acc::value_words`].
+/// [`crate::agg::Accumulator::value_words`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Part {
     /// Words a group.
@@ -132,41 +131,13 @@ pub fn text(keys: &[Key], aggregation: &Aggregation, cells: &Cells, entries: &En
         let flags = place.flags.map_or("1u".into(), |(cell, bit)| {
             format!("(tab[s + {}u] >> {bit}u)", cell * cells.words)
         });
-        let words = value_words(fold.acc, place.value, &flags, cells, &mut out);
+        let (at, width) = (place.value, cells.words);
+        let word = |word: usize| format!("tab[s + {}u]", at * width + word);
+        let words = fold.acc.column_words(at, width, &flags, &word, &mut out);
         put(*part, &words, &format!("({flags} & 1u) != 0u"), &mut out);
     }
     out.push_str("}\n");
     out
-}
-
-/// The words of an accumulator's value, of which the first cell is `at`.
-fn value_words(acc: Acc, at: usize, flags: &str, cells: &Cells, out: &mut String) -> Vec<String> {
-    let word = |word: usize| format!("tab[s + {}u]", at * cells.words + word);
-    match acc {
-        Acc::Best { rep, max } => best_words(rep, max, &word),
-        Acc::Bools => vec![format!("({flags} & 3u)")],
-        Acc::FloatSum => {
-            let bins = (0..6).map(|bin| word(cells.words + bin));
-            [format!("({flags} & 15u)"), word(0)].into_iter().chain(bins).collect()
-        }
-        Acc::Sum128 | Acc::Sum160 if cells.words == 2 => {
-            let pair =
-                |cell: usize| format!("vec2<u32>({}, {})", word(2 * cell), word(2 * cell + 1));
-            let _ = writeln!(out, "    let p{at}_0 = {};", pair(0));
-            let last = cells.value_cells(acc) - 1;
-            for cell in 1..=last {
-                let _ = writeln!(
-                    out,
-                    "    let p{at}_{cell} = acc_add64({}, vec2<u32>(p{at}_{}.y, 0u));",
-                    pair(cell),
-                    cell - 1
-                );
-            }
-            let low = (0..=last).map(|cell| format!("p{at}_{cell}.x"));
-            low.chain([format!("p{at}_{last}.y")]).collect()
-        }
-        acc => (0..acc.value_words()).map(word).collect(),
-    }
 }
 
 /// Statements that write one column's words and bit of a group, and go on to the next column.
@@ -182,23 +153,6 @@ fn put(part: Part, words: &[String], valid: &str, out: &mut String) {
              }}\n    b += aligned((groups + 31u) / 32u);"
         );
     }
-}
-
-/// The words of the value that `Acc::Best` keeps the rank of: `agg::unorder` in words.
-fn best_words(rep: Rep, max: bool, word: &dyn Fn(usize) -> String) -> Vec<String> {
-    let last = rep.words() - 1;
-    let ranked = |at: usize| if max { word(at) } else { format!("(~{})", word(at)) };
-    let top = ranked(last);
-    let value = |at: usize| match rep {
-        Rep::B1 | Rep::U32 | Rep::U64 => ranked(at),
-        Rep::I32 | Rep::I64 | Rep::I128 if at == last => format!("({top} ^ 0x80000000u)"),
-        Rep::I32 | Rep::I64 | Rep::I128 => ranked(at),
-        Rep::F32 | Rep::F64 => {
-            let positive = if at == last { format!("({top} ^ 0x80000000u)") } else { ranked(at) };
-            format!("select(~{}, {positive}, ({top} >> 31u) == 1u)", ranked(at))
-        }
-    };
-    (0..=last).map(value).collect()
 }
 
 /// The twin of `put_entry` for all groups: entries of `entry_words` words each, of which those that

@@ -115,7 +115,10 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<Total
     };
     for statement in statements {
         let line = statement.line;
-        let done = task::caught("a pipeline", pipeline.statement(statement, results)).await;
+        // Boxed, as those who call this are futures themselves: each would hold all that a
+        // statement's planning holds, on its stack in debug builds.
+        let done = Box::pin(pipeline.statement(statement, results));
+        let done = task::caught("a pipeline", done).await;
         done.map_err(|error| match error {
             // Those of the parser and of definitions have a place in the text already.
             Error::User(text) if text.starts_with("line ") => told(Error::User(text)),
@@ -127,7 +130,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<Total
         }
     }
     pipeline.warn_of_nothing();
-    let drained = task::caught("a pipeline", pipeline.drain()).await;
+    let drained = task::caught("a pipeline", Box::pin(pipeline.drain())).await;
     let totals = pipeline.totals();
     pipeline.forget();
     drained.map(|()| totals)

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::link::Kernel;
 use super::shape::{Shape, with_arenas};
-use crate::agg::Acc;
 use crate::config::WORKGROUP;
 use crate::fragment::fold;
 use crate::fragment::spec::Aggregation;
@@ -58,21 +57,7 @@ pub fn program(shape: &Shape, aggregation: &Arc<Aggregation>) -> Arc<Program> {
         });
         Ok(())
     });
-    let accs: Vec<&'static str> = aggregation.folds.iter().map(|f| name(f.acc)).collect();
+    let accs: Vec<&'static str> = aggregation.folds.iter().map(|fold| fold.acc.name()).collect();
     let label = shape.label(KERNEL.name, &accs.join(","));
     shape.linker.link(&KERNEL, label, &generated, shape.floats(), shape.bindings(1), twin)
-}
-
-/// A short name of an accumulator, for labels.
-pub fn name(acc: Acc) -> &'static str {
-    match acc {
-        Acc::Count => "count",
-        Acc::Sum64 => "sum64",
-        Acc::Sum128 => "sum128",
-        Acc::Sum160 => "sum160",
-        Acc::Best { max: true, .. } => "max",
-        Acc::Best { max: false, .. } => "min",
-        Acc::FloatSum => "float_sum",
-        Acc::Bools => "bools",
-    }
 }

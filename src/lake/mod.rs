@@ -37,6 +37,7 @@ use futures::TryStreamExt;
 use object_store::ObjectStoreExt;
 use url::Url;
 
+use crate::disk::sync;
 use crate::error::{Error, Result};
 use crate::task;
 use error::failed;
@@ -397,12 +398,6 @@ fn sync_data(folder: &Path, adds: &[Add]) -> Result<()> {
         sync(&folder.join(&add.path))?;
     }
     sync(folder)
-}
-
-/// Brings a file or a folder to the disk.
-pub fn sync(path: &Path) -> Result<()> {
-    let synced = std::fs::File::open(path).and_then(|file| file.sync_all());
-    synced.map_err(|error| Error::User(format!("{}: {error}", path.display())))
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use datafusion::logical_expr::{Expr, Operator, binary_expr, lit};
 use datafusion::prelude::SessionContext;
 use deltalake::DeltaTableError;
 
-use super::{Change, Table, sync};
+use super::{Change, Table};
+use crate::disk::sync;
 use crate::error::{Error, Result};
 
 /// Names of the two sides in a MERGE.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::Schema;
 
 use super::aggregate::merge_state;
-use crate::agg::{Acc, StateColumn};
+use crate::agg::{Acc, Best, StateColumn};
 use crate::error::Result;
 pub use crate::fragment::key::{Range as Extremes, has_range};
 use crate::fragment::spec::{Aggregation, Fold, Key};
@@ -15,7 +15,7 @@ use crate::record::Program;
 /// The least and the largest value of each key that has a range.
 pub fn extremes(keys: &[Key]) -> Aggregation {
     let fold = |(key, max): (&Key, bool)| Fold {
-        acc: Acc::Best { rep: key.expr.rep, max },
+        acc: Acc::Best(Best { rep: key.expr.rep, max }),
         arg: Some(key.expr.clone()),
         filter: None,
     };

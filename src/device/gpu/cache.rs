@@ -3,7 +3,9 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::disk;
 
 /// Bytes of a file at most: of what is larger nothing is written or read.
 const MAX_BYTES: u64 = 64 << 20;
@@ -63,7 +65,6 @@ pub fn read(file: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Under another name first: who reads meanwhile sees the old file or the new one, whole.
 fn write(file: &Path, data: &[u8]) -> io::Result<()> {
     let head = [&MAGIC[..], &crc32fast::hash(data).to_le_bytes()].concat();
     if (head.len() + data.len()) as u64 > MAX_BYTES {
@@ -72,13 +73,7 @@ fn write(file: &Path, data: &[u8]) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    static WRITTEN: AtomicU64 = AtomicU64::new(0);
-    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
-    let fresh = file.with_extension(format!("{}-{number}.new", std::process::id()));
-    std::fs::write(&fresh, [&head, data].concat())?;
-    std::fs::rename(&fresh, file).inspect_err(|_| {
-        std::fs::remove_file(&fresh).ok(); // the first error is the one to be told
-    })
+    disk::replace_among_many(file, &[&head, data].concat())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use crate::fragment::spec::{Fragment, JoinKind, Pipeline, Sink, Step};
 use crate::fragment::text::Drive;
 use crate::kernel::group_hash::Rounds;
 use crate::kernel::select::{Columns, Phase};
-use crate::kernel::{self, Linker, Shape, reduce};
+use crate::kernel::{self, Linker, Shape};
 use crate::run::{marked_columns, select_columns};
 
 /// The pipelines of a fragment, one after another: `build t0: filter, keep 2; filter, probe t0 ..`.
@@ -46,11 +46,11 @@ fn steps(pipeline: &Pipeline) -> String {
         Sink::Select { outputs, .. } => format!("select({} columns)", outputs.len()),
         Sink::Store { columns } => format!("store({} columns)", columns.len()),
         Sink::Reduce(aggregation) => {
-            let accs: Vec<_> = aggregation.folds.iter().map(|f| reduce::name(f.acc)).collect();
+            let accs: Vec<_> = aggregation.folds.iter().map(|f| f.acc.name()).collect();
             format!("reduce({})", accs.join(", "))
         }
         Sink::Group { keys, aggregation } => {
-            let accs: Vec<_> = aggregation.folds.iter().map(|f| reduce::name(f.acc)).collect();
+            let accs: Vec<_> = aggregation.folds.iter().map(|f| f.acc.name()).collect();
             format!("group({} keys: {})", keys.len(), accs.join(", "))
         }
     });

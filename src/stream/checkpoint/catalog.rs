@@ -8,6 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::Field;
 use serde::{Deserialize, Serialize};
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::stream::checksum;
 use crate::stream::connector::forms::Origin;
@@ -57,13 +58,8 @@ impl Definitions {
 
     /// Brings it to the disk.
     pub fn write(&self, folder: &Path) -> Result<()> {
-        let (path, new) = (folder.join(FILE), folder.join(format!(".{FILE}.new")));
-        let json = checksum::line(self)?;
-        let written = std::fs::write(&new, json)
-            .and_then(|()| std::fs::File::open(&new)?.sync_all())
-            .and_then(|()| std::fs::rename(&new, &path));
-        written.map_err(|error| Error::User(format!("{}: {error}", path.display())))?;
-        crate::lake::sync(folder)
+        let path = folder.join(FILE);
+        disk::replace(&path, &checksum::line(self)?).map_err(|error| disk::failed(&path, error))
     }
 
     /// Adds streams. One may have got columns, which are NULL in the rows before.

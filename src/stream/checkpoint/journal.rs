@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::disk::{self, Unfinished};
 use crate::error::{Error, Result};
 use crate::stream::checksum;
 use crate::stream::connector::api::{Place, Segment};
@@ -106,7 +107,7 @@ impl Journal {
     pub fn open(folder: &Path, pipeline: &str) -> Result<Self> {
         let lock = lock(folder, pipeline)?;
         let path = folder.join("epochs.jsonl");
-        let wrong = |error: std::io::Error| failed(&path, &error);
+        let wrong = |error: std::io::Error| disk::failed(&path, error);
         let options = OpenOptions::new().read(true).append(true).create(true).clone();
         let mut file = options.open(&path).map_err(wrong)?;
         let mut bytes = Vec::new();
@@ -123,7 +124,7 @@ impl Journal {
             None => {
                 let header = Header { thalweg: FORMAT, pipeline: pipeline.to_string(), base: 0 };
                 append(&mut file, &header).map_err(wrong)?;
-                crate::lake::sync(folder)?;
+                disk::sync(folder)?;
                 0
             }
             Some((_, line)) => header(&path, line, pipeline)?,
@@ -191,13 +192,26 @@ impl Journal {
         self.records.last().map_or(i64::MIN, |record| record.time_us)
     }
 
-    /// Adds the record of the next epoch; it is on the disk when this returns.
-    pub fn append(&mut self, record: EpochRecord) -> Result<()> {
+    /// Adds the record of the next epoch and answers its number; it is on the disk when this
+    /// returns. `streams` are the spans of logs that are its own, `tables` the versions of tables
+    /// beside them.
+    pub fn append_next(
+        &mut self,
+        time_us: i64,
+        streams: BTreeMap<String, Vec<Span>>,
+        tables: BTreeMap<String, i64>,
+    ) -> Result<u64> {
+        let epoch = self.last() + 1;
+        self.append(EpochRecord { epoch, time_us, streams, tables, ..EpochRecord::default() })?;
+        Ok(epoch)
+    }
+
+    fn append(&mut self, record: EpochRecord) -> Result<()> {
         let path = self.folder.join("epochs.jsonl");
-        let end = self.file.seek(SeekFrom::End(0)).map_err(|error| failed(&path, &error))?;
+        let end = self.file.seek(SeekFrom::End(0)).map_err(|error| disk::failed(&path, error))?;
         if let Err(error) = append(&mut self.file, &record) {
             let _ = self.file.set_len(end); // the record did not count: a full disk may be mended
-            return Err(failed(&path, &error));
+            return Err(disk::failed(&path, error));
         }
         self.records.push(record);
         Ok(())
@@ -213,19 +227,17 @@ impl Journal {
     /// process is gone.
     pub fn rewrite(&mut self, pipeline: &str, records: Vec<EpochRecord>) -> Result<()> {
         let path = self.folder.join("epochs.jsonl");
-        let wrong = |error: std::io::Error| failed(&path, &error);
-        let new = self.folder.join(".epochs.jsonl.new");
+        let wrong = |error: std::io::Error| disk::failed(&path, error);
         let header = Header { thalweg: FORMAT, pipeline: pipeline.to_string(), base: self.base };
         let mut text = checksum::line(&header).map_err(wrong)?;
         for record in &records {
             text.extend(checksum::line(record).map_err(wrong)?);
         }
-        let mut file = File::create(&new).map_err(wrong)?;
-        file.write_all(&text).and_then(|()| file.sync_all()).map_err(wrong)?;
+        let mut new = Unfinished::create(&path).map_err(wrong)?;
+        new.write_all(&text).and_then(|()| new.sync()).map_err(wrong)?;
         crate::fault::point("trimming");
-        std::fs::rename(&new, &path).map_err(wrong)?;
+        new.publish().map_err(wrong)?;
         crate::fault::point("trimmed");
-        crate::lake::sync(&self.folder)?;
         self.file = OpenOptions::new().read(true).append(true).open(&path).map_err(wrong)?;
         self.records = records;
         Ok(())
@@ -297,10 +309,6 @@ pub fn span<'a>(record: &'a EpochRecord, stream: &str, partition: usize) -> Opti
     record.streams.get(stream)?.iter().find(|span| span.partition == partition)
 }
 
-fn failed(path: &Path, error: &std::io::Error) -> Error {
-    Error::User(format!("{}: {error}", path.display()))
-}
-
 /// Whether a record goes on where those before it have ended, by stream and partition.
 fn goes_on(
     ends: &mut BTreeMap<(String, usize), i64>,
@@ -351,7 +359,7 @@ fn header(path: &Path, line: &str, pipeline: &str) -> Result<u64> {
 /// Keeps every other run out of the folder.
 fn lock(folder: &Path, pipeline: &str) -> Result<File> {
     let path = folder.join("lock");
-    let wrong = |error: &std::io::Error| failed(&path, error);
+    let wrong = |error: &std::io::Error| disk::failed(&path, error);
     std::fs::create_dir_all(folder).map_err(|error| wrong(&error))?;
     let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).clone();
     let mut file = options.open(&path).map_err(|error| wrong(&error))?;

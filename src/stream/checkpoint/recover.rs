@@ -20,7 +20,7 @@ use crate::stream::log::history::Store;
 use crate::stream::log::history_scan::history_rest;
 use crate::stream::log::position::Start;
 use crate::stream::operator::Input;
-use crate::stream::operator::late::Apart;
+use crate::stream::operator::late::{Apart, Rows};
 use crate::stream::runtime::state::Runner;
 use crate::task;
 
@@ -150,8 +150,7 @@ async fn begin_anew(runner: &mut Runner, queries: &[Query]) -> Result<()> {
             store.append(epoch, &[], &bare).await?;
         }
     }
-    let record = EpochRecord { epoch, time_us, streams: spans, ..EpochRecord::default() };
-    runner.journal.append(record)?;
+    runner.journal.append_next(time_us, spans, BTreeMap::new())?;
     tracing::warn!(
         "the state folder {} is empty: this run begins with the stored history",
         runner.journal.folder().display()
@@ -201,24 +200,36 @@ async fn catch_up(runner: &mut Runner, queries: &mut [Query]) -> Result<()> {
             }
             rows.insert(name.clone(), read);
         }
-        let apart = Apart::of(&rows, &runner.streams)?;
-        for query in queries.iter_mut().filter(|query| query.done < end) {
-            let times = times(&runner.journal, end, &query.graph.streams);
-            let tables = records.last().map(|record| record.tables.clone()).unwrap_or_default();
-            query.graph.read_tables(&tables).await?;
-            query.advance(end, &Input { rows: &rows, times, apart: apart.as_ref() }).await?;
-            if let Some(delivery) = query.commit(end) {
-                delivery.run().await?;
-            }
-            crate::fault::point("repeated");
-        }
-        let count = rows.values().flatten().map(|batch| batch.num_rows()).sum();
-        let clocks = |query: &Query| times(&runner.journal, end, &query.graph.streams);
-        runner.memory.bound(runner.tuning.state_memory, count, queries, clocks)?;
+        repeat(runner, queries, end, &rows).await?;
         at = end;
     }
     runner.memory.forget();
     Ok(())
+}
+
+/// Gives the rows of a recorded epoch to the queries that are behind it, and their results to
+/// sinks.
+pub async fn repeat(
+    runner: &mut Runner,
+    queries: &mut [Query],
+    epoch: u64,
+    rows: &Rows,
+) -> Result<()> {
+    let apart = Apart::of(rows, &runner.streams)?;
+    let record = runner.journal.record(epoch);
+    let tables = record.map(|record| record.tables.clone()).unwrap_or_default();
+    for query in queries.iter_mut().filter(|query| query.done < epoch) {
+        let times = times(&runner.journal, epoch, &query.graph.streams);
+        query.graph.read_tables(&tables).await?;
+        query.advance(epoch, &Input { rows, times, apart: apart.as_ref() }).await?;
+        if let Some(delivery) = query.commit(epoch) {
+            delivery.run().await?;
+        }
+        crate::fault::point("repeated");
+    }
+    let count = rows.values().flatten().map(|batch| batch.num_rows()).sum();
+    let clocks = |query: &Query| times(&runner.journal, epoch, &query.graph.streams);
+    runner.memory.bound(runner.tuning.state_memory, count, queries, clocks)
 }
 
 /// Whether a store lacks one of these epochs.

@@ -20,6 +20,7 @@ use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::catalog::is_same;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::stream::checksum;
 use crate::stream::dataflow::Saved;
@@ -170,13 +171,12 @@ impl Snapshot {
         }
         let path = unfinished.join(INDEX);
         std::fs::write(&path, checksum::line(&index)?)?;
-        crate::lake::sync(&path)?;
-        crate::lake::sync(&unfinished)?;
+        disk::sync(&path)?;
+        disk::sync(&unfinished)?;
         if target.exists() {
             std::fs::remove_dir_all(target)?;
         }
-        std::fs::rename(&unfinished, target)?;
-        crate::lake::sync(all)
+        Ok(disk::rename(&unfinished, target)?)
     }
 }
 

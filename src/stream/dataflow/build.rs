@@ -1,29 +1,32 @@
 //! Cuts a query's logical plan into a graph, and says what cannot run continuously.
 
+use std::future::ready;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::common::{Column, DFSchemaRef, JoinType};
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Distinct, Expr, LogicalPlan, LogicalPlanBuilder, Union, Window};
+use datafusion::logical_expr::{
+    Distinct, Expr, LogicalPlan, LogicalPlanBuilder, TableScan, Union, Window,
+};
 use datafusion::optimizer::analyzer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion::prelude::SessionContext;
 use futures::future::BoxFuture;
 
 use super::physical::Planner;
-use super::work::Work;
 use super::{Graph, Late, Node, Region, Source};
 use crate::error::{Error, Result};
 use crate::stream::exec::adaptive::SlotPlan;
 use crate::stream::exec::input::{Slot, SlotNode};
 use crate::stream::log::table::StreamTable;
 use crate::stream::operator::aggregate::Aggregate;
-use crate::stream::operator::buffered::Hold;
-use crate::stream::operator::lookup_table::{Once, TableRows, Tables, pin};
-use crate::stream::operator::session::Sessions;
+use crate::stream::operator::buffered::{Buffered, Side};
+use crate::stream::operator::lookup_table::{TableOnce, TableRows, Tables, pin};
+use crate::stream::operator::session::{SessionWindows, Sessions};
 use crate::stream::operator::steps::Steps;
-use crate::stream::operator::updating_aggregate::Updates;
+use crate::stream::operator::updating_aggregate::UpdatingAggregate;
+use crate::stream::operator::{Operator, PassThrough};
 use crate::stream::plan::asof::node::AsOfNode;
 use crate::stream::plan::display::shown;
 use crate::stream::plan::late::{late_rows, late_rule, without_late_rule};
@@ -38,7 +41,6 @@ use crate::stream::plan::upsert_keys::{changes, upsert_keys};
 use crate::stream::plan::window::columns::COLUMNS;
 use crate::stream::plan::window::panes::{self, passes_windows_on};
 use crate::stream::plan::{interval, watermark_bound};
-use crate::stream::state::buffer::Held;
 use crate::stream::state::final_key::{Bound, Key};
 use crate::stream::time::emit::Emit;
 
@@ -89,7 +91,7 @@ impl Graph {
         let piece = builder.piece(&plan, Some(emit)).await?;
         let region = builder.region(piece).await?;
         let schema = region.schema.clone();
-        let root = Node { regions: vec![region], work: Work::Pass };
+        let root = Node::new(vec![region], PassThrough);
         let task: Arc<TaskContext> = context.task_ctx();
         let context = context.clone();
         Ok(Some(Self {
@@ -113,69 +115,68 @@ pub(super) struct Builder {
 
 impl Builder {
     /// Cuts a subtree. `emit` is the query's where no cut lies above.
+    ///
+    /// The future of each kind of node is boxed by itself: a plan is cut as deep as it is, and one
+    /// future of all kinds would take tens of kilobytes of stack a level.
     pub(super) fn piece<'a>(
         &'a self,
         plan: &'a LogicalPlan,
         emit: Option<Emit>,
     ) -> BoxFuture<'a, Result<Piece>> {
-        Box::pin(async move {
-            if !reads_stream(plan)? {
-                return self.beside(plan);
+        self.begin(plan, emit).unwrap_or_else(|error| Box::pin(ready(Err(error))))
+    }
+
+    fn begin<'a>(
+        &'a self,
+        plan: &'a LogicalPlan,
+        emit: Option<Emit>,
+    ) -> Result<BoxFuture<'a, Result<Piece>>> {
+        if !reads_stream(plan)? {
+            return Ok(Box::pin(ready(self.beside(plan))));
+        }
+        check(plan)?;
+        Ok(match plan {
+            LogicalPlan::TableScan(scan) => Box::pin(ready(self.scan(plan, scan))),
+            LogicalPlan::Filter(node) => match node.input.as_ref() {
+                LogicalPlan::Join(join)
+                    if join.join_type == JoinType::Inner
+                        && late_rule(&node.predicate).is_none() =>
+                {
+                    let join = interval::filtered(join, node);
+                    Box::pin(async move { self.join(&join, emit).await })
+                }
+                _ => Box::pin(self.through(plan, emit)),
+            },
+            LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) | LogicalPlan::Unnest(_) => {
+                Box::pin(self.through(plan, emit))
             }
-            check(plan)?;
-            match plan {
-                LogicalPlan::TableScan(scan) => match StreamTable::of(&scan.source) {
-                    Some(table) => {
-                        let (slot, mut scan) = (Slot::default(), scan.clone());
-                        let source = Source::Stream(table.stream.name.clone());
-                        scan.source = table.slot_source(slot.clone());
-                        let plan = LogicalPlan::TableScan(scan);
-                        Ok(Piece { plan, inputs: vec![(slot, source)] })
-                    }
-                    None => self.table(plan),
-                },
-                LogicalPlan::Filter(node) => match node.input.as_ref() {
-                    LogicalPlan::Join(join)
-                        if join.join_type == JoinType::Inner
-                            && late_rule(&node.predicate).is_none() =>
-                    {
-                        self.join(&interval::filtered(join, node), emit).await
-                    }
-                    _ => self.through(plan, emit).await,
-                },
-                LogicalPlan::Projection(_)
-                | LogicalPlan::SubqueryAlias(_)
-                | LogicalPlan::Unnest(_) => self.through(plan, emit).await,
-                LogicalPlan::Union(node) => self.union(node, emit).await,
-                LogicalPlan::Aggregate(node) => {
-                    self.aggregate(plan, &node.input, &node.group_expr, emit).await
-                }
-                LogicalPlan::Distinct(Distinct::All(input)) => self.distinct(input, emit).await,
-                LogicalPlan::Window(node) => self.window(node, emit).await,
-                LogicalPlan::Join(join) => self.join(join, emit).await,
-                LogicalPlan::Extension(_) if SessionNode::of(plan).is_some() => {
-                    self.sessions(plan, emit).await
-                }
-                LogicalPlan::Extension(_) if AsOfNode::of(plan).is_some() => {
-                    self.as_of(plan, emit).await
-                }
-                LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => self.table(plan),
-                LogicalPlan::Extension(_) if NumberNode::of(plan).is_some() => {
-                    self.numbered(plan, emit).await
-                }
-                LogicalPlan::Sort(_) => Err(missing(
-                    "ORDER BY",
-                    "results come by their windows; for the first of each window use ROW_NUMBER() \
-                     OVER (PARTITION BY window_start, window_end ORDER BY ..)",
-                )),
-                LogicalPlan::Limit(_) => Err(missing(
-                    "LIMIT",
-                    "a stream has no end; for the first of each window use ROW_NUMBER() OVER \
-                     (PARTITION BY window_start, window_end ORDER BY ..)",
-                )),
-                other => Err(missing(shown(other), "leave it to a batch query")),
+            LogicalPlan::Union(node) => Box::pin(self.union(node, emit)),
+            LogicalPlan::Aggregate(node) => {
+                Box::pin(self.aggregate(plan, &node.input, &node.group_expr, emit))
             }
+            LogicalPlan::Distinct(Distinct::All(input)) => Box::pin(self.distinct(input, emit)),
+            LogicalPlan::Window(node) => Box::pin(self.window(node, emit)),
+            LogicalPlan::Join(join) => Box::pin(self.join(join, emit)),
+            LogicalPlan::Extension(_) if SessionNode::of(plan).is_some() => {
+                Box::pin(self.sessions(plan, emit))
+            }
+            LogicalPlan::Extension(_) if AsOfNode::of(plan).is_some() => {
+                Box::pin(self.as_of(plan, emit))
+            }
+            LogicalPlan::Extension(_) if NumberNode::of(plan).is_some() => {
+                Box::pin(self.through(plan, emit))
+            }
+            other => return Err(never_continuous(other)),
         })
+    }
+
+    /// The rows of a stream.
+    fn scan(&self, plan: &LogicalPlan, scan: &TableScan) -> Result<Piece> {
+        let Some(table) = StreamTable::of(&scan.source) else { return self.table(plan) };
+        let (slot, mut scan) = (Slot::default(), scan.clone());
+        let source = Source::Stream(table.stream.name.clone());
+        scan.source = table.slot_source(slot.clone());
+        Ok(Piece { plan: LogicalPlan::TableScan(scan), inputs: vec![(slot, source)] })
     }
 
     /// DISTINCT: an aggregate without aggregates.
@@ -208,9 +209,8 @@ impl Builder {
             let piece = match reads_stream(branch)? {
                 true => self.piece(branch, emit).await?,
                 false => {
-                    let table = Once::new(TableRows::new(branch.as_ref().clone())?);
-                    let work = Work::Once(Box::new(table));
-                    Self::cut("a table, once", branch.schema(), Node { regions: Vec::new(), work })
+                    let table = TableOnce::new(TableRows::new(branch.as_ref().clone())?);
+                    Self::cut("a table, once", branch.schema(), Node::new(Vec::new(), table))
                 }
             };
             plans.push(piece.plan);
@@ -218,14 +218,6 @@ impl Builder {
         }
         let union = LogicalPlan::Union(node.clone());
         Ok(Piece { plan: union.with_new_exprs(Vec::new(), plans)?, inputs })
-    }
-
-    /// Rows of a stream with the places of their parts, or those of a table with their own.
-    async fn numbered(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
-        match reads_stream(plan)? {
-            true => self.through(plan, emit).await,
-            false => self.table(plan),
-        }
     }
 
     /// A subtree without streams, beside streams.
@@ -303,30 +295,30 @@ impl Builder {
         let times: Vec<&str> = times.map(|at| plan.schema().field(at).name().as_str()).collect();
         let shown = steps.partial.clone();
         let of = arrow(plan.schema());
-        let (mut work, rows) = match (emit, key) {
+        let grouped = Grouping { plan, input: &below.plan, first: first.as_deref() };
+        let (operator, rows, late): (Box<dyn Operator>, _, _) = match (emit, key) {
             (Emit::Close { .. }, Some(key)) => {
-                let (work, plan) = Aggregate::new(steps, key, &times, of)?;
-                (Work::Aggregate(Box::new(work)), plan)
+                let (mut closing, rows) = Aggregate::new(steps, key, &times, of)?;
+                let late = self.late(grouped, Some(&mut closing), &rows).await?;
+                (Box::new(closing), rows, late)
             }
             _ => {
-                let (work, plan) = Updates::new(steps, key, emit, of)?;
-                (Work::Updates(Box::new(work)), plan)
+                let (updating, rows) = UpdatingAggregate::new(steps, key, emit, of)?;
+                let late = self.late(grouped, None, &rows).await?;
+                (Box::new(updating), rows, late)
             }
         };
         let schema = rows.plan.schema();
-        let late = self.late(plan, &below.plan, first.as_deref(), &mut work, &rows).await?;
         let region = Region { inputs: below.inputs, plan: rows, shown, schema, late };
-        let node = Node { regions: vec![region], work };
-        Ok(Self::cut("groups", plan.schema(), node))
+        Ok(Self::cut("groups", plan.schema(), Node { regions: vec![region], operator }))
     }
 
     /// What an aggregate runs besides `rows`, the plan whose rows it takes, where rows may be late.
+    /// Only one that closes its windows may take rows in time by panes.
     async fn late(
         &self,
-        plan: &LogicalPlan,
-        input: &LogicalPlan,
-        first: Option<&str>,
-        work: &mut Work,
+        Grouping { plan, input, first }: Grouping<'_>,
+        closing: Option<&mut Aggregate>,
         rows: &SlotPlan,
     ) -> Result<Option<Late>> {
         let Some(late) = late_rows(input)? else { return Ok(None) };
@@ -336,15 +328,16 @@ impl Builder {
             let over = plan.with_new_exprs(plan.expressions(), vec![input])?;
             self.planner.aggregate(&over, first).await
         };
-        if let (Work::Aggregate(work), Some((slides, hop))) = (&mut *work, panes::slides(input)?)
+        let takes_rows = closing.as_ref().is_some_and(|closing| closing.takes_rows());
+        if let (Some(closing), Some((slides, hop))) = (closing, panes::slides(input)?)
             && passes_windows_on(plan)
-            && let Some(in_time) = work.set_panes(over(&slides).await?, hop)?
+            && let Some(in_time) = closing.set_panes(over(&slides).await?, hop)?
         {
             return Ok(Some(Late { count, in_time, panes: true }));
         }
         let steps = over(input).await?;
         let of_rows = steps.rows.map(|rows| rows.plan);
-        let in_time = of_rows.filter(|_| work.takes_rows()).unwrap_or(steps.partial);
+        let in_time = of_rows.filter(|_| takes_rows).unwrap_or(steps.partial);
         // Columns may stand in another order there.
         let in_time = if in_time.gives_as(rows) { in_time } else { rows.clone() };
         Ok(Some(Late { count, in_time, panes: false }))
@@ -377,9 +370,9 @@ impl Builder {
         };
         let side = self.held(below, &column, bound).await?;
         let plan = self.planner.region(&over(side.leaf.clone())?).await?;
-        let hold = Hold { sides: vec![side.kept], plan, schema: arrow(&node.schema) };
-        let node_ = Node { regions: vec![side.region], work: Work::Hold(Box::new(hold)) };
-        Ok(Self::cut("rows of final windows", &node.schema, node_))
+        let buffered = Buffered::new(vec![side.kept], plan, arrow(&node.schema));
+        let cut = Node::new(vec![side.region], buffered);
+        Ok(Self::cut("rows of final windows", &node.schema, cut))
     }
 
     /// SESSION: rows wait until their session is final.
@@ -396,9 +389,9 @@ impl Builder {
         let below = self.piece(&node.input, None).await?;
         // Columns that are not needed are let go before rows wait.
         let region = self.region(below).await?;
-        let sessions = Box::new(Sessions::new(node.spec()?)?);
-        let node_ = Node { regions: vec![region], work: Work::Sessions(bound, sessions) };
-        Ok(Self::cut("rows of final sessions", plan.schema(), node_))
+        let sessions = SessionWindows::new(bound, Sessions::new(node.spec()?)?);
+        let cut = Node::new(vec![region], sessions);
+        Ok(Self::cut("rows of final sessions", plan.schema(), cut))
     }
 
     /// A side whose rows wait until they are final.
@@ -413,14 +406,39 @@ impl Builder {
         let slot = Slot::default();
         let leaf = SlotNode::leaf(&slot, "final rows", &schema);
         let region = self.region(below).await?;
-        Ok(HeldSide { region, leaf, kept: (Key { column, bound }, slot, Held::default()) })
+        Ok(HeldSide { region, leaf, kept: Side::new(Key { column, bound }, slot) })
     }
 }
 
 pub(super) struct HeldSide {
     pub(super) region: Region,
     pub(super) leaf: LogicalPlan,
-    pub(super) kept: (Key, Slot, Held),
+    pub(super) kept: Side,
+}
+
+/// An aggregate over its input, and the group column that tells when a group is final.
+#[derive(Clone, Copy)]
+struct Grouping<'a> {
+    plan: &'a LogicalPlan,
+    input: &'a LogicalPlan,
+    first: Option<&'a str>,
+}
+
+/// What says why a node over a stream has no continuous form.
+fn never_continuous(node: &LogicalPlan) -> Error {
+    match node {
+        LogicalPlan::Sort(_) => missing(
+            "ORDER BY",
+            "results come by their windows; for the first of each window use ROW_NUMBER() OVER \
+             (PARTITION BY window_start, window_end ORDER BY ..)",
+        ),
+        LogicalPlan::Limit(_) => missing(
+            "LIMIT",
+            "a stream has no end; for the first of each window use ROW_NUMBER() OVER (PARTITION \
+             BY window_start, window_end ORDER BY ..)",
+        ),
+        other => missing(shown(other), "leave it to a batch query"),
+    }
 }
 
 pub(super) fn arrow(schema: &DFSchemaRef) -> SchemaRef {

@@ -7,12 +7,11 @@ use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::{Join, LogicalPlan};
 
 use super::build::{Builder, Piece, arrow};
-use super::work::Work;
 use super::{Node, Region};
 use crate::error::Result;
 use crate::stream::exec::input::{Slot, SlotNode};
 use crate::stream::operator::asof_join::AsOfJoin;
-use crate::stream::operator::buffered::Hold;
+use crate::stream::operator::buffered::Buffered;
 use crate::stream::operator::interval_join::{IntervalJoin, ROWS, Side, numbered};
 use crate::stream::operator::versioned_table::Versions;
 use crate::stream::plan::asof::node::AsOfNode;
@@ -126,9 +125,9 @@ impl Builder {
         let key = Key { column, bound: Bound { origin: 0, ..of_right } };
         let one = self.region(self.piece(&node.left, None).await?).await?;
         let other = self.region(self.piece(&node.right, None).await?).await?;
-        let work = AsOfJoin::new(key, of_left.lag_us, Versions::new(node.spec()?)?);
-        let node_ = Node { regions: vec![one, other], work: Work::AsOf(Box::new(work)) };
-        Ok(Self::cut("rows beside those of their time", plan.schema(), node_))
+        let joined = AsOfJoin::new(key, of_left.lag_us, Versions::new(node.spec()?)?);
+        let cut = Node::new(vec![one, other], joined);
+        Ok(Self::cut("rows beside those of their time", plan.schema(), cut))
     }
 
     pub(super) async fn window_join(
@@ -143,10 +142,9 @@ impl Builder {
         let whole = LogicalPlan::Join(join.clone());
         let plan = whole.with_new_exprs(whole.expressions(), vec![one.leaf, other.leaf])?;
         let plan = self.planner.region(&plan).await?;
-        let hold = Hold { sides: vec![one.kept, other.kept], plan, schema: arrow(&join.schema) };
-        let regions = vec![one.region, other.region];
-        let node = Node { regions, work: Work::Hold(Box::new(hold)) };
-        Ok(Self::cut("joined windows", &join.schema, node))
+        let buffered = Buffered::new(vec![one.kept, other.kept], plan, arrow(&join.schema));
+        let cut = Node::new(vec![one.region, other.region], buffered);
+        Ok(Self::cut("joined windows", &join.schema, cut))
     }
 
     pub(super) async fn interval_join(
@@ -172,7 +170,7 @@ impl Builder {
             false,
         )?;
         let pairs = LogicalPlan::Join(pairs);
-        let work = IntervalJoin {
+        let joined = IntervalJoin {
             join_type: join.join_type,
             left,
             right,
@@ -180,8 +178,7 @@ impl Builder {
             pairs: arrow(pairs.schema()),
             schema: arrow(&join.schema),
         };
-        let node = Node { regions: vec![one, other], work: Work::Interval(Box::new(work)) };
-        Ok(Self::cut("joined rows", &join.schema, node))
+        Ok(Self::cut("joined rows", &join.schema, Node::new(vec![one, other], joined)))
     }
 
     /// A side of an interval join, the leaf of its numbered rows and what computes them.

@@ -10,18 +10,16 @@
 //! ```
 //!
 //! Between two cuts stands a *region*: a plan without state, run anew in each epoch over slots. At
-//! a cut stands *work*, which keeps what is not final and hands on what is. What leaves a cut is
-//! final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
+//! a cut stands an *operator*, which keeps what is not final and hands on what is. What leaves a
+//! cut is final, so the whole is the batch over all rows, piece by piece. Never looks at a clock.
 
 pub mod build;
 mod build_join;
 pub(in crate::stream) mod physical;
 pub mod query;
-mod work;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
@@ -34,13 +32,12 @@ use crate::plan::Decision;
 use crate::stream::exec::adaptive::{Given, SlotPlan};
 use crate::stream::exec::input::Slot;
 use crate::stream::log::definition::Stream;
-use crate::stream::operator::Input;
 use crate::stream::operator::late::{Rows, counted};
 use crate::stream::operator::lookup_table::{TableRows, Tables};
+use crate::stream::operator::{Input, Operator, RegionRows};
 use crate::stream::state::size::{Part, Size};
 use crate::stream::state::spill::Folder;
-use crate::stream::time::clock::Times;
-use work::Work;
+use crate::stream::time::clock::{Clock, Times};
 
 /// A continuous query.
 pub struct Graph {
@@ -73,7 +70,7 @@ impl std::fmt::Debug for Graph {
 /// Regions and what is done with their rows.
 struct Node {
     regions: Vec<Region>,
-    work: Work,
+    operator: Box<dyn Operator>,
 }
 
 /// A plan without state.
@@ -116,10 +113,8 @@ impl Graph {
         let rows = self.root.advance(&mut pass).await;
         self.late += pass.late;
         let late = &mut self.late;
-        self.root.visit_mut(&mut |work| {
-            if let Work::Sessions(_, sessions) = work {
-                *late += std::mem::take(&mut sessions.late);
-            }
+        self.root.visit_mut(&mut |operator| {
+            *late += operator.take_late();
             Ok(())
         })?;
         rows
@@ -146,9 +141,7 @@ impl Graph {
 
     /// When the last of what is waiting is final by the watermark; `None` where nothing waits.
     pub fn open_until(&self) -> Option<i64> {
-        let mut latest = None;
-        self.root.visit(&mut |work| latest = latest.max(work.open_until()));
-        latest.map(|latest: i64| latest.saturating_add(self.delay_us))
+        self.open_by(Clock::Event).map(|latest| latest.saturating_add(self.delay_us))
     }
 
     /// The clocks that it goes by.
@@ -156,31 +149,28 @@ impl Graph {
         Times { event_us: times.event_us.saturating_sub(self.delay_us), ..*times }
     }
 
-    /// The same of what waits for processing time to pass.
+    /// When the last of what is waiting is final by processing time; `None` where nothing waits.
     pub fn open_processing_until(&self) -> Option<i64> {
+        self.open_by(Clock::Processing)
+    }
+
+    fn open_by(&self, clock: Clock) -> Option<i64> {
         let mut latest = None;
-        self.root.visit(&mut |work| latest = latest.max(work.open_processing_until()));
+        self.root.visit(&mut |operator| latest = latest.max(operator.open_until(clock)));
         latest
     }
 
     /// The processing time at which the first emission is due that rows alone do not bring.
     pub fn due_us(&self) -> Option<i64> {
         let mut first = None;
-        self.root.visit(&mut |work| {
-            let due = match work {
-                Work::Updates(work) => work.due_us(),
-                Work::Once(once) => once.due_us(),
-                _ => None,
-            };
-            first = first.into_iter().chain(due).min();
-        });
+        self.root.visit(&mut |operator| first = first.into_iter().chain(operator.due_us()).min());
         first
     }
 
     /// What waits.
     pub fn size(&self) -> Size {
         let mut size = Size::default();
-        self.root.visit(&mut |work| size = size + work.size());
+        self.root.visit(&mut |operator| size = size + operator.size());
         size
     }
 
@@ -189,33 +179,33 @@ impl Graph {
     pub fn spillable(&self, times: &Times) -> Result<Vec<(i128, usize)>> {
         let (mut all, mut failed) = (Vec::new(), None);
         let times = &self.delayed(times);
-        self.root.visit(&mut |work| match work.spillable(times) {
+        self.root.visit(&mut |operator| match operator.spillable(times) {
             Ok(parts) => all.extend(parts),
             Err(error) => failed = Some(error),
         });
         failed.map_or(Ok(all), Err)
     }
 
-    /// Writes what is needed so much later, or later than that, to the disk.
-    pub fn spill(&mut self, wait: i128, times: &Times, folder: &Folder) -> Result<()> {
+    /// Writes to the disk what is needed so many microseconds after its clock, or later.
+    pub fn spill(&mut self, wait_us: i128, times: &Times, folder: &Folder) -> Result<()> {
         let times = &self.delayed(times);
-        self.root.visit_mut(&mut |work| work.spill(wait, times, folder))
+        self.root.visit_mut(&mut |operator| operator.spill(wait_us, times, folder))
     }
 
     /// Whether the query has no state, ever.
     pub fn is_stateless(&self) -> bool {
         let mut none = true;
-        self.root.visit(&mut |work| none &= matches!(work, Work::Pass));
+        self.root.visit(&mut |operator| none &= operator.parts() == 0);
         none
     }
 
     /// All state, in parts that `restore` takes again.
     pub fn save(&mut self) -> Result<Vec<Saved>> {
         let (mut parts, mut at) = (Vec::new(), 0);
-        self.root.visit_mut(&mut |work| {
-            let saved = work.save()?.into_iter().enumerate();
+        self.root.visit_mut(&mut |operator| {
+            let saved = operator.save()?.into_iter().enumerate();
             let saved = saved.filter(|(_, part)| !part.rows.is_empty() || !part.spilled.is_empty());
-            parts.extend(saved.map(|(side, part)| (format!("{at}.{side}"), part)));
+            parts.extend(saved.map(|(nth, part)| (format!("{at}.{nth}"), part)));
             at += 1;
             Ok(())
         })?;
@@ -225,8 +215,8 @@ impl Graph {
     /// Whether its state has parts of these names, whatever else it has.
     pub fn has_parts<'a>(&self, names: impl Iterator<Item = &'a String>) -> bool {
         let (mut own, mut at) = (BTreeSet::new(), 0);
-        self.root.visit(&mut |work| {
-            own.extend((0..work.sides()).map(|side| format!("{at}.{side}")));
+        self.root.visit(&mut |operator| {
+            own.extend((0..operator.parts()).map(|nth| format!("{at}.{nth}")));
             at += 1;
         });
         names.into_iter().all(|name| own.contains(name))
@@ -235,11 +225,11 @@ impl Graph {
     /// Puts back what `save` gave.
     pub fn restore(&mut self, mut parts: BTreeMap<String, Part>) -> Result<()> {
         let mut at = 0;
-        self.root.visit_mut(&mut |work| {
-            let sides = (0..work.sides()).map(|side| parts.remove(&format!("{at}.{side}")));
-            let sides = sides.map(Option::unwrap_or_default).collect();
+        self.root.visit_mut(&mut |operator| {
+            let own = (0..operator.parts()).map(|nth| parts.remove(&format!("{at}.{nth}")));
+            let own = own.map(Option::unwrap_or_default).collect();
             at += 1;
-            work.restore(sides)
+            operator.restore(own)
         })
     }
 
@@ -251,14 +241,6 @@ impl Graph {
     }
 }
 
-/// The rows of a region.
-#[derive(Default)]
-struct Taken {
-    rows: Given,
-    /// Those of panes.
-    panes: Given,
-}
-
 /// One epoch on its way through a graph.
 struct Pass<'a> {
     input: &'a Input<'a>,
@@ -267,31 +249,26 @@ struct Pass<'a> {
 }
 
 impl Node {
+    fn new(regions: Vec<Region>, operator: impl Operator + 'static) -> Self {
+        Self { regions, operator: Box::new(operator) }
+    }
+
     fn advance<'a>(
         &'a mut self,
         pass: &'a mut Pass<'_>,
     ) -> BoxFuture<'a, Result<Vec<RecordBatch>>> {
         Box::pin(async move {
-            let mut rows = Vec::with_capacity(self.regions.len());
+            let mut inputs = Vec::with_capacity(self.regions.len());
             for region in &mut self.regions {
-                let taken = region.run(pass).await?;
-                if let Work::Aggregate(work) = &mut self.work {
-                    let Taken { rows, panes } = taken;
-                    return work.advance(rows, panes, &pass.input.times, &pass.task).await;
-                }
-                let Given { batches, cost, .. } = taken.rows;
-                cost.into_iter().for_each(|cost| cost.ends(Duration::ZERO));
-                rows.push(batches);
+                inputs.push(region.run(pass).await?);
             }
-            self.work.advance(rows, &pass.input.times, &pass.task).await
+            self.operator.advance(inputs, &pass.input.times, &pass.task).await
         })
     }
 
     fn read_tables<'a>(&'a mut self, context: &'a SessionContext) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
-            if let Work::Once(once) = &mut self.work {
-                once.refresh(context).await?;
-            }
+            self.operator.read_tables(context).await?;
             for (_, source) in self.regions.iter_mut().flat_map(|region| &mut region.inputs) {
                 match source {
                     Source::Node(node) => node.read_tables(context).await?,
@@ -303,22 +280,22 @@ impl Node {
         })
     }
 
-    fn visit(&self, f: &mut dyn FnMut(&Work)) {
+    fn visit(&self, f: &mut dyn FnMut(&dyn Operator)) {
         for (_, source) in self.regions.iter().flat_map(|region| &region.inputs) {
             if let Source::Node(node) = source {
                 node.visit(f);
             }
         }
-        f(&self.work);
+        f(self.operator.as_ref());
     }
 
-    fn visit_mut(&mut self, f: &mut dyn FnMut(&mut Work) -> Result<()>) -> Result<()> {
+    fn visit_mut(&mut self, f: &mut dyn FnMut(&mut dyn Operator) -> Result<()>) -> Result<()> {
         for (_, source) in self.regions.iter_mut().flat_map(|region| &mut region.inputs) {
             if let Source::Node(node) = source {
                 node.visit_mut(f)?;
             }
         }
-        f(&mut self.work)
+        f(self.operator.as_mut())
     }
 
     fn regions(&self, f: &mut dyn FnMut(&Region)) {
@@ -334,9 +311,9 @@ impl Node {
 }
 
 impl Region {
-    async fn run(&mut self, pass: &mut Pass<'_>) -> Result<Taken> {
+    async fn run(&mut self, pass: &mut Pass<'_>) -> Result<RegionRows> {
         let input = pass.input;
-        let mut taken = Taken::default();
+        let mut given = RegionRows::default();
         let apart = input.apart.filter(|_| self.late.is_some());
         let panes = self.late.as_ref().is_some_and(|late| late.panes);
         let mut rows = input.rows;
@@ -346,20 +323,20 @@ impl Region {
         {
             let count = self.put(&apart.in_time, pass).await?;
             if count > 0 {
-                taken.panes = self.run_in_time(count, pass).await?;
+                given.panes = self.run_in_time(count, pass).await?;
             }
             rows = &apart.late;
         }
         let count = self.put(rows, pass).await?;
         if count > 0 {
             match apart.is_some() || self.late.is_none() {
-                true => taken.rows = self.run_all(count, pass).await?,
-                false if panes => taken.panes = self.run_in_time(count, pass).await?,
-                false => taken.rows = self.run_in_time(count, pass).await?,
+                true => given.rows = self.run_all(count, pass).await?,
+                false if panes => given.panes = self.run_in_time(count, pass).await?,
+                false => given.rows = self.run_in_time(count, pass).await?,
             }
         }
         self.inputs.iter().for_each(|(slot, _)| slot.put(Vec::new()));
-        Ok(taken)
+        Ok(given)
     }
 
     /// Puts rows where the plans read them; answers how many there are beside those of tables.

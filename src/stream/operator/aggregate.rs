@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use parking_lot::Mutex;
@@ -17,8 +18,9 @@ use parking_lot::Mutex;
 use super::panes::Panes;
 use super::steps::{Rows, Steps};
 use super::window_tables::OpenWindows;
-use crate::error::Result;
-use crate::stream::exec::adaptive::{Given, SlotPlan, run};
+use super::{Operator, RegionRows};
+use crate::error::{Error, Result};
+use crate::stream::exec::adaptive::{SlotPlan, run};
 use crate::stream::exec::input::Slot;
 use crate::stream::plan::window::columns::Bound as Edge;
 use crate::stream::plan::window::panes::{self, Hop};
@@ -144,26 +146,6 @@ impl Aggregate {
         Ok(Some(plan.unwrap_or(steps.partial)))
     }
 
-    /// Takes rows or states, and those of panes; answers what is final.
-    pub async fn advance(
-        &mut self,
-        rows: Given,
-        panes: Given,
-        times: &Times,
-        task: &Arc<TaskContext>,
-    ) -> Result<Vec<RecordBatch>> {
-        let begun = Instant::now();
-        self.add_panes(panes.batches, panes.states, task).await?;
-        self.add(rows.batches, rows.states, task).await?;
-        let out = self.close_all(times, task).await?;
-        // Where there are rows of panes, these are nearly all: what closing takes is theirs.
-        let mut took = begun.elapsed();
-        for cost in [panes.cost, rows.cost].into_iter().flatten() {
-            cost.ends(std::mem::take(&mut took));
-        }
-        Ok(out)
-    }
-
     /// Takes rows or states of panes.
     async fn add_panes(
         &mut self,
@@ -251,37 +233,55 @@ impl Aggregate {
         }
         Ok((run(&self.finish, closed, &self.schema, task).await?, clock))
     }
+}
 
-    /// When the last group is final by a clock.
-    pub fn open_until(&self, clock: Clock) -> Option<i64> {
+#[async_trait]
+impl Operator for Aggregate {
+    async fn advance(
+        &mut self,
+        mut inputs: Vec<RegionRows>,
+        times: &Times,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        let Some(RegionRows { rows, panes }) = inputs.pop() else {
+            return Err(Error::Bug("an aggregate without a region".to_string()));
+        };
+        let begun = Instant::now();
+        self.add_panes(panes.batches, panes.states, task).await?;
+        self.add(rows.batches, rows.states, task).await?;
+        let out = self.close_all(times, task).await?;
+        // Where there are rows of panes, these are nearly all: what closing takes is theirs.
+        let mut took = begun.elapsed();
+        for cost in [panes.cost, rows.cost].into_iter().flatten() {
+            cost.ends(std::mem::take(&mut took));
+        }
+        Ok(out)
+    }
+
+    fn open_until(&self, clock: Clock) -> Option<i64> {
         let tables = self.tables.as_ref().and_then(|tables| tables.open.lock().latest_us());
         let panes = self.panes.as_ref().and_then(|panes| panes.lock().latest_us());
         self.held.latest_us().max(tables).max(panes).filter(|_| self.key.bound.clock == clock)
     }
 
-    pub fn size(&self) -> Size {
+    fn size(&self) -> Size {
         let tables =
             self.tables.as_ref().map(|tables| tables.open.lock().size()).unwrap_or_default();
         let panes = self.panes.as_ref().map(|panes| panes.lock().size()).unwrap_or_default();
         self.held.size() + tables + panes
     }
 
-    /// The group column that tells when a group is final.
-    pub fn key(&self) -> &Key {
-        &self.key
-    }
-
-    /// When groups in memory are final and what they take, in parts.
-    pub fn weights(&self) -> Result<Vec<(i64, usize)>> {
+    fn spillable(&self, times: &Times) -> Result<Vec<(i128, usize)>> {
         let tables = self.tables.as_ref().map(|tables| tables.open.lock().weights());
         let panes = self.panes.as_ref().map(|panes| panes.lock().weights()).transpose()?;
         let mut all = self.held.weights(&self.key)?;
         all.extend(tables.into_iter().chain(panes).flatten());
-        Ok(all)
+        Ok(self.key.waits(all, times).collect())
     }
 
-    /// Writes the groups that are final at a time or after it to the disk, as states.
-    pub fn spill(&mut self, from_us: i64, folder: &Folder) -> Result<()> {
+    /// Groups go to the disk as states.
+    fn spill(&mut self, wait_us: i128, times: &Times, folder: &Folder) -> Result<()> {
+        let from_us = self.key.time_after(wait_us, times);
         if let Some(tables) = &mut self.tables {
             let states = tables.open.get_mut().take_states_from(from_us)?;
             self.held.add(&self.key, states)?;
@@ -294,13 +294,12 @@ impl Aggregate {
         Ok(())
     }
 
-    /// Into how many parts `save` divides it.
-    pub fn sides(&self) -> usize {
+    fn parts(&self) -> usize {
         if self.panes.is_some() { 3 } else { 1 }
     }
 
     /// All states, and those of panes; tables are emptied into them.
-    pub fn save(&mut self) -> Result<Vec<Part>> {
+    fn save(&mut self) -> Result<Vec<Part>> {
         if let Some(tables) = &mut self.tables {
             let states = tables.open.get_mut().take_states(i64::MAX)?;
             self.held.add(&self.key, states)?;
@@ -312,8 +311,7 @@ impl Aggregate {
         Ok(parts)
     }
 
-    /// Takes what `save` gave.
-    pub fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
         let mut parts = parts.into_iter();
         self.held.restore(&self.key, parts.next().unwrap_or_default())?;
         match &mut self.panes {

@@ -5,15 +5,20 @@
 //! is after it. Left rows still to come, or waiting, are after the watermark less the lags of both
 //! sides; so of each key the newest right row up to there stays, and all that are newer.
 
+use std::sync::Arc;
+
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use datafusion::execution::TaskContext;
 
 use super::versioned_table::Versions;
+use super::{Operator, RegionRows, both};
 use crate::error::Result;
 use crate::stream::state::buffer::Held;
 use crate::stream::state::final_key::Key;
 use crate::stream::state::size::{MANY_ROWS, Part, Size};
 use crate::stream::state::spill::Folder;
-use crate::stream::time::clock::Times;
+use crate::stream::time::clock::{Clock, Times};
 
 /// A join that is under way.
 #[derive(Debug)]
@@ -33,13 +38,22 @@ impl AsOfJoin {
         Self { key, waiting: Held::default(), versions, lag_us }
     }
 
-    /// Takes the rows of both sides; answers those that are final.
-    pub fn advance(
+    /// Takes rows of both sides.
+    fn add(&mut self, [left, right]: [Vec<RecordBatch>; 2]) -> Result<()> {
+        self.waiting.add(&self.key, left)?;
+        right.into_iter().try_for_each(|batch| self.versions.push(batch))
+    }
+}
+
+#[async_trait]
+impl Operator for AsOfJoin {
+    async fn advance(
         &mut self,
-        rows: Vec<Vec<RecordBatch>>,
+        inputs: Vec<RegionRows>,
         times: &Times,
+        _task: &Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
-        self.add(rows)?;
+        self.add(both(inputs))?;
         let (clock, mut out) = (self.key.clock(times), Vec::new());
         loop {
             let reach = self.waiting.reach(clock, MANY_ROWS);
@@ -55,46 +69,35 @@ impl AsOfJoin {
         Ok(out)
     }
 
-    pub fn open_until(&self) -> Option<i64> {
-        self.waiting.latest_us()
+    fn open_until(&self, clock: Clock) -> Option<i64> {
+        self.waiting.latest_us().filter(|_| self.key.bound.clock == clock)
     }
 
-    pub fn size(&self) -> Size {
+    fn size(&self) -> Size {
         let (rows, bytes) = (self.versions.rows(), self.versions.bytes());
         self.waiting.size() + Size { rows, bytes, ..Size::default() }
     }
 
-    /// When a left row is final.
-    pub fn key(&self) -> &Key {
-        &self.key
+    fn spillable(&self, times: &Times) -> Result<Vec<(i128, usize)>> {
+        Ok(self.key.waits(self.waiting.weights(&self.key)?, times).collect())
     }
 
-    /// When left rows in memory are final and what they take, in parts.
-    pub fn weights(&self) -> Result<Vec<(i64, usize)>> {
-        self.waiting.weights(&self.key)
+    fn spill(&mut self, wait_us: i128, times: &Times, folder: &Folder) -> Result<()> {
+        self.waiting.spill(&self.key, self.key.time_after(wait_us, times), folder)
     }
 
-    /// Writes left rows that are final at a time or after it to the disk.
-    pub fn spill(&mut self, from_us: i64, folder: &Folder) -> Result<()> {
-        self.waiting.spill(&self.key, from_us, folder)
+    fn parts(&self) -> usize {
+        2
     }
 
-    pub fn save(&self) -> Result<Vec<Part>> {
+    fn save(&mut self) -> Result<Vec<Part>> {
         Ok(vec![self.waiting.save()?, self.versions.save()?.into()])
     }
 
-    /// Takes what `save` gave.
-    pub fn restore(&mut self, sides: Vec<Part>) -> Result<()> {
-        let mut sides = sides.into_iter();
-        self.waiting.restore(&self.key, sides.next().unwrap_or_default())?;
-        let versions = sides.next().unwrap_or_default().rows;
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        let mut parts = parts.into_iter();
+        self.waiting.restore(&self.key, parts.next().unwrap_or_default())?;
+        let versions = parts.next().unwrap_or_default().rows;
         versions.into_iter().try_for_each(|batch| self.versions.push(batch))
-    }
-
-    /// Takes rows of both sides.
-    fn add(&mut self, sides: Vec<Vec<RecordBatch>>) -> Result<()> {
-        let mut sides = sides.into_iter();
-        self.waiting.add(&self.key, sides.next().unwrap_or_default())?;
-        sides.next().unwrap_or_default().into_iter().try_for_each(|batch| self.versions.push(batch))
     }
 }

@@ -14,17 +14,19 @@ use arrow::array::{ArrayRef, AsArray, BooleanArray, UInt64Array, new_null_array}
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt64Type};
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use datafusion::common::JoinType;
 use datafusion::execution::TaskContext;
 
+use super::{Operator, RegionRows, both};
 use crate::error::{Error, Result};
 use crate::stream::exec::adaptive::SlotPlan;
 use crate::stream::exec::input::Slot;
 use crate::stream::plan::interval::keeps_unmatched;
 use crate::stream::state::buffer::Held;
 use crate::stream::state::final_key::Key;
-use crate::stream::state::size::Size;
-use crate::stream::time::clock::Times;
+use crate::stream::state::size::{Part, Size};
+use crate::stream::time::clock::{Clock, Times};
 use crate::task::Task;
 
 /// Names of the columns that number the rows of each side.
@@ -135,31 +137,6 @@ pub struct IntervalJoin {
 }
 
 impl IntervalJoin {
-    /// Takes the new rows of both sides; answers the join's rows that are certain now.
-    pub async fn advance(
-        &mut self,
-        mut rows: Vec<Vec<RecordBatch>>,
-        times: &Times,
-        task: &Arc<TaskContext>,
-    ) -> Result<Vec<RecordBatch>> {
-        let right = self.right.number(rows.pop().unwrap_or_default(), ROWS[1])?;
-        let left = self.left.number(rows.pop().unwrap_or_default(), ROWS[0])?;
-        let mut pairs = Vec::new();
-        if !left.is_empty() {
-            let all = self.right.held.batches().into_iter().chain(right.clone()).collect();
-            pairs.extend(self.meet(left.clone(), all, task).await?);
-        }
-        if !right.is_empty() {
-            let kept = self.left.held.batches();
-            pairs.extend(self.meet(kept, right.clone(), task).await?);
-        }
-        self.left.held.add(&self.left.key, left)?;
-        self.right.held.add(&self.right.key, right)?;
-        let mut out = self.met(&pairs)?;
-        out.extend(self.over(times)?);
-        Ok(out)
-    }
-
     /// All pairs of two sets of rows.
     async fn meet(
         &self,
@@ -275,23 +252,58 @@ impl IntervalJoin {
             })
             .collect()
     }
+}
 
-    pub fn open_until(&self) -> Option<i64> {
-        self.left.held.latest_us().max(self.right.held.latest_us())
+#[async_trait]
+impl Operator for IntervalJoin {
+    /// Answers the join's rows that are certain now.
+    async fn advance(
+        &mut self,
+        inputs: Vec<RegionRows>,
+        times: &Times,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        let [left, right] = both(inputs);
+        let left = self.left.number(left, ROWS[0])?;
+        let right = self.right.number(right, ROWS[1])?;
+        let mut pairs = Vec::new();
+        if !left.is_empty() {
+            let all = self.right.held.batches().into_iter().chain(right.clone()).collect();
+            pairs.extend(self.meet(left.clone(), all, task).await?);
+        }
+        if !right.is_empty() {
+            let kept = self.left.held.batches();
+            pairs.extend(self.meet(kept, right.clone(), task).await?);
+        }
+        self.left.held.add(&self.left.key, left)?;
+        self.right.held.add(&self.right.key, right)?;
+        let mut out = self.met(&pairs)?;
+        out.extend(self.over(times)?);
+        Ok(out)
     }
 
-    pub fn size(&self) -> Size {
+    fn open_until(&self, clock: Clock) -> Option<i64> {
+        let sides = [&self.left, &self.right].into_iter();
+        let sides = sides.filter(|side| side.key.bound.clock == clock);
+        sides.filter_map(|side| side.held.latest_us()).max()
+    }
+
+    fn size(&self) -> Size {
         self.left.held.size() + self.right.held.size()
     }
 
-    pub fn save(&self) -> Result<Vec<Vec<RecordBatch>>> {
-        Ok(vec![self.left.save()?, self.right.save()?])
+    fn parts(&self) -> usize {
+        2
     }
 
-    pub fn restore(&mut self, sides: Vec<Vec<RecordBatch>>) -> Result<()> {
-        let mut sides = sides.into_iter();
-        self.left.restore(sides.next().unwrap_or_default(), ROWS[0])?;
-        self.right.restore(sides.next().unwrap_or_default(), ROWS[1])
+    fn save(&mut self) -> Result<Vec<Part>> {
+        Ok(vec![self.left.save()?.into(), self.right.save()?.into()])
+    }
+
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        let mut parts = parts.into_iter().map(|part| part.rows);
+        self.left.restore(parts.next().unwrap_or_default(), ROWS[0])?;
+        self.right.restore(parts.next().unwrap_or_default(), ROWS[1])
     }
 }
 

@@ -6,14 +6,18 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use datafusion::common::tree_node::Transformed;
 use datafusion::datasource::DefaultTableSource;
+use datafusion::execution::TaskContext;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
+use super::{Operator, RegionRows};
 use crate::error::Result;
 use crate::lake::Pinned;
-use crate::stream::state::size::Part;
+use crate::stream::state::size::{Part, Size};
+use crate::stream::time::clock::{Clock, Times};
 
 /// The Delta tables of a query, by name.
 pub type Tables = BTreeMap<String, Arc<Pinned>>;
@@ -55,47 +59,65 @@ impl TableRows {
 }
 
 /// A table's rows, with the first of the streams that they are united with.
-pub struct Once {
+pub struct TableOnce {
     table: TableRows,
     given: bool,
 }
 
-impl Once {
+impl TableOnce {
     pub fn new(table: TableRows) -> Self {
         Self { table, given: false }
     }
+}
 
-    /// Reads the rows, if they are still to be given out.
-    pub async fn refresh(&mut self, context: &SessionContext) -> Result<()> {
+#[async_trait]
+impl Operator for TableOnce {
+    async fn advance(
+        &mut self,
+        _inputs: Vec<RegionRows>,
+        _times: &Times,
+        _task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        match std::mem::replace(&mut self.given, true) {
+            true => Ok(Vec::new()),
+            false => Ok(std::mem::take(&mut self.table.rows)),
+        }
+    }
+
+    fn open_until(&self, clock: Clock) -> Option<i64> {
+        self.due_us().filter(|_| clock == Clock::Processing)
+    }
+
+    /// At once by any clock, where the rows are still to be given out.
+    fn due_us(&self) -> Option<i64> {
+        (!self.given).then_some(i64::MIN)
+    }
+
+    async fn read_tables(&mut self, context: &SessionContext) -> Result<()> {
         match self.given {
             true => Ok(()),
             false => self.table.refresh(context).await,
         }
     }
 
-    /// The rows, the first time.
-    pub fn take(&mut self) -> Vec<RecordBatch> {
-        match std::mem::replace(&mut self.given, true) {
-            true => Vec::new(),
-            false => std::mem::take(&mut self.table.rows),
-        }
+    fn size(&self) -> Size {
+        Size::default()
     }
 
-    /// At once by any clock, where they are still to be given out.
-    pub fn due_us(&self) -> Option<i64> {
-        (!self.given).then_some(i64::MIN)
+    fn parts(&self) -> usize {
+        1
     }
 
-    /// A row that tells that they were given out.
-    pub fn save(&self) -> Result<Vec<Part>> {
+    /// A row that tells that the rows were given out.
+    fn save(&mut self) -> Result<Vec<Part>> {
         let column: ArrayRef = Arc::new(BooleanArray::from(vec![true]));
         let row = RecordBatch::try_from_iter([("given", column)])?;
         Ok(vec![Part::from(if self.given { vec![row] } else { Vec::new() })])
     }
 
-    /// Takes what `save` gave.
-    pub fn restore(&mut self, parts: &[Part]) {
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
         self.given = parts.iter().any(|part| !part.rows.is_empty());
+        Ok(())
     }
 }
 

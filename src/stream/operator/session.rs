@@ -20,13 +20,19 @@ use arrow::compute::{cast, interleave_record_batch};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
+use async_trait::async_trait;
 use datafusion::common::Result as DfResult;
+use datafusion::execution::TaskContext;
 
+use super::{Operator, RegionRows, only};
 use crate::error::{Error, Result};
 use crate::stream::equal::normal;
 use crate::stream::log::partition::{OFFSET, PARTITION, WATERMARK};
 use crate::stream::plan::window::columns::COLUMNS;
 use crate::stream::state::batch_size::shrink;
+use crate::stream::state::final_key::Bound;
+use crate::stream::state::size::{Part, Size};
+use crate::stream::time::clock::{Clock, Times};
 use key::{Closed, Key, Row};
 
 /// Rows of a batch that is given out.
@@ -315,11 +321,6 @@ impl Sessions {
         (self.rows > 0).then(|| self.spec.micros(self.latest))
     }
 
-    /// Rows of open sessions.
-    pub fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// What they take.
     pub fn bytes(&self) -> usize {
         let batches: usize = self.batches.iter().map(RecordBatch::get_array_memory_size).sum();
@@ -364,6 +365,57 @@ impl Sessions {
         self.batches = batches.collect::<Result<_>>()?;
         (self.stored_rows, self.compacted) = (places.len(), self.batches.len());
         Ok(())
+    }
+}
+
+/// Sessions of rows of a stream, closed by a clock.
+pub struct SessionWindows {
+    /// By which clock, and how far behind it.
+    bound: Bound,
+    sessions: Sessions,
+}
+
+impl SessionWindows {
+    pub fn new(bound: Bound, sessions: Sessions) -> Self {
+        Self { bound, sessions }
+    }
+}
+
+#[async_trait]
+impl Operator for SessionWindows {
+    async fn advance(
+        &mut self,
+        inputs: Vec<RegionRows>,
+        times: &Times,
+        _task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        self.sessions.push(only(inputs))?;
+        self.sessions.close(times.of(self.bound.clock).saturating_sub(self.bound.lag_us))
+    }
+
+    fn open_until(&self, clock: Clock) -> Option<i64> {
+        self.bound.until(self.sessions.open_until(), clock)
+    }
+
+    fn take_late(&mut self) -> u64 {
+        std::mem::take(&mut self.sessions.late)
+    }
+
+    fn size(&self) -> Size {
+        let Sessions { rows, .. } = self.sessions;
+        Size { rows, bytes: self.sessions.bytes(), ..Size::default() }
+    }
+
+    fn parts(&self) -> usize {
+        1
+    }
+
+    fn save(&mut self) -> Result<Vec<Part>> {
+        Ok(vec![self.sessions.save()?.into()])
+    }
+
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        self.sessions.restore(parts.into_iter().flat_map(|part| part.rows).collect())
     }
 }
 

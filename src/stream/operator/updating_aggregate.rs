@@ -12,17 +12,19 @@ use arrow::array::BooleanArray;
 use arrow::compute::{filter_record_batch, interleave_record_batch, max, min};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use parking_lot::Mutex;
 
 use super::steps::Steps;
+use super::{Operator, RegionRows, only};
 use crate::error::Result;
 use crate::stream::exec::adaptive::{SlotPlan, run};
 use crate::stream::exec::input::Slot;
 use crate::stream::state::final_key::Key;
-use crate::stream::state::size::Size;
+use crate::stream::state::size::{Part, Size};
 use crate::stream::time::clock::{Clock, Times};
 use crate::stream::time::emit::Emit;
 
@@ -33,7 +35,7 @@ const FEW_ROWS: usize = 4096;
 const BATCH_ROWS: usize = 8192;
 
 /// The groups of one aggregate.
-pub struct Updates {
+pub struct UpdatingAggregate {
     /// The group column that tells when a group is final; none where groups stay for ever.
     key: Option<Key>,
     /// Every so many microseconds of processing time; `None` at once.
@@ -50,7 +52,7 @@ pub struct Updates {
     emitted_us: Option<i64>,
 }
 
-impl Updates {
+impl UpdatingAggregate {
     /// An aggregate in steps, and the plan whose states it takes.
     pub fn new(
         steps: Steps,
@@ -77,14 +79,33 @@ impl Updates {
         Ok((updates, steps.partial))
     }
 
-    /// Takes states; answers the groups that have changed, as they are now. Final ones are let go.
-    pub async fn advance(
+    /// Adds states to those of their groups; answers these as they are then.
+    async fn merge(
         &mut self,
-        states: Vec<RecordBatch>,
+        changed: Vec<RecordBatch>,
+        task: &Arc<TaskContext>,
+    ) -> Result<Vec<RecordBatch>> {
+        let mut now = run(&self.reduce, changed, &self.states, task).await?;
+        let before = self.latest.get_mut().take(&now)?;
+        if !before.is_empty() {
+            now.splice(0..0, before);
+            now = run(&self.reduce, now, &self.states, task).await?;
+        }
+        self.latest.get_mut().put(&now, self.key.as_ref())?;
+        Ok(now)
+    }
+}
+
+#[async_trait]
+impl Operator for UpdatingAggregate {
+    /// Answers the groups that have changed, as they are now. Final ones are let go.
+    async fn advance(
+        &mut self,
+        inputs: Vec<RegionRows>,
         times: &Times,
         task: &Arc<TaskContext>,
     ) -> Result<Vec<RecordBatch>> {
-        self.changed.extend(states);
+        self.changed.extend(only(inputs));
         if let Some(every_us) = self.every_us {
             let last = *self.emitted_us.get_or_insert(times.processing_us);
             if times.processing_us < last.saturating_add(every_us) {
@@ -101,52 +122,46 @@ impl Updates {
         Ok(rows)
     }
 
-    /// Adds states to those of their groups; answers these as they are then.
-    async fn merge(
-        &mut self,
-        changed: Vec<RecordBatch>,
-        task: &Arc<TaskContext>,
-    ) -> Result<Vec<RecordBatch>> {
-        let mut now = run(&self.reduce, changed, &self.states, task).await?;
-        let before = self.latest.get_mut().take(&now)?;
-        if !before.is_empty() {
-            now.splice(0..0, before);
-            now = run(&self.reduce, now, &self.states, task).await?;
+    /// When the last group is final; by processing time, when the next emission is due if that is
+    /// later.
+    fn open_until(&self, clock: Clock) -> Option<i64> {
+        let key = self.key.as_ref().filter(|key| key.bound.clock == clock);
+        let last = key.and_then(|key| self.latest.lock().latest_us(key));
+        match clock {
+            Clock::Event => last,
+            Clock::Processing => last.max(self.due_us()),
         }
-        self.latest.get_mut().put(&now, self.key.as_ref())?;
-        Ok(now)
     }
 
-    /// The processing time at which an emission is due; `None` where nothing has changed.
-    pub fn due_us(&self) -> Option<i64> {
+    /// When an emission is due; `None` where nothing has changed.
+    fn due_us(&self) -> Option<i64> {
         let (every_us, emitted_us) = (self.every_us?, self.emitted_us?);
         (!self.changed.is_empty()).then(|| emitted_us.saturating_add(every_us))
     }
 
-    /// When the last group is final by a clock.
-    pub fn open_until(&self, clock: Clock) -> Option<i64> {
-        let key = self.key.as_ref().filter(|key| key.bound.clock == clock)?;
-        self.latest.lock().latest_us(key)
-    }
-
-    pub fn size(&self) -> Size {
+    fn size(&self) -> Size {
         let latest = self.latest.lock();
         let bytes = latest.batches.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
         let groups = latest.groups.as_ref().map_or(0, |groups| groups.size());
         Size { rows: latest.places.len(), bytes: bytes + groups, ..Size::default() }
     }
 
-    /// The state of every group, and what has come since the last emission.
-    pub fn save(&mut self) -> Result<Vec<Vec<RecordBatch>>> {
-        let latest = self.latest.get_mut();
-        latest.compact()?;
-        Ok(vec![latest.batches.clone(), self.changed.clone()])
+    fn parts(&self) -> usize {
+        2
     }
 
-    /// Takes what `save` gave.
-    pub fn restore(&mut self, latest: &[RecordBatch], changed: Vec<RecordBatch>) -> Result<()> {
-        self.changed = changed;
-        self.latest.get_mut().put(latest, self.key.as_ref())
+    /// The state of every group, and what has come since the last emission.
+    fn save(&mut self) -> Result<Vec<Part>> {
+        let latest = self.latest.get_mut();
+        latest.compact()?;
+        Ok(vec![latest.batches.clone().into(), self.changed.clone().into()])
+    }
+
+    fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
+        let mut parts = parts.into_iter().map(|part| part.rows);
+        let latest = parts.next().unwrap_or_default();
+        self.changed = parts.next().unwrap_or_default();
+        self.latest.get_mut().put(&latest, self.key.as_ref())
     }
 }
 

@@ -9,7 +9,7 @@ use super::epoch::Epoch;
 use super::state::{Runner, times};
 use crate::error::Result;
 use crate::stream::checkpoint::compact;
-use crate::stream::checkpoint::journal::{EpochRecord, Span};
+use crate::stream::checkpoint::journal::Span;
 use crate::stream::checkpoint::snapshot::Snapshot;
 use crate::stream::operator::Input;
 use crate::stream::progress::Observer;
@@ -18,33 +18,45 @@ use crate::task;
 impl Runner {
     /// Records an epoch, stores its rows and gives out its results.
     pub(in crate::stream) async fn commit(&mut self, mut epoch: Epoch) -> Result<()> {
+        let streams = self.cut();
+        if streams.is_empty() {
+            return Ok(());
+        }
+        if epoch.begun.is_none() {
+            epoch.time_us = self.time_us();
+        }
+        let number = self.record(&mut epoch, streams).await?;
+        self.effects(number, epoch)
+    }
+
+    /// Cuts the logs behind what was read: the spans that are the next epoch's, by stream.
+    fn cut(&mut self) -> BTreeMap<String, Vec<Span>> {
         let mut streams: BTreeMap<String, Vec<Span>> = BTreeMap::new();
         for feed in &mut self.feeds {
             if let Some(span) = feed.cut() {
                 streams.entry(feed.stream.name.clone()).or_default().push(span);
             }
         }
-        if streams.is_empty() {
-            return Ok(());
-        }
+        streams
+    }
+
+    /// Records the next epoch, once the one before is in stores and sinks; answers its number.
+    /// From here on it will be brought about, whatever happens.
+    async fn record(
+        &mut self,
+        epoch: &mut Epoch,
+        streams: BTreeMap<String, Vec<Span>>,
+    ) -> Result<u64> {
         self.settle().await?;
-        let number = self.journal.last() + 1;
-        let time_us = match epoch.begun {
-            Some(_) => epoch.time_us,
-            None => self.time_us(),
-        };
         let begun = Instant::now();
-        let tables = epoch.tables.clone();
-        let record =
-            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
-        self.journal.append(record)?;
+        let number = self.journal.append_next(epoch.time_us, streams, epoch.tables.clone())?;
         epoch.steps.record = begun.elapsed();
         crate::fault::point("recorded");
-        self.effects(number, epoch)
+        Ok(number)
     }
 
     /// Begins to bring an epoch that is recorded to stores and sinks.
-    pub(in crate::stream) fn effects(&mut self, number: u64, epoch: Epoch) -> Result<()> {
+    fn effects(&mut self, number: u64, epoch: Epoch) -> Result<()> {
         let deliveries = self.queries.iter_mut().filter_map(|query| query.commit(number)).collect();
         let progress = self.progress(number, &epoch);
         self.totals.add(&epoch);
@@ -108,20 +120,12 @@ impl Runner {
     pub(in crate::stream) async fn forced(&mut self) -> Result<()> {
         let open = self.queries.iter().filter_map(|query| query.graph.open_processing_until());
         let over = open.max().filter(|_| self.tuning.until_end);
-        let mut streams: BTreeMap<String, Vec<Span>> = BTreeMap::new();
-        for feed in &mut self.feeds {
-            if let Some(span) = feed.cut() {
-                streams.entry(feed.stream.name.clone()).or_default().push(span);
-            }
-        }
+        let streams = self.cut();
         self.settle().await?;
-        let number = self.journal.last() + 1;
         let time_us = self.time_us().max(over.unwrap_or(i64::MIN));
         let tables = self.read_tables().await?;
-        let record =
-            EpochRecord { epoch: number, time_us, streams, tables, ..EpochRecord::default() };
-        self.journal.append(record)?;
-        crate::fault::point("recorded");
+        let mut epoch = Epoch { time_us, tables, ..Epoch::default() };
+        let number = self.record(&mut epoch, streams).await?;
         let begun = Instant::now();
         let rows = BTreeMap::new();
         for query in &mut self.queries {
@@ -129,7 +133,6 @@ impl Runner {
             query.advance(number, &Input { rows: &rows, times, apart: None }).await?;
         }
         self.bound(0, time_us)?;
-        let mut epoch = Epoch { time_us, ..Epoch::default() };
         epoch.steps.process = begun.elapsed();
         self.effects(number, epoch)
     }

@@ -12,15 +12,13 @@ use arrow::record_batch::RecordBatch;
 
 use super::state::Runner;
 use crate::error::{Error, Result};
-use crate::stream::checkpoint::journal::{EpochRecord, Span};
-use crate::stream::checkpoint::recover::{begin, stored_spans};
-use crate::stream::checkpoint::replay::times;
+use crate::stream::checkpoint::journal::Span;
+use crate::stream::checkpoint::recover::{begin, repeat, stored_spans};
 use crate::stream::dataflow::query::Query;
 use crate::stream::log::definition::{Begin, Stream};
 use crate::stream::log::history_scan;
 use crate::stream::log::partition::PARTITION;
-use crate::stream::operator::Input;
-use crate::stream::operator::late::Apart;
+use crate::stream::time::clock::now_us;
 
 /// Adds streams and queries to a run in an empty state folder, and gives the history out.
 pub async fn join(
@@ -41,28 +39,8 @@ pub async fn join(
         for query in &queries {
             tables.extend(query.graph.newest().await?);
         }
-        let epoch = runner.journal.last() + 1;
-        let (streams, tables_read) = (spans, tables.clone());
-        let time_us = crate::stream::time::clock::now_us();
-        runner.journal.append(EpochRecord {
-            epoch,
-            time_us,
-            streams,
-            tables: tables_read,
-            ..EpochRecord::default()
-        })?;
-        let apart = Apart::of(&rows, &runner.streams)?;
-        for query in &mut queries {
-            query.graph.read_tables(&tables).await?;
-            let times = times(&runner.journal, epoch, &query.graph.streams);
-            query.advance(epoch, &Input { rows: &rows, times, apart: apart.as_ref() }).await?;
-            if let Some(delivery) = query.commit(epoch) {
-                delivery.run().await?;
-            }
-        }
-        let count = rows.values().flatten().map(RecordBatch::num_rows).sum();
-        let clocks = |query: &Query| times(&runner.journal, epoch, &query.graph.streams);
-        runner.memory.bound(runner.tuning.state_memory, count, &mut queries, clocks)?;
+        let epoch = runner.journal.append_next(now_us(), spans, tables)?;
+        repeat(runner, &mut queries, epoch, &rows).await?;
         runner.memory.forget();
     }
     runner.queries.extend(queries);

@@ -59,6 +59,23 @@ impl Key {
         times.of(self.bound.clock)
     }
 
+    /// Parts of what is kept by when they are final, as what they take by how long that is after
+    /// the clock.
+    pub fn waits(
+        &self,
+        parts: Vec<(i64, usize)>,
+        times: &Times,
+    ) -> impl Iterator<Item = (i128, usize)> + use<> {
+        let clock = i128::from(self.clock(times));
+        parts.into_iter().map(move |(final_us, bytes)| (i128::from(final_us) - clock, bytes))
+    }
+
+    /// The time so many microseconds after its clock.
+    pub fn time_after(&self, wait_us: i128, times: &Times) -> i64 {
+        let time_us = (i128::from(self.clock(times)) + wait_us).max(i64::MIN.into());
+        i64::try_from(time_us).unwrap_or(i64::MAX)
+    }
+
     /// When each row of a batch is final, in microseconds; a row without a time is at once.
     pub fn finals(&self, batch: &RecordBatch) -> Result<Int64Array> {
         micros(batch.column(self.column), self.bound.lag_us)

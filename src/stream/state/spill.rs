@@ -15,6 +15,7 @@ use arrow::ipc::writer::StreamWriter;
 use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::task;
 
@@ -190,7 +191,7 @@ impl Segment {
     pub fn save(&self, target: &Path) -> Result<()> {
         let same = link(&self.file.path, target)?;
         if !same || !self.file.synced.load(Ordering::Relaxed) {
-            crate::lake::sync(target)?;
+            disk::sync(target)?;
         }
         self.file.synced.fetch_or(same, Ordering::Relaxed);
         Ok(())

@@ -63,11 +63,7 @@ pub(super) fn lower(
 
 /// Decimals of 32 and 64 bits in the 128 in which they are accumulated.
 fn widened(acc: Acc, arg: Expr) -> Expr {
-    let wide = match acc {
-        Acc::Sum128 | Acc::Sum160 => true,
-        Acc::Best { rep, .. } => rep == Rep::I128,
-        _ => false,
-    };
+    let wide = acc.takes_i128();
     let long = |value| Expr::call(&prim::I128_FROM_I64, vec![value]);
     match arg.rep {
         Rep::I32 if wide => long(Expr::call(&prim::I64_FROM_I32, vec![arg])),

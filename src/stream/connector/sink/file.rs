@@ -9,6 +9,7 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 
 use super::api::{Encoding, Sink, SinkConnector, Writer};
+use crate::disk::{self, Unfinished};
 use crate::error::{Error, Result};
 use crate::stream::connector::options::Settings;
 use crate::task;
@@ -45,7 +46,7 @@ impl SinkConnector for File {
     }
 
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
-        std::fs::create_dir_all(&self.path).map_err(|error| at(&self.path, error))?;
+        std::fs::create_dir_all(&self.path).map_err(|error| disk::failed(&self.path, error))?;
         // Epochs are told apart from the name by their fixed width.
         let Writer { pipeline, sink, insert, .. } = writer;
         let stem = match insert {
@@ -59,20 +60,16 @@ impl SinkConnector for File {
     }
 }
 
-fn at(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::User(format!("{}: {error}", path.display()))
-}
-
 /// Keeps every other run of the pipeline from the files.
 fn lock(path: &Path, pipeline: &str) -> Result<std::fs::File> {
-    let file = std::fs::File::create(path).map_err(|error| at(path, error))?;
+    let file = std::fs::File::create(path).map_err(|error| disk::failed(path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(std::fs::TryLockError::WouldBlock) => Err(Error::User(format!(
             "{}: another run of the pipeline {pipeline} writes here: only one may",
             path.display()
         ))),
-        Err(std::fs::TryLockError::Error(error)) => Err(at(path, error)),
+        Err(std::fs::TryLockError::Error(error)) => Err(disk::failed(path, error)),
     }
 }
 
@@ -92,21 +89,20 @@ impl Open {
         name.strip_suffix('.')?.parse().ok()
     }
 
-    fn write(&self, rows: &[RecordBatch], target: &Path, unfinished: &Path) -> Result<()> {
-        let file = std::fs::File::create(unfinished)?;
-        let mut writer = std::io::BufWriter::new(&file);
+    fn write(&self, rows: &[RecordBatch], target: &Path) -> Result<()> {
+        let mut writer = std::io::BufWriter::new(Unfinished::create(target)?);
         self.encoding.write(rows, &self.schema, &mut writer)?;
-        std::io::Write::flush(&mut writer)?;
-        file.sync_all()?;
-        std::fs::rename(unfinished, target)?;
-        crate::lake::sync(&self.folder)
+        let file = writer.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.publish()?;
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Sink for Open {
     async fn reached(&mut self) -> Result<Option<u64>> {
-        let entries = std::fs::read_dir(&self.folder).map_err(|error| at(&self.folder, error))?;
+        let entries =
+            std::fs::read_dir(&self.folder).map_err(|error| disk::failed(&self.folder, error))?;
         let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
         Ok(names.filter_map(|name| self.epoch(&name.to_string_lossy())).max())
     }
@@ -121,12 +117,8 @@ impl Sink for Open {
             }
         };
         let name = format!("{}{place}.{}", self.stem, self.extension);
-        let (target, unfinished) =
-            (self.folder.join(&name), self.folder.join(format!(".{name}.part")));
-        let written = task::in_place(|| self.write(rows, &target, &unfinished));
-        if written.is_err() {
-            let _ = std::fs::remove_file(&unfinished); // it may never have been made
-        }
-        written.map_err(|error| at(&target, error))
+        let target = self.folder.join(&name);
+        let written = task::in_place(|| self.write(rows, &target));
+        written.map_err(|error| disk::failed(&target, error))
     }
 }

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::disk::Unfinished;
 use crate::error::{Error, Result};
 use crate::stream::connector::api::{OnError, Opening, Rejected};
 
@@ -91,14 +91,9 @@ fn open(path: &Path, from: i64) -> std::io::Result<File> {
     let kept: Vec<&str> = text.lines().filter(before).collect();
     // A stream that a query names twice is read twice at the same time: each writes to a file of
     // its own, and the one renamed last, which has all rows, stays.
-    static NAMES: AtomicU64 = AtomicU64::new(0);
-    let name = NAMES.fetch_add(1, Ordering::Relaxed);
-    let new = path.with_extension(format!("{}-{name}.new", std::process::id()));
-    let mut file = File::create(&new)?;
+    let mut file = Unfinished::create_among_many(path)?;
     file.write_all(kept.iter().flat_map(|line| [*line, "\n"]).collect::<String>().as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&new, path)?;
-    Ok(file)
+    file.publish()
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Serialize};
 
 use super::wal::{self, Received};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::stream::checksum;
 
@@ -140,12 +141,8 @@ impl Keys {
             return Ok(());
         }
         let text = checksum::line(&Saved { keys })?;
-        let (path, fresh) = (self.path(), self.folder.join("keys.json.new"));
-        let written = std::fs::write(&fresh, text);
-        let written = written.and_then(|()| std::fs::File::open(&fresh)?.sync_all());
-        let written = written.and_then(|()| std::fs::rename(&fresh, &path));
-        written.map_err(|error| Error::User(format!("{}: {error}", path.display())))?;
-        crate::lake::sync(&self.folder)
+        let path = self.path();
+        disk::replace(&path, &text).map_err(|error| disk::failed(&path, error))
     }
 }
 

@@ -26,6 +26,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use parking_lot::Mutex;
 
 use super::wal_frame::{Frame, HEADER_BYTES};
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::stream::connector::api::Rows;
 
@@ -51,17 +52,13 @@ struct Tail {
     offset: i64,
 }
 
-fn at(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::User(format!("{}: {error}", path.display()))
-}
-
 impl Received {
     /// Opens the log in a folder, making it if it is not there. New rows get offsets from `from`
     /// on, before which the pipeline reads nothing any more, or behind what the log has.
     ///
     /// Errors: the file that is written to is damaged before its end.
     pub fn open(folder: &Path, from: i64) -> Result<Self> {
-        let wrong = |error: std::io::Error| at(folder, error);
+        let wrong = |error: std::io::Error| disk::failed(folder, error);
         std::fs::create_dir_all(folder).map_err(wrong)?;
         let last = files(folder)?.pop();
         let known = last.is_some();
@@ -82,7 +79,7 @@ impl Received {
         if offset < from {
             (file, bytes, offset) = tail(&named(folder, from), from)?;
         }
-        crate::lake::sync(folder)?;
+        disk::sync(folder)?;
         Ok(Self {
             folder: folder.to_path_buf(),
             tail: Mutex::new(Tail { file: Arc::new(file), bytes, offset }),
@@ -98,7 +95,7 @@ impl Received {
         let frame = Frame::of(rows)?;
         let mut tail = self.tail.lock();
         if self.broken.load(Ordering::SeqCst) {
-            return Err(at(&self.folder, "the disk has failed before"));
+            return Err(disk::failed(&self.folder, "the disk has failed before"));
         }
         if tail.bytes >= FILE_BYTES {
             self.next_file(&mut tail)?;
@@ -109,7 +106,7 @@ impl Received {
             if tail.file.set_len(tail.bytes).is_err() {
                 self.broken.store(true, Ordering::SeqCst);
             }
-            return Err(at(&self.folder, error));
+            return Err(disk::failed(&self.folder, error));
         }
         tail.bytes += frame.len() as u64;
         tail.offset += rows.num_rows() as i64;
@@ -123,9 +120,9 @@ impl Received {
 
     fn next_file(&self, tail: &mut Tail) -> Result<()> {
         let path = named(&self.folder, tail.offset);
-        tail.file.sync_all().map_err(|error| at(&self.folder, error))?;
-        let file = opened(&path).map_err(|error| at(&path, error))?;
-        crate::lake::sync(&self.folder)?;
+        tail.file.sync_all().map_err(|error| disk::failed(&self.folder, error))?;
+        let file = opened(&path).map_err(|error| disk::failed(&path, error))?;
+        disk::sync(&self.folder)?;
         (tail.file, tail.bytes) = (Arc::new(file), 0);
         Ok(())
     }
@@ -138,7 +135,7 @@ impl Received {
             return Ok(());
         }
         if self.broken.load(Ordering::SeqCst) {
-            return Err(at(&self.folder, "the disk has failed before"));
+            return Err(disk::failed(&self.folder, "the disk has failed before"));
         }
         let (file, offset) = {
             let tail = self.tail.lock();
@@ -146,7 +143,7 @@ impl Received {
         };
         if let Err(error) = file.sync_data() {
             self.broken.store(true, Ordering::SeqCst);
-            return Err(at(&self.folder, error));
+            return Err(disk::failed(&self.folder, error));
         }
         self.synced.store(offset, Ordering::SeqCst);
         Ok(())
@@ -168,7 +165,7 @@ fn opened(path: &Path) -> std::io::Result<File> {
 ///
 /// Errors: a frame that is not whole stands before another, or was whole.
 fn tail(path: &Path, first: i64) -> Result<(File, u64, i64)> {
-    let wrong = |error: std::io::Error| at(path, error);
+    let wrong = |error: std::io::Error| disk::failed(path, error);
     let mut file = opened(path).map_err(wrong)?;
     let (mut bytes, mut offset) = (0, first);
     while let Some(frame) = Frame::read(&mut file).map_err(wrong)? {
@@ -212,11 +209,11 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, i64)>> {
     let entries = match std::fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(at(folder, error)),
+        Err(error) => return Err(disk::failed(folder, error)),
     };
     let mut files = Vec::new();
     for entry in entries {
-        let path = entry.map_err(|error| at(folder, error))?.path();
+        let path = entry.map_err(|error| disk::failed(folder, error))?.path();
         let stem = path.file_name().and_then(|name| name.to_str()?.strip_suffix(".log"));
         if let Some(first) = stem.and_then(|stem| stem.parse().ok()) {
             files.push((path, first));
@@ -229,9 +226,9 @@ fn files(folder: &Path) -> Result<Vec<(PathBuf, i64)>> {
 /// The metadata of the frames of the last file, with the offsets after them.
 pub fn metadata(folder: &Path) -> Result<Vec<(HashMap<String, String>, i64)>> {
     let Some((path, mut offset)) = files(folder)?.pop() else { return Ok(Vec::new()) };
-    let mut file = File::open(&path).map_err(|error| at(&path, error))?;
+    let mut file = File::open(&path).map_err(|error| disk::failed(&path, error))?;
     let mut found = Vec::new();
-    while let Some(frame) = Frame::read(&mut file).map_err(|error| at(&path, error))? {
+    while let Some(frame) = Frame::read(&mut file).map_err(|error| disk::failed(&path, error))? {
         offset += i64::from(frame.rows);
         let schema = StreamReader::try_new(frame.bytes.as_slice(), None)?.schema();
         if !schema.metadata().is_empty() {
@@ -249,7 +246,7 @@ pub fn forget(folder: &Path, before: i64) -> Result<()> {
         if next > before {
             break;
         }
-        std::fs::remove_file(path).map_err(|error| at(path, error))?;
+        std::fs::remove_file(path).map_err(|error| disk::failed(path, error))?;
         crate::fault::point("forgotten");
     }
     Ok(())
@@ -336,7 +333,7 @@ impl Reader {
             self.turn_to(&path, first)?;
         }
         let Some(file) = &mut self.file else { return Ok(false) };
-        let wrong = |error: std::io::Error| at(&self.folder, error);
+        let wrong = |error: std::io::Error| disk::failed(&self.folder, error);
         file.seek(SeekFrom::Start(self.place)).map_err(wrong)?;
         if let Some(frame) = Frame::read(file).map_err(wrong)? {
             self.place += (HEADER_BYTES + frame.bytes.len()) as u64;
@@ -360,7 +357,7 @@ impl Reader {
     }
 
     fn turn_to(&mut self, path: &Path, first: i64) -> Result<()> {
-        self.file = Some(File::open(path).map_err(|error| at(path, error))?);
+        self.file = Some(File::open(path).map_err(|error| disk::failed(path, error))?);
         (self.first, self.place, self.offset) = (first, 0, first);
         Ok(())
     }

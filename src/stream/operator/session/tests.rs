@@ -189,12 +189,12 @@ fn run(logs: &[Vec<Event>], random: &mut Random) -> (BTreeMap<i64, (i64, i64)>, 
         collect(&closed, &mut ended);
         assert!(ended.values().all(|(_, end)| *end <= watermark));
         windows.extend(ended);
-        if state.rows() > 0 {
+        if state.rows > 0 {
             assert!(state.open_until().unwrap() > watermark);
         }
         if random.below(4) == 0 {
             let saved = state.save().unwrap();
-            assert_eq!(saved.iter().map(RecordBatch::num_rows).sum::<usize>(), state.rows());
+            assert_eq!(saved.iter().map(RecordBatch::num_rows).sum::<usize>(), state.rows);
             late += state.late;
             state = sessions();
             state.restore(saved).unwrap();
@@ -203,10 +203,10 @@ fn run(logs: &[Vec<Event>], random: &mut Random) -> (BTreeMap<i64, (i64, i64)>, 
     }
     if let Some(until) = state.open_until() {
         collect(&state.close(until - 1).unwrap(), &mut windows);
-        assert!(state.rows() > 0);
+        assert!(state.rows > 0);
         collect(&state.close(until).unwrap(), &mut windows);
     }
-    assert_eq!((state.rows(), state.open_until(), state.bytes()), (0, None, 0));
+    assert_eq!((state.rows, state.open_until(), state.bytes()), (0, None, 0));
     (windows, late + state.late)
 }
 
@@ -278,7 +278,7 @@ fn what_stays_is_small() {
     for id in 0..40_000 {
         state.push(vec![batch(&[event(id)])]).unwrap();
         state.close((id - 2) * 20).unwrap();
-        assert!(state.rows() <= 3 && state.stored_rows <= 8192 && state.batches.len() <= 66);
+        assert!(state.rows <= 3 && state.stored_rows <= 8192 && state.batches.len() <= 66);
     }
     assert_eq!(state.late, 0);
     assert_eq!(state.due.len(), 1);
