@@ -1,8 +1,9 @@
 //! Files that are there whole or not at all, whenever the process or the machine is gone.
 //!
 //! What is written goes under another name first, then to the disk, then gets its name; at last
-//! the folder that has the name goes to the disk. Who reads meanwhile sees the old file or the new
-//! one. All of it blocks: not for a thread of the async runtime.
+//! the folder that has the name goes to the disk (files of caches do without the disk). Who reads
+//! meanwhile sees the old file or the new one. All of it blocks: not for a thread of the async
+//! runtime.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -52,16 +53,15 @@ impl Unfinished {
         &self.target
     }
 
-    /// Brings what was written to the disk.
-    pub fn sync(&self) -> io::Result<()> {
-        self.file.sync_all()
+    /// Gives it its name, durably; answers the file, to write on.
+    pub fn publish(self) -> io::Result<File> {
+        self.file.sync_all()?;
+        self.renamed(rename)
     }
 
-    /// Gives it its name, durably; answers the file, to write on.
-    pub fn publish(mut self) -> io::Result<File> {
-        self.sync()?;
+    fn renamed(mut self, by: impl FnOnce(&Path, &Path) -> io::Result<()>) -> io::Result<File> {
         if let Some(path) = &self.path {
-            rename(path, &self.target)?;
+            by(path, &self.target)?;
             self.path = None;
         }
         self.file.try_clone()
@@ -93,11 +93,12 @@ pub fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
     unfinished.publish().map(drop)
 }
 
-/// The same where several threads or processes write: the one that ends last stays.
-pub fn replace_among_many(target: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Puts bytes in the place of what a file of a cache holds, which several processes write: the one
+/// that ends last stays. Nobody waits for the disk: what is lost with the machine is made again.
+pub fn replace_cached(target: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut unfinished = Unfinished::create_among_many(target)?;
     unfinished.write_all(bytes)?;
-    unfinished.publish().map(drop)
+    unfinished.renamed(|from, to| std::fs::rename(from, to)).map(drop)
 }
 
 /// Gives a file or a folder, which is on the disk, another name in the same folder, durably.
@@ -147,7 +148,7 @@ mod tests {
             replace(&path, text.as_bytes()).unwrap();
             assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
         }
-        replace_among_many(&path, b"last").unwrap();
+        replace_cached(&path, b"last").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "last");
         assert_eq!(names(folder.path()), ["a.json"]);
     }

@@ -103,7 +103,7 @@ fn write(file: &Path, data: &[u8]) -> io::Result<()> {
     if let Some(folder) = file.parent() {
         std::fs::create_dir_all(folder)?;
     }
-    disk::replace_among_many(file, &[&head, data].concat())
+    disk::replace_cached(file, &[&head, data].concat())
 }
 
 #[cfg(test)]

@@ -137,13 +137,13 @@ fn store(calibrations: &[Calibration]) -> Result<()> {
     let path = cache_file().ok_or_else(|| {
         Error::User("nowhere to keep the rates: set XDG_CACHE_HOME or HOME to a folder".into())
     })?;
-    let told = |error: std::io::Error| Error::User(format!("{}: {error}", path.display()));
+    let told = |error: std::io::Error| disk::failed(&path, error);
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).map_err(told)?;
     }
     let text = serde_json::to_string_pretty(calibrations)
         .map_err(|error| Error::Bug(format!("rates as JSON: {error}")))?;
-    disk::replace_among_many(&path, text.as_bytes()).map_err(told)
+    disk::replace_cached(&path, text.as_bytes()).map_err(told)
 }
 
 /// Measures one player; takes some seconds.

@@ -94,8 +94,8 @@ impl Cells {
         rounds.max().unwrap_or(1)
     }
 
-    /// The states of all folds, one after another as [`Acc`] has them, of an entry whose words
-    /// behind its head are `entry`.
+    /// The states of all folds, one after another as [`crate::agg::Acc`] has them, of an entry
+    /// whose words behind its head are `entry`.
     pub fn read(&self, aggregation: &Aggregation, entry: &[u32]) -> Vec<u32> {
         let mut states = Vec::with_capacity(aggregation.words());
         for (fold, place) in self.placed(aggregation) {

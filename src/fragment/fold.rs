@@ -5,12 +5,11 @@ use std::fmt::Write;
 use super::spec::{Aggregation, Fold};
 use super::text::{both, words};
 use crate::agg::Argument;
-use crate::expr::wgsl::{Emitter, Text};
+use crate::expr::wgsl::Emitter;
 
 /// What a row brings to an accumulator, as WGSL.
 pub(super) struct RowText {
-    value: String,
-    words: Vec<String>,
+    pub argument: Argument,
     /// The condition under which it counts.
     valid: String,
 }
@@ -25,22 +24,17 @@ impl RowText {
             guard = both(&text);
             conditions.push(guard.clone());
         }
-        let (mut value, mut parts) = (String::new(), Vec::new());
+        let mut argument = Argument::default();
         if let Some(arg) = &fold.arg {
             let arg = fold.acc.argument(arg);
-            let text: Text = emitter.emit(&arg, &guard);
+            let text = emitter.emit(&arg, &guard);
             if text.valid != "true" {
                 conditions.push(text.valid);
             }
-            parts = words(&arg, &text.value);
-            value = text.value;
+            argument = Argument { words: words(&arg, &text.value), value: text.value };
         }
         let valid = if conditions.is_empty() { "true".into() } else { conditions.join(" && ") };
-        Self { value, words: parts, valid }
-    }
-
-    pub fn argument(&self) -> Argument<'_> {
-        Argument { value: &self.value, words: &self.words }
+        Self { argument, valid }
     }
 
     /// A statement for the rows that count.
@@ -67,7 +61,7 @@ pub fn private_state(aggregation: &Aggregation) -> String {
 pub fn private_update(aggregation: &Aggregation, emitter: &mut Emitter<'_>) {
     for (at, fold) in aggregation.folds.iter().enumerate() {
         let row = RowText::emit(fold, emitter);
-        let update = fold.acc.fold_row(&format!("a{at}"), &row.argument());
+        let update = fold.acc.fold_row(&format!("a{at}"), &row.argument);
         emitter.text.push_str(&row.line(&update));
     }
 }

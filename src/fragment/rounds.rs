@@ -19,7 +19,7 @@ pub fn update(
 ) {
     for (fold, round) in cells.in_round(aggregation, number, table) {
         let row = RowText::emit(fold, emitter);
-        let update = fold.acc.round(&round, &row.argument());
+        let update = fold.acc.round(&round, &row.argument);
         emitter.text.push_str(&row.line(&update));
     }
 }

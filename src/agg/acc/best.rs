@@ -18,7 +18,7 @@ pub struct Best {
 
 impl Best {
     /// The words of a candidate, low first; a minimum is the maximum of the complement.
-    fn candidate(&self, arg: &Argument<'_>) -> Vec<String> {
+    fn candidate(&self, arg: &Argument) -> Vec<String> {
         let complement = |word: &String| if self.max { word.clone() } else { format!("(~{word})") };
         arg.words.iter().map(complement).collect()
     }
@@ -67,7 +67,7 @@ impl Accumulator for Best {
         }
     }
 
-    fn fold_row(&self, a: &str, arg: &Argument<'_>) -> String {
+    fn fold_row(&self, a: &str, arg: &Argument) -> String {
         let new = vector(&self.candidate(arg));
         let less = match self.rep.words() {
             1 => format!("{a} < {new}"),
@@ -104,7 +104,7 @@ impl Accumulator for Best {
         self.value_cells(width) as u32
     }
 
-    fn round(&self, round: &Round<'_>, arg: &Argument<'_>) -> String {
+    fn round(&self, round: &Round<'_>, arg: &Argument) -> String {
         let at = round.place.value;
         let pieces = Piece::all(&self.candidate(arg), round.width);
         let Some(piece) = pieces.len().checked_sub(round.number as usize) else {

@@ -33,7 +33,7 @@ impl Accumulator for Bools {
         "u32"
     }
 
-    fn fold_row(&self, a: &str, arg: &Argument<'_>) -> String {
+    fn fold_row(&self, a: &str, arg: &Argument) -> String {
         format!("{a} |= select(2u, 1u, {});", arg.value)
     }
 
@@ -49,7 +49,7 @@ impl Accumulator for Bools {
         0
     }
 
-    fn round(&self, round: &Round<'_>, arg: &Argument<'_>) -> String {
+    fn round(&self, round: &Round<'_>, arg: &Argument) -> String {
         round.flag(&format!("select(2u, 1u, {})", arg.value))
     }
 

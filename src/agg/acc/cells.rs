@@ -28,7 +28,7 @@ pub struct Round<'a> {
 
 impl Round<'_> {
     /// A statement that sets flags, a blank before it; none where there are none.
-    pub fn flag(&self, flags: &str) -> String {
+    pub(super) fn flag(&self, flags: &str) -> String {
         let table = self.table;
         match self.place.flags {
             Some((cell, bit)) => format!(" {table}_or(s + {cell}u, ({flags}) << {bit}u);"),
@@ -42,7 +42,7 @@ impl Round<'_> {
     }
 
     /// A cell of the workgroup.
-    pub fn get(&self, at: usize) -> String {
+    pub(super) fn get(&self, at: usize) -> String {
         format!("loc_get(from_at + {at}u)")
     }
 

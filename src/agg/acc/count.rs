@@ -32,7 +32,7 @@ impl Accumulator for Count {
         "u32"
     }
 
-    fn fold_row(&self, a: &str, _arg: &Argument<'_>) -> String {
+    fn fold_row(&self, a: &str, _arg: &Argument) -> String {
         format!("{a} += 1u;")
     }
 
@@ -45,7 +45,7 @@ impl Accumulator for Count {
         0
     }
 
-    fn round(&self, round: &Round<'_>, _arg: &Argument<'_>) -> String {
+    fn round(&self, round: &Round<'_>, _arg: &Argument) -> String {
         format!("{}_add64(s + {}u, vec2<u32>(1u, 0u));", round.table, round.place.value)
     }
 

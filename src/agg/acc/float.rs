@@ -44,7 +44,7 @@ impl Accumulator for Float {
         "FloatBins"
     }
 
-    fn fold_row(&self, a: &str, arg: &Argument<'_>) -> String {
+    fn fold_row(&self, a: &str, arg: &Argument) -> String {
         format!("{a} = bins_add({a}, float_slices({}));", arg.value)
     }
 
@@ -82,8 +82,8 @@ impl Accumulator for Float {
         2
     }
 
-    fn round(&self, round: &Round<'_>, arg: &Argument<'_>) -> String {
-        let (table, top, value) = (round.table, round.place.value, arg.value);
+    fn round(&self, round: &Round<'_>, arg: &Argument) -> String {
+        let (table, top, value) = (round.table, round.place.value, &arg.value);
         if round.number == 1 {
             let flags = round.flag("f.flags | 1u");
             return format!(

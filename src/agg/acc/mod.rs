@@ -107,7 +107,7 @@ pub trait Accumulator: Sync {
     }
 
     /// A statement that folds a row into the registers, of which the first is called `a`.
-    fn fold_row(&self, a: &str, arg: &Argument<'_>) -> String;
+    fn fold_row(&self, a: &str, arg: &Argument) -> String;
 
     /// Statements that merge the registers into the workgroup's state at word `state`.
     fn fold(&self, a: &str, state: usize, out: &mut String);
@@ -133,7 +133,7 @@ pub trait Accumulator: Sync {
     }
 
     /// A statement that adds a row to its cells, in one of its rounds.
-    fn round(&self, round: &Round<'_>, arg: &Argument<'_>) -> String;
+    fn round(&self, round: &Round<'_>, arg: &Argument) -> String;
 
     /// Statements that add what a round put into a workgroup's cells, but for the flags, to those
     /// in device memory.
@@ -174,10 +174,11 @@ pub trait Accumulator: Sync {
 }
 
 /// The argument of an accumulator for one row, as WGSL.
-pub struct Argument<'a> {
-    pub value: &'a str,
+#[derive(Debug, Default)]
+pub struct Argument {
+    pub value: String,
     /// The same as words, low ones first; none for an accumulator that counts rows.
-    pub words: &'a [String],
+    pub words: Vec<String>,
 }
 
 impl Acc {

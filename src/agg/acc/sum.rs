@@ -60,8 +60,8 @@ impl Accumulator for Sum {
         }
     }
 
-    fn fold_row(&self, a: &str, arg: &Argument<'_>) -> String {
-        let value = arg.value;
+    fn fold_row(&self, a: &str, arg: &Argument) -> String {
+        let value = &arg.value;
         match self.words {
             2 => format!("{a} = acc_add64({a}, {value}); {a}_seen = 1u;"),
             4 => format!("{a} = acc_add128({a}, {value}); {a}_seen = 1u;"),
@@ -92,8 +92,8 @@ impl Accumulator for Sum {
         }
     }
 
-    fn round(&self, round: &Round<'_>, arg: &Argument<'_>) -> String {
-        let (table, at, value) = (round.table, round.place.value, arg.value);
+    fn round(&self, round: &Round<'_>, arg: &Argument) -> String {
+        let (table, at, value) = (round.table, round.place.value, &arg.value);
         let seen = round.flag("1u");
         match self.words {
             2 => format!("{table}_add64(s + {at}u, {value});{seen}"),

@@ -48,7 +48,7 @@ impl Definitions {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
-            Err(error) => return Err(Error::User(format!("{}: {error}", path.display()))),
+            Err(error) => return Err(disk::failed(&path, error)),
         };
         let read: Self = checksum::parse(&text).map_err(|error| {
             Error::Data(format!(
@@ -129,7 +129,7 @@ pub fn discard(folder: &Path) -> Result<()> {
     let path = folder.join(FILE);
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::User(format!("{}: {error}", path.display())))
+            Err(disk::failed(&path, error))
         }
         _ => Ok(()),
     }

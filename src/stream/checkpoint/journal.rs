@@ -234,7 +234,7 @@ impl Journal {
             text.extend(checksum::line(record).map_err(wrong)?);
         }
         let mut new = Unfinished::create(&path).map_err(wrong)?;
-        new.write_all(&text).and_then(|()| new.sync()).map_err(wrong)?;
+        new.write_all(&text).map_err(wrong)?;
         crate::fault::point("trimming");
         new.publish().map_err(wrong)?;
         crate::fault::point("trimmed");

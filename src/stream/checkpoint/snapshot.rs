@@ -146,8 +146,8 @@ impl Snapshot {
         let all = folder.join(FOLDER);
         let target = all.join(name(self.epoch));
         self.put(&all, &target).map_err(|error| match error {
-            Error::Io(error) => Error::User(format!("{}: {error}", target.display())),
-            Error::Arrow(error) => Error::User(format!("{}: {error}", target.display())),
+            Error::Io(error) => disk::failed(&target, error),
+            Error::Arrow(error) => disk::failed(&target, error),
             other => other,
         })?;
         let old = list(&all);
@@ -197,7 +197,7 @@ pub fn discard(folder: &Path) -> Result<()> {
     let all = folder.join(FOLDER);
     match std::fs::remove_dir_all(&all) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::User(format!("{}: {error}", all.display())))
+            Err(disk::failed(&all, error))
         }
         _ => Ok(()),
     }

@@ -125,6 +125,7 @@ impl Builder {
         self.begin(plan, emit).unwrap_or_else(|error| Box::pin(ready(Err(error))))
     }
 
+    /// What cuts a node, by its kind.
     fn begin<'a>(
         &'a self,
         plan: &'a LogicalPlan,

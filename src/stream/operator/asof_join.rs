@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use datafusion::execution::TaskContext;
 
 use super::versioned_table::Versions;
-use super::{Operator, RegionRows, both};
+use super::{Operator, RegionRows, both, pair};
 use crate::error::Result;
 use crate::stream::state::buffer::Held;
 use crate::stream::state::final_key::Key;
@@ -95,9 +95,8 @@ impl Operator for AsOfJoin {
     }
 
     fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
-        let mut parts = parts.into_iter();
-        self.waiting.restore(&self.key, parts.next().unwrap_or_default())?;
-        let versions = parts.next().unwrap_or_default().rows;
-        versions.into_iter().try_for_each(|batch| self.versions.push(batch))
+        let [waiting, versions] = pair(parts);
+        self.waiting.restore(&self.key, waiting)?;
+        versions.rows.into_iter().try_for_each(|batch| self.versions.push(batch))
     }
 }

@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use datafusion::common::JoinType;
 use datafusion::execution::TaskContext;
 
-use super::{Operator, RegionRows, both};
+use super::{Operator, RegionRows, both, pair};
 use crate::error::{Error, Result};
 use crate::stream::exec::adaptive::SlotPlan;
 use crate::stream::exec::input::Slot;
@@ -301,9 +301,9 @@ impl Operator for IntervalJoin {
     }
 
     fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
-        let mut parts = parts.into_iter().map(|part| part.rows);
-        self.left.restore(parts.next().unwrap_or_default(), ROWS[0])?;
-        self.right.restore(parts.next().unwrap_or_default(), ROWS[1])
+        let [left, right] = pair(parts);
+        self.left.restore(left.rows, ROWS[0])?;
+        self.right.restore(right.rows, ROWS[1])
     }
 }
 

@@ -117,8 +117,13 @@ fn only(inputs: Vec<RegionRows>) -> Vec<RecordBatch> {
 
 /// The rows of two regions.
 fn both(inputs: Vec<RegionRows>) -> [Vec<RecordBatch>; 2] {
-    let mut sides = inputs.into_iter().map(RegionRows::batches);
-    std::array::from_fn(|_| sides.next().unwrap_or_default())
+    pair(inputs.into_iter().map(RegionRows::batches))
+}
+
+/// The first two, such as the parts of an operator's two sides; none is an empty one.
+fn pair<T: Default>(all: impl IntoIterator<Item = T>) -> [T; 2] {
+    let mut all = all.into_iter();
+    std::array::from_fn(|_| all.next().unwrap_or_default())
 }
 
 /// What hands its rows on as they are.

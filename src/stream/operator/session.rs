@@ -402,8 +402,7 @@ impl Operator for SessionWindows {
     }
 
     fn size(&self) -> Size {
-        let Sessions { rows, .. } = self.sessions;
-        Size { rows, bytes: self.sessions.bytes(), ..Size::default() }
+        Size { rows: self.sessions.rows, bytes: self.sessions.bytes(), ..Size::default() }
     }
 
     fn parts(&self) -> usize {

@@ -19,7 +19,7 @@ use datafusion::physical_plan::aggregates::order::GroupOrdering;
 use parking_lot::Mutex;
 
 use super::steps::Steps;
-use super::{Operator, RegionRows, only};
+use super::{Operator, RegionRows, only, pair};
 use crate::error::Result;
 use crate::stream::exec::adaptive::{SlotPlan, run};
 use crate::stream::exec::input::Slot;
@@ -158,10 +158,9 @@ impl Operator for UpdatingAggregate {
     }
 
     fn restore(&mut self, parts: Vec<Part>) -> Result<()> {
-        let mut parts = parts.into_iter().map(|part| part.rows);
-        let latest = parts.next().unwrap_or_default();
-        self.changed = parts.next().unwrap_or_default();
-        self.latest.get_mut().put(&latest, self.key.as_ref())
+        let [latest, changed] = pair(parts);
+        self.changed = changed.rows;
+        self.latest.get_mut().put(&latest.rows, self.key.as_ref())
     }
 }
 
