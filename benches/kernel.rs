@@ -32,7 +32,7 @@ use datafusion::prelude::SessionContext;
 use tokio::runtime::Runtime;
 
 use thalweg::config::{DeviceChoice, Options};
-use thalweg::device::{self, Player, rates};
+use thalweg::device::{self, Player, calibrate};
 use thalweg::plan::session;
 use thalweg::run::SlotLimits;
 
@@ -196,7 +196,7 @@ fn main() {
     let tables = tables(rows);
     let gpu = Options { device: DeviceChoice::Gpu, ..Options::default() };
     let device = device::open(&gpu).expect("a bench of the device needs one");
-    let measured = runtime.block_on(rates::measure(&*device)).expect("rates");
+    let measured = runtime.block_on(calibrate::measure(&*device)).expect("rates");
     let host = session(&Options { device: DeviceChoice::Cpu, ..Options::default() });
     let host = host.expect("a session on the CPU");
     for (name, batch) in &tables {

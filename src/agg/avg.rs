@@ -10,9 +10,12 @@ use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, UInt64Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type};
 
+use super::acc::{self, Acc};
 use super::decimal::{self, Averager};
 use super::float_sum::FloatSum;
-use super::{Acc, Call, Column, Output, Plan, StateColumn, acc, udaf};
+use super::plan::{Call, Column, Output, Plan};
+use super::states::StateColumn;
+use super::udaf;
 use crate::error::{Declined, Result};
 
 pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {

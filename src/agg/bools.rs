@@ -5,7 +5,9 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::DataType;
 
-use super::{Acc, Call, Output, Plan, StateColumn};
+use super::acc::Acc;
+use super::plan::{Call, Output, Plan};
+use super::states::StateColumn;
 use crate::error::{Declined, Result};
 
 pub(super) fn plan_and(call: &Call<'_>) -> Result<Plan, Declined> {

@@ -6,7 +6,9 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use datafusion::physical_expr::expressions::Literal;
 
-use super::{Acc, Call, Column, Output, Plan, StateColumn};
+use super::acc::Acc;
+use super::plan::{Call, Column, Output, Plan};
+use super::states::StateColumn;
 use crate::error::{Declined, Result};
 
 pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {

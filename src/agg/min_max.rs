@@ -7,7 +7,10 @@
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
-use super::{Acc, Call, Output, Plan, StateColumn, acc, array};
+use super::acc::{self, Acc};
+use super::array;
+use super::plan::{Call, Output, Plan};
+use super::states::StateColumn;
 use crate::error::{Declined, Result};
 
 pub(super) fn plan_min(call: &Call<'_>) -> Result<Plan, Declined> {

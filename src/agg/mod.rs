@@ -23,6 +23,7 @@ mod count;
 pub mod decimal;
 pub mod float_sum;
 mod min_max;
+mod plan;
 mod states;
 mod sum;
 pub mod udaf;
@@ -39,7 +40,10 @@ use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use crate::error::{Declined, Error, Result};
 
 pub use acc::{Acc, Accumulator, Argument, Best, Place, Round, order, unorder};
+pub use plan::Column;
 pub use states::StateColumn;
+
+use plan::{Call, Output, Plan};
 
 /// The functions that have a device form: DataFusion's own, and what plans a call.
 const FUNCTIONS: &[(Function, Planner)] = &[
@@ -55,14 +59,6 @@ const FUNCTIONS: &[(Function, Planner)] = &[
 type Function = fn() -> Arc<AggregateUDF>;
 
 type Planner = fn(&Call<'_>) -> Result<Plan, Declined>;
-
-/// One accumulator of an aggregate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Column {
-    pub acc: Acc,
-    /// Index into [`Aggregate::args`] of what is added; `None` is `count(*)`: every row counts.
-    pub arg: Option<usize>,
-}
 
 /// What one call of an aggregate function needs on the device, and what comes of it.
 #[derive(Debug, Clone)]
@@ -163,50 +159,4 @@ fn checked(array: ArrayRef, wanted: &DataType) -> Result<ArrayRef> {
         return Err(Error::Bug(format!("an aggregate gives {given} where {wanted} is due")));
     }
     Ok(array)
-}
-
-/// A call, as the file of its function sees it.
-struct Call<'a> {
-    name: &'a str,
-    args: &'a [Arc<dyn PhysicalExpr>],
-    /// Of the arguments.
-    types: Vec<DataType>,
-    /// Of the final value.
-    result: DataType,
-    /// Of the partial state.
-    state: Vec<FieldRef>,
-    /// An average of decimals is rounded.
-    rounds: bool,
-}
-
-impl Call<'_> {
-    /// The function exists, but not for these types.
-    fn decline(&self) -> Declined {
-        let types: Vec<String> = self.types.iter().map(ToString::to_string).collect();
-        Declined::new(format!("{}({}) has no device form", self.name, types.join(", ")))
-    }
-}
-
-/// What the file of a function answers.
-struct Plan {
-    columns: Vec<Column>,
-    output: Arc<dyn Output>,
-}
-
-impl Plan {
-    /// An accumulator over the only argument.
-    fn one(acc: Acc, output: impl Output + 'static) -> Self {
-        Self { columns: vec![Column { acc, arg: Some(0) }], output: Arc::new(output) }
-    }
-}
-
-/// How states become columns.
-trait Output: std::fmt::Debug + Send + Sync {
-    /// Final values, one per group.
-    fn finish(&self, states: &[StateColumn]) -> Result<ArrayRef>;
-
-    /// Partial states. Most functions have their value so far as the only one.
-    fn partial(&self, states: &[StateColumn]) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.finish(states)?])
-    }
 }

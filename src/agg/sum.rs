@@ -10,8 +10,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Float64Array};
 use arrow::datatypes::DataType;
 
+use super::acc::{self, Acc};
 use super::float_sum::FloatSum;
-use super::{Acc, Call, Output, Plan, StateColumn, acc, decimal, udaf};
+use super::plan::{Call, Output, Plan};
+use super::states::StateColumn;
+use super::{decimal, udaf};
 use crate::error::{Declined, Result};
 
 pub(super) fn plan(call: &Call<'_>) -> Result<Plan, Declined> {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use super::slt::Style;
+use super::slt::styles::Style;
 use crate::config::{DeviceChoice, Options};
 use crate::generate::tpch;
 use crate::plan::memory::bytes;

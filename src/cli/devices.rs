@@ -3,10 +3,11 @@
 use std::io::Write;
 
 use super::failure::{Failure, Outcome};
-use crate::device::AdapterKind;
+use crate::device::StagingKind;
 use crate::device::rates::{self, Rates};
 use crate::device::report::{AdapterReport, report};
-use crate::device::staging::{self, StagingKind};
+use crate::device::staging;
+use crate::device::{AdapterKind, calibrate};
 use crate::error::{DeviceError, Error};
 
 /// Lists the adapters; measures them where no calibration has left their rates.
@@ -33,7 +34,7 @@ pub async fn list(json: bool) -> Outcome {
 
 /// Measures all adapters and keeps the rates.
 pub async fn calibrate() -> Outcome {
-    for kept in rates::calibrate().await? {
+    for kept in calibrate::calibrate().await? {
         println!("{} ({}): {}", kept.adapter, kept.driver, rates_text(&kept.rates));
         print!("{}", details_text(&kept.rates));
     }

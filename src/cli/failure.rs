@@ -74,6 +74,22 @@ impl From<ArrowError> for Failure {
     }
 }
 
+/// What may stop a statement: the engine, or the place the output goes to.
+pub enum Stopped {
+    By(Error),
+    Output(Failure),
+}
+
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        match stopped {
+            Stopped::By(error) => error,
+            Stopped::Output(Failure::Failed(message)) => Error::User(message),
+            Stopped::Output(_) => Error::Io(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
 /// Prints what is to be said and turns it into the exit code.
 pub fn exit_code(outcome: Outcome) -> ExitCode {
     match outcome {

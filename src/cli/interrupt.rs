@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 use super::failure::Outcome;
-use super::pager;
+use super::output::pager;
 
 /// Sees to it that signals are seen while all threads of the runtime compute, which is where they
 /// are waited for, and ends the process at the second one: state on the disk is whole at any time.

@@ -2,23 +2,26 @@
 //!
 //! Results go to stdout and nothing else does. Exit 0: done. 1: failed. 2: the command line itself
 //! is wrong. 130: interrupted. Never decides anything about plans or devices.
+//!
+//! ```text
+//! script, pipeline, prompt              statements of a file, of a pipeline, of a person
+//! bench/, generate/, slt/, devices      the other words
+//! output/, view/                        results as files and text, and as a terminal shows them
+//! failure, caret, interrupt, waiting    what is told meanwhile
+//! ```
 
 mod args;
 mod bench;
 mod caret;
 mod complete;
 mod devices;
-mod encode;
 mod failure;
-mod following;
 mod generate;
 mod interrupt;
 mod lexer;
 mod output;
-mod pager;
 mod pipeline;
 mod prompt;
-mod samples;
 mod script;
 pub mod slt;
 mod view;

@@ -14,9 +14,8 @@ use parking_lot::Mutex;
 
 use super::args::{Arguments, Run};
 use super::caret::pointed;
-use super::failure::{Failure, Outcome, describe, leading_place};
+use super::failure::{Failure, Outcome, Stopped, describe, leading_place};
 use super::output::Output;
-use super::script::Stopped;
 use crate::error::{Error, Result};
 use crate::job::{Results, RunOptions};
 use crate::sql::explain::Explained;

@@ -16,12 +16,12 @@ use tokio::runtime::Runtime;
 
 use super::args::Sql;
 use super::complete::{KEYWORDS, Names, SqlCompleter, names};
-use super::failure::{Failure, Outcome};
+use super::failure::{Failure, Outcome, Stopped};
 use super::interrupt::Interrupt;
 use super::lexer::{Kind, is_complete, pieces};
 use super::output::Output;
-use super::pager::Pager;
-use super::script::{Script, Stopped, run_statement};
+use super::output::pager::Pager;
+use super::script::{Script, run_statement};
 use crate::sql::Engine;
 
 const HELP: &str = "\

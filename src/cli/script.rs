@@ -8,7 +8,7 @@ use datafusion::execution::SendableRecordBatchStream;
 
 use super::args::Sql;
 use super::caret::pointed;
-use super::failure::{Failure, Outcome, describe, with_near};
+use super::failure::{Failure, Outcome, Stopped, describe, with_near};
 use super::interrupt::Interrupt;
 use super::output::Output;
 use super::waiting::Waiting;
@@ -51,22 +51,6 @@ pub async fn run(arguments: Sql, interrupt: &Interrupt) -> Outcome {
         }
     }
     output.finish()
-}
-
-/// What may stop a statement: the engine, or the place the output goes to.
-pub enum Stopped {
-    By(Error),
-    Output(Failure),
-}
-
-impl From<Stopped> for Error {
-    fn from(stopped: Stopped) -> Self {
-        match stopped {
-            Stopped::By(error) => error,
-            Stopped::Output(Failure::Failed(message)) => Error::User(message),
-            Stopped::Output(_) => Error::Io(std::io::ErrorKind::BrokenPipe.into()),
-        }
-    }
 }
 
 /// Runs one statement and writes its rows; answers how many there were. A SELECT with EMIT over

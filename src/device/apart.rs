@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::Player;
 use super::around::{Answer, Around};
+use super::player::Player;
 use crate::record::{Command, Completed, Program, Recording};
 
 /// The player.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Capabilities, MemoryUse, Player, StagingKind};
+use super::player::{Capabilities, MemoryUse, Player, StagingKind};
 use crate::error::DeviceError;
 use crate::record::{Buffer, Completed, Program, Recording, Staging};
 

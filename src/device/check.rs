@@ -5,7 +5,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::Capabilities;
+use super::player::Capabilities;
 use crate::error::DeviceError;
 use crate::record::{Buffer, Command, Program, Recording};
 

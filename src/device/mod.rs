@@ -1,141 +1,36 @@
 //! Who does it: opens an adapter, plays recordings. The only module that names wgpu.
+//!
+//! ```text
+//! player       what plays recordings, whoever it is, and what it can do
+//! adapter/     which adapters there are, what each can do and what its driver says
+//! gpu/         the player on wgpu: one opened device, its memory, pipelines and submits
+//! twin         the player on the CPU
+//! around       players on another player: apart times each dispatch, replay repeats answers
+//! measure/     experiments on an adapter; calibrate measures what rates keeps on the disk
+//! ```
 
 mod adapter;
 pub mod apart;
 pub mod around;
-mod cache;
+pub mod calibrate;
+mod caught;
 mod check;
-mod compiler;
-mod context;
-mod encode;
 pub mod fault;
 pub mod gpu;
 pub mod measure;
-pub mod memories;
-mod pipeline;
-mod pool;
-mod probe;
-mod quiet;
+mod player;
 pub mod rates;
 pub mod replay;
 pub mod report;
-mod ring;
-mod shelf;
-pub mod staging;
-mod stamps;
-mod submit;
 pub mod twin;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub use adapter::memories::Memories;
+pub use adapter::quiet::{keep_drivers_quiet, let_speak};
 pub use gpu::{finish, open, open_with_tier};
-pub use pool::MemoryUse;
-pub use quiet::{keep_drivers_quiet, let_speak};
-pub use staging::StagingKind;
+pub use measure::staging;
+pub use player::{AdapterKind, Capabilities, FloatExactness, MemoryUse, Player, StagingKind, Tier};
 pub use twin::{capabilities as twin_capabilities, twin, twin_with};
-
-use std::sync::Arc;
-
-use async_trait::async_trait;
-
-use crate::error::DeviceError;
-use crate::record::{Buffer, Completed, Program, Recording, Staging};
-
-/// What an adapter can do, as plain values.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Capabilities {
-    /// Adapter's name, as the driver tells it.
-    pub name: String,
-    /// `vulkan`, `metal`, `dx12`; `twin` for the CPU player.
-    pub backend: String,
-    pub driver: String,
-    pub kind: AdapterKind,
-    pub tier: Tier,
-    pub max_binding_bytes: u64,
-    pub max_buffer_bytes: u64,
-    /// Storage buffers one kernel may bind.
-    pub max_bindings: u32,
-    pub max_workgroup_bytes: u32,
-    /// Of the device's own memory, where the driver tells.
-    pub memory_bytes: Option<u64>,
-    pub floats: FloatExactness,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AdapterKind {
-    Discrete,
-    Integrated,
-    /// A rasteriser on the CPU: right, never fast.
-    Software,
-    Other,
-}
-
-/// What the shader language offers here; each tier has all that is below it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
-pub enum Tier {
-    /// 32-bit words and atomics only.
-    T0,
-    /// Subgroup operations.
-    T1,
-    /// 64-bit integers.
-    T2,
-    /// 64-bit integer atomics.
-    T3,
-    /// 64-bit floats.
-    T4,
-}
-
-/// Which elementwise float operations this adapter computes exactly as IEEE 754 asks (rounding,
-/// subnormals, no contraction), by a probe at start-up. IEEE leaves the bits of a NaN open, so
-/// these are told apart: total order sees them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct FloatExactness {
-    pub f32_add_mul: bool,
-    pub f32_div: bool,
-    pub f32_sqrt: bool,
-    /// Where a result is NaN, its sign and payload are the host's.
-    pub f32_nan_bits: bool,
-    pub f64_add_mul: bool,
-    pub f64_div: bool,
-    pub f64_sqrt: bool,
-    pub f64_nan_bits: bool,
-}
-
-/// Plays recordings: the GPU, or the CPU with twins.
-#[async_trait]
-pub trait Player: Send + Sync {
-    fn capabilities(&self) -> &Capabilities;
-
-    /// Device memory by use, for reports and metrics.
-    fn memory_use(&self) -> MemoryUse;
-
-    /// Makes these programs ready beside whatever else goes on, where that takes time: a submit
-    /// that comes to one waits for it, and tells of its error.
-    fn compile_ahead(&self, _: Vec<Arc<Program>>) {}
-
-    /// Device memory of at least `bytes` bytes (rounded up to a size class). Its content is
-    /// whatever its last user left there.
-    fn buffer(&self, bytes: u64, what: &str) -> Result<Buffer, DeviceError>;
-
-    /// Host memory to write an upload into; waits while the ring is used up. Who holds some and
-    /// waits for more must submit first what it holds, as nothing else gives it back; up to 64 KiB
-    /// (headers, parameters) do not count.
-    async fn staging(&self, bytes: u64) -> Result<Staging, DeviceError>;
-
-    /// The kinds of staging memory that this player can be asked for.
-    fn staging_kinds(&self) -> Vec<StagingKind> {
-        vec![StagingKind::Portable]
-    }
-
-    /// As `staging`, of a kind that is among `staging_kinds`: for who measures them.
-    async fn staging_of(&self, _: StagingKind, bytes: u64) -> Result<Staging, DeviceError> {
-        self.staging(bytes).await
-    }
-
-    /// Plays a recording as one submit; resolves when all of it is done. May be called again
-    /// before that: recordings run in the order of the calls.
-    async fn submit(&self, recording: Recording) -> Result<Completed, DeviceError>;
-}

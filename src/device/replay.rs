@@ -14,8 +14,8 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::around::{Answer, Around};
-use super::pool::class_of;
-use super::{Capabilities, MemoryUse, Player};
+use super::gpu::pool::class_of;
+use super::player::{Capabilities, MemoryUse, Player};
 use crate::error::DeviceError;
 use crate::record::{Buffer, Command, Completed, Home, Program, Recording, Staging, Words};
 

@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::player::{Capabilities, Player};
 use super::rates::{self, Rates};
-use super::{Capabilities, Player, adapter, gpu};
+use super::{adapter, calibrate, gpu};
 use crate::error::DeviceError;
 
 /// One adapter.
@@ -46,7 +47,7 @@ async fn look(adapter: &wgpu::Adapter, measure: bool) -> Result<AdapterReport, D
     let player = gpu::open_adapter(adapter)?;
     let capabilities = player.capabilities().clone();
     let rates = if measure {
-        Some(rates::measure(&*player).await?)
+        Some(calibrate::measure(&*player).await?)
     } else {
         rates::load(&capabilities).map(|calibration| calibration.rates)
     };

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Player, Tier, gpu};
+use super::gpu;
+use super::player::{Player, Tier};
 use crate::config::Options;
 use crate::error::DeviceError;
 use crate::kernel::link;

@@ -150,22 +150,22 @@ async fn a_large_upload_in_pieces_and_one_above_the_ring() {
     let completed = player.submit(recording("back", commands)).await.unwrap();
     assert!(completed.downloads[0] == words, "differs");
     // Granted although it is more than the ring holds, as nobody else has any.
-    let staging = player.staging(super::ring::RING_BYTES + 4).await.unwrap();
-    assert_eq!(staging.bytes, super::ring::RING_BYTES + 4);
+    let staging = player.staging(super::gpu::ring::RING_BYTES + 4).await.unwrap();
+    assert_eq!(staging.bytes, super::gpu::ring::RING_BYTES + 4);
 }
 
 #[tokio::test]
 async fn staging_waits_for_the_ring_and_goes_on() {
     let Some(player) = alone() else { return };
-    let half = super::ring::RING_BYTES / 2;
+    let half = super::gpu::ring::RING_BYTES / 2;
     let first = player.staging(half).await.unwrap();
     let _second = player.staging(half).await.unwrap();
-    let third = player.staging(super::ring::SMALL_BYTES + 4);
+    let third = player.staging(super::gpu::ring::SMALL_BYTES + 4);
     futures::pin_mut!(third);
     let now = futures::poll!(third.as_mut());
     assert!(now.is_pending(), "the ring is used up");
     // Nobody waits for a header.
-    let small = player.staging(super::ring::SMALL_BYTES);
+    let small = player.staging(super::gpu::ring::SMALL_BYTES);
     assert!(tokio::time::timeout(Duration::from_secs(20), small).await.is_ok());
     let to = player.buffer(64, "to").unwrap();
     let command = Command::Upload { from: first, bytes: 64, to, at: 0 };

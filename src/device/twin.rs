@@ -9,9 +9,10 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
-use super::context::caught;
+use super::caught::caught;
+use super::check;
 use super::fault::{Fault, Faults};
-use super::{AdapterKind, Capabilities, FloatExactness, MemoryUse, Player, Tier, check};
+use super::player::{AdapterKind, Capabilities, FloatExactness, MemoryUse, Player, Tier};
 use crate::error::DeviceError;
 use crate::record::{Bound, Buffer, Command, Completed, Program, Recording, Staging};
 use crate::trace;

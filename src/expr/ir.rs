@@ -6,8 +6,6 @@
 
 use std::sync::Arc;
 
-use crate::expr::parameters::Parameter;
-
 /// How a value is held on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Rep {
@@ -85,6 +83,39 @@ impl std::fmt::Debug for Prim {
 impl PartialEq for Prim {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
+    }
+}
+
+/// A constant of the query, neither NULL nor boolean.
+///
+/// It is told by where the query has it and not by its value, so that no text depends on which
+/// constants happen to be equal: clones are one parameter, two constants of one value are two.
+#[derive(Debug, Clone)]
+pub struct Parameter(Arc<u128>);
+
+impl Parameter {
+    /// A parameter of its own.
+    pub fn new(bits: u128) -> Self {
+        Self(Arc::new(bits))
+    }
+
+    /// The value's bits.
+    pub fn bits(&self) -> u128 {
+        *self.0
+    }
+}
+
+impl PartialEq for Parameter {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Parameter {}
+
+impl std::hash::Hash for Parameter {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
     }
 }
 

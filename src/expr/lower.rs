@@ -13,6 +13,7 @@ mod functions;
 mod logic;
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::ops::Not;
 use std::sync::Arc;

@@ -6,8 +6,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::expr::ir::{Expr, Fault, Kind, Prim, Rep};
-use crate::expr::parameters::{Parameter, Parameters};
+use crate::expr::ir::{Expr, Fault, Kind, Parameter, Prim, Rep};
+use crate::expr::parameters::Parameters;
 
 #[cfg(test)]
 mod tests;

@@ -10,9 +10,11 @@ use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, downcast_primitive_ar
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::*;
 
-use super::key::MAX_BASES;
 use super::spec::{ArenaColumn, Store};
 use crate::error::{Error, Result};
+
+/// Keys that may have a base: so many fit the header of a slot, two words each.
+pub const MAX_BASES: usize = 8;
 
 /// Fixed words at the start of an arena; their meaning depends on its use.
 pub const HEADER: usize = H_BASES + 2 * MAX_BASES;

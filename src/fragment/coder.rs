@@ -11,14 +11,13 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{ArrowNativeType, ByteArrayType, ByteViewType, DataType};
 
-use super::intern::Interner;
 use crate::error::{Error, Result};
 
 /// Bytes of a string that its view holds itself, behind four of length.
 pub const INLINE: usize = 12;
 
-/// Marks a code that is not one of the interner's, but of those that `find` returns.
-const FRESH: u32 = 1 << 31;
+/// Marks a code that is not one of the interner's, but of those that `intern::find` returns.
+pub const FRESH: u32 = 1 << 31;
 
 /// Values that were met lately and are known without a look into the interner, at most: as many
 /// as lie in a core's own cache.
@@ -45,35 +44,11 @@ pub fn encode(codes: &mut impl Codes, parts: &[ArrayRef], out: &mut [u32]) -> Re
     Ok(())
 }
 
-/// The same without a change to `known`. Strings that it lacks are in the interner that is
-/// returned, in the order of first sight; `settle` turns their codes into those that `known` gives
-/// them when it adopts them.
-pub fn find(known: &Interner, parts: &[ArrayRef], out: &mut [u32]) -> Result<Interner> {
-    let mut finder = Finder { known, fresh: Interner::default() };
-    encode(&mut finder, parts, out)?;
-    Ok(finder.fresh)
-}
-
 /// The final code of one that `find` wrote; `adopted` is what `Interner::adopt` returned.
 pub fn settle(code: u32, adopted: &[u32]) -> u32 {
     match code & FRESH {
         0 => code,
         _ => adopted[(code ^ FRESH) as usize - 1],
-    }
-}
-
-struct Finder<'a> {
-    known: &'a Interner,
-    fresh: Interner,
-}
-
-impl Codes for Finder<'_> {
-    fn short(&mut self, view: u128) -> u32 {
-        self.known.short_code(view).unwrap_or_else(|| FRESH | self.fresh.short(view))
-    }
-
-    fn long(&mut self, value: &[u8]) -> u32 {
-        self.known.long_code(value).unwrap_or_else(|| FRESH | self.fresh.long(value))
     }
 }
 
@@ -254,6 +229,7 @@ mod tests {
     use arrow::compute::{cast, take};
 
     use super::*;
+    use crate::fragment::intern::{Interner, find};
 
     /// Counts how often it is asked.
     #[derive(Default)]

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
+use super::load::{both, words};
 use super::spec::{Aggregation, Fold};
-use super::text::{both, words};
 use crate::agg::Argument;
 use crate::expr::wgsl::Emitter;
 

@@ -11,7 +11,7 @@ use arrow::compute::{cast, take};
 use arrow::datatypes::DataType;
 use hashbrown::HashTable;
 
-use super::coder::{self, Codes, INLINE, inline_view};
+use super::coder::{self, Codes, FRESH, INLINE, inline_view};
 use crate::error::{Error, Result};
 
 /// The strings of one domain.
@@ -150,6 +150,30 @@ impl Codes for Interner {
         let rehash = |code: &u32| hasher.hash_one(Self::entry(bytes, ends, *code));
         long.insert_unique(hash, code, rehash);
         code
+    }
+}
+
+/// The same without a change to `known`. Strings that it lacks are in the interner that is
+/// returned, in the order of first sight; `settle` turns their codes into those that `known` gives
+/// them when it adopts them.
+pub fn find(known: &Interner, parts: &[ArrayRef], out: &mut [u32]) -> Result<Interner> {
+    let mut finder = Finder { known, fresh: Interner::default() };
+    coder::encode(&mut finder, parts, out)?;
+    Ok(finder.fresh)
+}
+
+struct Finder<'a> {
+    known: &'a Interner,
+    fresh: Interner,
+}
+
+impl Codes for Finder<'_> {
+    fn short(&mut self, view: u128) -> u32 {
+        self.known.short_code(view).unwrap_or_else(|| FRESH | self.fresh.short(view))
+    }
+
+    fn long(&mut self, value: &[u8]) -> u32 {
+        self.known.long_code(value).unwrap_or_else(|| FRESH | self.fresh.long(value))
     }
 }
 

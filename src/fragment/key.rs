@@ -3,17 +3,15 @@
 
 use std::fmt::Write;
 
+use super::arena::MAX_BASES;
+use super::load::words;
 use super::spec::Key;
-use super::text::words;
 use crate::expr::ir::{Kind, Rep};
 use crate::expr::prim;
 use crate::expr::wgsl::Emitter;
 
 /// Bits of a limb; its top bit is always set, so that no limb is the empty word.
 const LIMB: usize = 31;
-
-/// Keys that may have a base: so many fit the header of a slot, two words each.
-pub const MAX_BASES: usize = 8;
 
 /// Bits in all up to which each key has exactly as many as it needs; above, a multiple of four, so
 /// that few texts of kernels differ.

@@ -7,6 +7,8 @@ pub mod intern;
 pub mod key;
 pub mod coder;
 pub mod arena;
+pub mod load;
+pub mod values;
 pub mod join;
 pub mod text;
 pub mod cells;

@@ -16,7 +16,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::{mpsc, watch};
 
-use super::tuning;
+use super::tuning::tuning;
 use crate::error::{Error, Result};
 use crate::sql::{Engine, Statement};
 use crate::stream::connector::sink::api::{Guarantee, Mode, Sink, SinkConnector, Writer};

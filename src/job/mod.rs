@@ -1,11 +1,11 @@
 //! Runs a pipeline file: every statement in order, continuous queries beside one another.
 
 mod live;
+mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use arrow::record_batch::RecordBatch;
@@ -27,10 +27,11 @@ use crate::stream::log::definition::Stream;
 use crate::stream::plan::proctime;
 use crate::stream::plan::streams::streams;
 use crate::stream::progress::Observer;
-use crate::stream::runtime::state::{Runner, Tuning};
+use crate::stream::runtime::state::Runner;
 use crate::stream::runtime::totals::Totals;
 use crate::stream::time::emit::Emit;
 use crate::task;
+use tuning::tuning;
 
 pub use live::follow;
 
@@ -400,26 +401,6 @@ impl Pipeline {
             let _ = std::fs::remove_dir_all(folder); // in the system's folder for such files
         }
     }
-}
-
-/// How streams are read, by the SQL options in force.
-fn tuning(engine: &Engine, until_end: bool) -> Result<Tuning> {
-    let set = engine.sql_options();
-    if set.epoch_rows == 0 || set.batch_rows == 0 {
-        return Err(Error::User(
-            "thalweg.epoch_rows and thalweg.batch_rows: one row at least".to_string(),
-        ));
-    }
-    Ok(Tuning {
-        batch_rows: set.batch_rows,
-        rows: set.epoch_rows,
-        commit: Duration::from_millis(set.epoch_ms),
-        latency: Duration::from_millis(set.latency_ms),
-        snapshot: Duration::from_millis(set.snapshot_ms),
-        journal_epochs: set.journal_epochs,
-        state_memory: set.state_memory().map_err(Error::User)?,
-        until_end,
-    })
 }
 
 /// The 32-bit FNV-1a hash (Fowler, Noll, Vo).

@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use super::link::{Kernel, Linker};
 use super::select::{Computed, Place};
-use super::{Kernel, Linker};
 use crate::fragment::spec::{ArenaColumn, Store};
 use crate::record::{Access, Bound, Program};
 

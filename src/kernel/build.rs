@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Kernel, Linker, Views};
+use super::link::{Kernel, Linker};
+use super::shape::Views;
 use crate::fragment::join::{self, Lookup};
+use crate::fragment::load::widths;
 use crate::fragment::spec::{ArenaColumn, Table};
-use crate::fragment::text::widths;
 use crate::record::{Access, Bound, Program};
 
 pub const KERNEL: Kernel = Kernel {

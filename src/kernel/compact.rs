@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::link::{Kernel, Linker};
 use super::select::{COUNTS_HEADER, TILE};
-use super::{Kernel, Linker};
 use crate::error::DeviceError;
 use crate::fragment::cells::Cells;
 use crate::fragment::compact::{self, Entries};

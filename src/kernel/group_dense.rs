@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Kernel;
 use super::group_hash::Rounds;
+use super::link::Kernel;
 use crate::fragment::rounds as text;
 use crate::record::Program;
 

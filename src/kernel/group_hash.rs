@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Kernel, Shape, with_arenas};
+use super::link::Kernel;
+use super::shape::{Shape, with_arenas};
 use crate::expr::wgsl::Emitter;
 use crate::fragment::arena::{H_BASES, H_TABLE_MASK, HEADER};
 use crate::fragment::cells::Cells;
 use crate::fragment::key::Packing;
 use crate::fragment::spec::{Aggregation, Key};
-use crate::fragment::twin::{hash_end, hash_word};
+use crate::fragment::values::{hash_end, hash_word};
 use crate::fragment::{key, rounds as text};
 use crate::record::{Bound, Program, Twin};
 

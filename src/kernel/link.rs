@@ -3,6 +3,11 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
+
+use crate::device::{AdapterKind, Capabilities, Tier};
+use crate::expr::parts;
+use crate::record::{Access, Code, Program, Twin};
 
 /// Joins parts, each named by its path under `shaders/` without the extension, such as
 /// `lib/grid`, or in angle brackets where no file holds it, such as `<predicate>`. Their `enable`
@@ -51,6 +56,143 @@ pub fn part<'a>(name: &str, embedded: &'a str) -> Cow<'a, str> {
             embedded.into()
         }
     }
+}
+
+/// A hand-written shader.
+pub struct Kernel {
+    /// The stem of its files.
+    pub name: &'static str,
+    pub wgsl: &'static str,
+    /// Parts under `shaders/` it is linked with, besides the numbers of the tier.
+    pub parts: &'static [&'static str],
+    /// Replacements of its text, each of which a parity test must notice.
+    pub faults: &'static [(&'static str, &'static str)],
+}
+
+/// The part that is linked once for each table that a kernel declares: `tab`, `loc`.
+const CELLS: &str = "lib/cells_t0";
+
+/// What stands in place of parts where group tables have cells of 64 bits.
+const WIDE_CELLS: &[(&str, &str, &str)] = &[
+    ("lib/cell_t0", "lib/cell_t3", include_str!("../../shaders/lib/cell_t3.wgsl")),
+    (CELLS, "lib/cells_t3", include_str!("../../shaders/lib/cells_t3.wgsl")),
+];
+
+/// The part that is made for a pipeline.
+pub const GENERATED: &str = "<generated>";
+
+/// Shader parts by name.
+const PARTS: &[(&str, &str)] = &[
+    ("lib/grid", include_str!("../../shaders/lib/grid.wgsl")),
+    ("lib/hash", include_str!("../../shaders/lib/hash.wgsl")),
+    ("lib/join", include_str!("../../shaders/lib/join.wgsl")),
+    ("lib/slot", include_str!("../../shaders/lib/slot.wgsl")),
+    ("lib/scan", include_str!("../../shaders/lib/scan.wgsl")),
+    ("lib/acc_wide", include_str!("../../shaders/lib/acc_wide.wgsl")),
+    ("lib/cell_t0", include_str!("../../shaders/lib/cell_t0.wgsl")),
+    (CELLS, include_str!("../../shaders/lib/cells_t0.wgsl")),
+    ("lib/float_sum", include_str!("../../shaders/lib/float_sum.wgsl")),
+    ("lib/spill", include_str!("../../shaders/lib/spill.wgsl")),
+    ("lib/place", include_str!("../../shaders/lib/place.wgsl")),
+    ("lib/float_bins", include_str!("../../shaders/lib/float_bins.wgsl")),
+];
+
+/// Links kernels for one adapter.
+#[derive(Clone)]
+pub struct Linker {
+    pub tier: Tier,
+    /// Bindings of a kernel at most.
+    pub max_bindings: usize,
+    /// See `Generator::trips_max`.
+    pub trips_max: u32,
+    /// Tests plant a fault: kernel, part or `GENERATED`, text, replacement.
+    pub fault: Option<(String, String, String)>,
+    /// Tests make every key collide: a text in place of `lib/hash`.
+    pub hash: Option<String>,
+}
+
+impl Linker {
+    pub fn new(capabilities: &Capabilities) -> Self {
+        // A software rasteriser ends all loops of an invocation after 65,535 trips, in silence:
+        // a third of that for matches leaves room for the loops around and inside them.
+        let software = capabilities.kind == AdapterKind::Software;
+        let trips_max = if software { 20_000 } else { 1 << 20 };
+        let (tier, max_bindings) = (capabilities.tier, capabilities.max_bindings as usize);
+        Self { tier, max_bindings, trips_max, fault: None, hash: None }
+    }
+
+    /// A program: the kernel, its parts, the numbers of the tier, the generated part.
+    ///
+    /// `floats`: whether the generated part computes with binary32 and binary64.
+    pub fn link(
+        &self,
+        kernel: &Kernel,
+        label: String,
+        generated: &str,
+        floats: (bool, bool),
+        bindings: Vec<Access>,
+        twin: Twin,
+    ) -> Arc<Program> {
+        let (linked, lines) = self.text(kernel, generated, floats);
+        let code = Arc::new(Code::new(linked, bindings));
+        Arc::new(Program { label, code, parts: lines, twin })
+    }
+
+    /// The text of a part, with the fault if it is one of this part.
+    fn planted<'a>(&self, part: &str, text: Cow<'a, str>) -> Cow<'a, str> {
+        match &self.fault {
+            Some((name, from, to)) if name == part => text.replace(from.as_str(), to).into(),
+            _ => text,
+        }
+    }
+
+    fn text(
+        &self,
+        kernel: &Kernel,
+        generated: &str,
+        floats: (bool, bool),
+    ) -> (String, Vec<(usize, String)>) {
+        let wgsl = self.planted(kernel.name, part(kernel.name, kernel.wgsl));
+        let mut texts = parts::parts(self.tier, floats.0, floats.1)
+            .into_iter()
+            .map(|(name, text)| (name, part(name, text)))
+            .collect::<Vec<_>>();
+        if !kernel.parts.contains(&"lib/slot") {
+            // Nothing is evaluated: no numbers needed.
+            texts.clear();
+        }
+        let table = kernel.wgsl.contains("> tab:");
+        for (part, text) in PARTS.iter().filter(|(name, _)| kernel.parts.contains(name)) {
+            let wide = WIDE_CELLS.iter().find(|(of, ..)| table && of == part);
+            let (name, text) = match wide {
+                Some((_, name, text)) if self.tier >= Tier::T3 => (*name, *text),
+                _ => (*part, *text),
+            };
+            let text = self.planted(name, self::part(name, text));
+            match &self.hash {
+                Some(hash) if name == "lib/hash" => texts.push((name, hash.clone().into())),
+                _ if *part == CELLS => {
+                    if kernel.wgsl.contains("> loc:") {
+                        texts.push((name, for_loc(&text).into()));
+                    }
+                    if table {
+                        texts.push((name, text));
+                    }
+                }
+                _ => texts.push((name, text)),
+            }
+        }
+        texts.push((kernel.name, wgsl));
+        texts.push((GENERATED, self.planted(GENERATED, generated.into())));
+        let all: Vec<(&str, &str)> =
+            texts.iter().map(|(name, text)| (*name, text.as_ref())).collect();
+        link(&all)
+    }
+}
+
+/// The functions of cells for the workgroup's own table.
+fn for_loc(cells: &str) -> String {
+    cells.replace("tab_", "loc_").replace("tab[", "loc[")
 }
 
 #[cfg(test)]

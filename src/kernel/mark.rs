@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Kernel, Shape, with_arenas};
+use super::link::Kernel;
+use super::shape::{Shape, with_arenas};
 use crate::config::WORKGROUP;
 use crate::record::{Bound, Program};
 

@@ -4,10 +4,11 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::group_hash::{self, Entry};
-use super::{Kernel, Linker};
+use super::link::{Kernel, Linker};
 use crate::error::DeviceError;
+use crate::fragment::arena::MAX_BASES;
 use crate::fragment::compact::Entries;
-use crate::fragment::key::{self, MAX_BASES, Packing};
+use crate::fragment::key::{self, Packing};
 use crate::fragment::spec::Key;
 use crate::record::{Access, Bound, Program};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Kernel, Linker};
+use super::link::{Kernel, Linker};
 use crate::record::{Access, Bound, Program};
 
 pub const KERNEL: Kernel = Kernel {

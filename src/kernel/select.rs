@@ -3,11 +3,12 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::{Kernel, Shape, with_arenas};
+use super::link::Kernel;
+use super::shape::{Shape, with_arenas};
 use crate::config::WORKGROUP;
 use crate::expr::ir::Expr;
 use crate::fragment::arena::H_CAPACITY;
-use crate::fragment::text::words;
+use crate::fragment::load::words;
 use crate::fragment::twin::{Arenas, Found, TwinPipeline};
 use crate::record::{Bound, Program};
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Kernel, Linker};
+use super::link::{Kernel, Linker};
 use crate::fragment::cells::Cells;
 use crate::fragment::rounds;
 use crate::fragment::spec::Aggregation;

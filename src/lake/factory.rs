@@ -15,7 +15,8 @@ use datafusion::prelude::SessionContext;
 use deltalake::DeltaTableError;
 use deltalake::delta_datafusion::DeltaTableFactory;
 
-use super::{skipping, told};
+use super::error::told;
+use super::skipping;
 use crate::error::Error;
 
 /// Makes `STORED AS DELTA` known to a session.

@@ -6,6 +6,7 @@
 //! look at them itself. Neither it nor object_store calls fsync; on a local disk we do, the data
 //! before the commit that names it.
 
+mod error;
 mod factory;
 mod others;
 mod pinned;
@@ -37,9 +38,11 @@ use object_store::ObjectStoreExt;
 use url::Url;
 
 use crate::disk::sync;
-use crate::error::{Error, Result, cause};
+use crate::error::{Error, Result};
 use crate::task;
+use error::failed;
 
+pub use error::told;
 pub use factory::register;
 pub use pinned::Pinned;
 pub use types::holds;
@@ -136,7 +139,7 @@ impl Table {
         if let Some(state) = session.as_any().downcast_ref::<SessionState>() {
             builder = builder.with_session(Arc::new(state.clone()));
         }
-        let provider = builder.await.map_err(|error| self::failed(&self.name, error.into()))?;
+        let provider = builder.await.map_err(|error| error::failed(&self.name, error.into()))?;
         Ok(skipping::trusted(provider))
     }
 
@@ -361,35 +364,6 @@ fn aside(name: Option<&str>) -> object_store::path::Path {
     object_store::path::Path::from_iter([ASIDE].into_iter().chain(name))
 }
 
-fn failed(path: &str, error: DeltaTableError) -> Error {
-    Error::User(told(path, &cause(&error)))
-}
-
-/// The error of a Delta table in one line: what the layers below add, and their backtraces, are
-/// left out.
-pub fn told(path: &str, error: &str) -> String {
-    let first = error.lines().next().unwrap_or_default();
-    let mut cause = first;
-    let layers = ["Kernel error: ", "Generic error: ", "Generic delta kernel error: "];
-    while let Some(rest) = layers.iter().find_map(|layer| cause.strip_prefix(layer)) {
-        cause = rest;
-    }
-    let (cause, hint) = match cause {
-        _ if cause.starts_with("Invalid Checkpoint: Had a _last_checkpoint hint") => (
-            "_delta_log/_last_checkpoint names a checkpoint that is not there",
-            "; remove that file, and the table is read from its commits",
-        ),
-        _ if cause.starts_with("Json error: ") => {
-            (cause, " in a commit or checkpoint of _delta_log")
-        }
-        _ if cause.starts_with("No table metadata or protocol found") => {
-            (cause.trim_end_matches('.'), "; the first commit of _delta_log may be missing")
-        }
-        _ => (cause, ""),
-    };
-    format!("the Delta table '{path}': {cause}{hint}")
-}
-
 /// A table's URL, and its folder on a local disk, which is made if asked for.
 fn location(path: &str, make: bool) -> Result<(Url, Option<PathBuf>)> {
     let wrong =
@@ -438,16 +412,6 @@ mod tests {
     fn batch(values: Vec<u64>) -> RecordBatch {
         let schema = Schema::new(vec![Field::new("n", DataType::UInt64, false)]);
         RecordBatch::try_new(Arc::new(schema), vec![Arc::new(UInt64Array::from(values))]).unwrap()
-    }
-
-    #[test]
-    fn errors_are_one_line() {
-        let error =
-            "Kernel error: Json error: Truncated record\n   0: buoyant_kernel::error\n   1: x";
-        let want = "the Delta table 'a': Json error: Truncated record in a commit or checkpoint of \
-                    _delta_log";
-        assert_eq!(told("a", error), want);
-        assert_eq!(told("a", "Not found"), "the Delta table 'a': Not found");
     }
 
     #[tokio::test]

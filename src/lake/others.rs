@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use deltalake::{DeltaTable, DeltaTableError};
 use serde_json::Value;
 
-use super::{Table, failed, location};
+use super::error::failed;
+use super::{Table, location};
 use crate::error::{Error, Result};
 
 /// What a commit has to tell here.

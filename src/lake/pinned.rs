@@ -15,8 +15,8 @@ use deltalake::{DeltaTable, DeltaTableBuilder};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 
+use super::error::failed;
 use super::factory::Newest;
-use super::failed;
 use super::travel::{self, At};
 use crate::error::{Error, Result};
 

@@ -13,8 +13,8 @@ use deltalake::{DeltaTable, DeltaTableBuilder};
 use object_store::ObjectStoreExt;
 use url::Url;
 
+use super::error::failed;
 use super::factory::Newest;
-use super::failed;
 use crate::error::{Error, Result};
 
 /// Which version of a table.

@@ -3,8 +3,8 @@
 use datafusion::common::config::{ConfigExtension, ConfigOptions};
 use datafusion::common::extensions_options;
 
-use super::measured::Choosing;
 use super::memory::{bytes, machine_memory};
+use super::offload::measured::Choosing;
 use crate::config::{DeviceChoice, Options};
 use crate::run::SlotLimits;
 

@@ -17,12 +17,12 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
-use super::by_name::ByName;
-use super::in_order::FirstRows;
-use super::large_limits::LargeLimits;
 use super::memory::Pool;
+use super::offload::rule::Offload;
 use super::options::SqlOptions;
-use super::rule::Offload;
+use super::rules::by_name::ByName;
+use super::rules::in_order::FirstRows;
+use super::rules::large_limits::LargeLimits;
 use super::zoned_types::ZonedTypes;
 use super::{analyze, functions, guard};
 use crate::config::{DeviceChoice, Options};

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use super::{Runner, group, mark, output, select};
+use super::group;
+use super::runner::Runner;
+use super::sink::{mark, output, select};
 use crate::fragment::spec::{Pipeline, Sink};
 use crate::fragment::text::Drive;
 use crate::kernel::select::Columns;

@@ -10,7 +10,8 @@ use parking_lot::RwLock;
 
 use super::encode::{Rows, Strings};
 use super::lookup::{Entries, Lookups};
-use super::{Runner, Stats};
+use super::runner::Runner;
+use super::stats::Stats;
 use crate::error::{DeviceError, Result};
 use crate::fault;
 use crate::fragment::arena::{self, HEADER, Layout};

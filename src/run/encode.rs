@@ -8,7 +8,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::error::Result;
 use crate::fragment::arena::{self, Layout};
 use crate::fragment::coder;
-use crate::fragment::intern::Interner;
+use crate::fragment::intern::{self, Interner};
 use crate::fragment::spec::{ArenaColumn, Domain, Store};
 use crate::task;
 
@@ -143,7 +143,7 @@ impl<'a> Rows<'a> {
             }
         }
         let fresh = task::side_by_side(pieces, |(column, domain, range, out)| {
-            coder::find(&interners[domain].read(), &self.parts(column, range), out)
+            intern::find(&interners[domain].read(), &self.parts(column, range), out)
         })?;
         // As the pieces: column by column.
         for ((_, domain, codes), fresh) in

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 use super::column;
 use crate::error::{Error, Result};
 use crate::fragment::intern::Interner;
-use crate::fragment::spec::Lookup;
+use crate::fragment::spec::{Lookup, Pipeline};
 
 const VALID: u32 = 1;
 const FAILED: u32 = 2;
@@ -24,6 +24,11 @@ pub type Lookups = Arc<Mutex<Vec<LookupState>>>;
 #[derive(Default)]
 pub struct LookupState {
     words: Vec<Vec<u32>>,
+}
+
+/// Lookup states for a pipeline, nothing evaluated yet.
+pub fn lookup_states(pipeline: &Pipeline) -> Lookups {
+    Arc::new(Mutex::new(pipeline.lookups.iter().map(|_| Default::default()).collect()))
 }
 
 /// How much of a table one slot carries: the codes its own strings have, and all before them.

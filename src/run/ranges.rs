@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 
-use super::group::merge_state;
+use super::aggregate::merge_state;
 use crate::agg::{Acc, Best, StateColumn};
 use crate::error::Result;
 pub use crate::fragment::key::{Range as Extremes, has_range};

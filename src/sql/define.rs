@@ -14,7 +14,7 @@ use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::DFParserBuilder;
 use datafusion::sql::sqlparser::ast;
 
-use super::parse::{ComputedClause, CreateStream, StreamColumn, WatermarkClause};
+use super::statement::{ComputedClause, CreateStream, StreamColumn, WatermarkClause};
 use super::token::place;
 use crate::error::{Error, Result};
 use crate::stream::connector::format::cast::becomes;

@@ -159,7 +159,7 @@ pub fn of_plan(plan: &LogicalPlan) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::token::split;
+    use super::super::script::split;
     use super::*;
 
     fn is_too_deep(text: &str) -> bool {

@@ -1,27 +1,25 @@
 //! Our dialect on top of DataFusion's parser, and the engine that runs its statements.
+//!
+//! ```text
+//! script ──► parse ──► define, explain, prepared, settings ──► DataFusion's planner
+//! tokens     statements   what is done with ours
+//!    └────┬─────┘
+//!      rewrite/   forms that the stock grammar or planner does not take
+//! ```
 
-mod apart;
-mod asof;
-mod columns;
 mod define;
 mod depth;
-mod emit;
-mod escape;
 pub mod explain;
 mod grammar;
-mod group_window;
 mod headings;
 mod names;
 mod parse;
-mod precedence;
 mod prepared;
-mod readers;
+mod rewrite;
+mod script;
 mod settings;
-mod short;
+mod statement;
 mod token;
-mod travel;
-mod unions;
-mod using;
 pub mod variables;
 
 use std::collections::BTreeMap;
@@ -42,6 +40,7 @@ use parking_lot::RwLock;
 
 use grammar::Grammar;
 use prepared::Prepared;
+use rewrite::{apart, using};
 
 use crate::clock;
 use crate::config::Options;
@@ -65,41 +64,9 @@ use crate::stream::time::emit::Emit;
 use crate::task;
 
 pub use headings::Headings;
-pub use parse::{CreateSink, CreateStream, Object, WatermarkClause};
-
-/// One statement of a script, with where it stands in the text.
-#[derive(Debug, Clone)]
-pub struct Statement {
-    pub kind: Kind,
-    /// When a continuous query gives out its results. A batch gives all at its end.
-    pub emit: Option<Emit>,
-    /// Line of its first token, from 1.
-    pub line: u64,
-    /// What the columns of its result are called.
-    pub headings: Headings,
-}
-
-#[derive(Debug, Clone)]
-pub enum Kind {
-    /// Anything DataFusion plans by itself.
-    Sql(Box<DfStatement>),
-    CreateStream(Box<CreateStream>),
-    CreateSink(CreateSink),
-    Drop {
-        object: Object,
-        name: String,
-        if_exists: bool,
-    },
-    Show(Object),
-    /// `AUDIT` or `RECONCILE` of a result.
-    Check {
-        result: String,
-        since: Option<String>,
-        audit: bool,
-    },
-    /// A line of text between results, for whoever writes them: the engine does nothing.
-    Print(String),
-}
+pub use statement::{
+    CreateSink, CreateStream, Kind, Object, Statement, WatermarkClause, is_setting, is_writing,
+};
 
 /// What a statement answers.
 pub enum Outcome {
@@ -520,23 +487,5 @@ fn target<'a>(statement: &'a DfStatement, grammar: &Grammar) -> Option<(String, 
     match name.0.as_slice() {
         [ast::ObjectNamePart::Identifier(name)] => Some((grammar.name(name), insert)),
         _ => None,
-    }
-}
-
-/// Whether a statement only sets options.
-pub fn is_setting(statement: &DfStatement) -> bool {
-    let DfStatement::Statement(statement) = statement else { return false };
-    matches!(statement.as_ref(), ast::Statement::Set(_))
-}
-
-/// Whether a statement answers how many rows it has written.
-pub fn is_writing(statement: &Statement) -> bool {
-    match &statement.kind {
-        Kind::Sql(statement) => match statement.as_ref() {
-            DfStatement::CopyTo(_) => true,
-            DfStatement::Statement(inner) => matches!(**inner, ast::Statement::Insert(_)),
-            _ => false,
-        },
-        _ => false,
     }
 }

@@ -11,72 +11,25 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
-use super::asof::AsOfJoins;
 use super::depth;
-use super::escape::Escapes;
 use super::grammar::Grammar;
-use super::group_window::GroupWindows;
 use super::headings::Headings;
-use super::precedence::Precedence;
-use super::readers::Readers;
-use super::short::Units;
-use super::token::{Chunk, Script, is_word, place};
-use super::unions::Chains;
-use super::using;
-use super::{Kind, Statement};
+use super::rewrite::asof::AsOfJoins;
+use super::rewrite::escape::Escapes;
+use super::rewrite::group_window::GroupWindows;
+use super::rewrite::precedence::Precedence;
+use super::rewrite::readers::Readers;
+use super::rewrite::short::Units;
+use super::rewrite::unions::Chains;
+use super::rewrite::using;
+use super::script::{Chunk, Script};
+use super::statement::{
+    ComputedClause, CreateSink, CreateStream, Kind, Object, Statement, StreamColumn,
+    WatermarkClause,
+};
+use super::token::{is_word, place};
 use crate::error::{Error, Result};
 use crate::stream::plan::window;
-
-/// `CREATE STREAM`, as written.
-#[derive(Debug, Clone)]
-pub struct CreateStream {
-    pub name: String,
-    pub if_not_exists: bool,
-    pub columns: Vec<StreamColumn>,
-    pub watermark: Option<WatermarkClause>,
-    pub options: BTreeMap<String, String>,
-}
-
-/// `name type`, `name type AS (expression)` or `name AS expression`.
-#[derive(Debug, Clone)]
-pub struct StreamColumn {
-    pub name: String,
-    /// As a table's column, where it has a type.
-    pub definition: Option<ast::ColumnDef>,
-    pub computed: Option<ComputedClause>,
-}
-
-/// What a column is computed from.
-#[derive(Debug, Clone)]
-pub struct ComputedClause {
-    pub expression: ast::Expr,
-    /// Where the column starts, for errors.
-    pub at: Location,
-}
-
-/// `WATERMARK FOR column AS expression`.
-#[derive(Debug, Clone)]
-pub struct WatermarkClause {
-    pub column: String,
-    pub expression: ast::Expr,
-    /// Where the expression starts, for errors.
-    pub at: Location,
-}
-
-/// `CREATE SINK`, as written.
-#[derive(Debug, Clone)]
-pub struct CreateSink {
-    pub name: String,
-    pub if_not_exists: bool,
-    pub options: BTreeMap<String, String>,
-}
-
-/// What `DROP` and `SHOW` speak of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Object {
-    Stream,
-    Sink,
-}
 
 /// Parses a script, from its beginning by this grammar. Errors name line, column and the offending
 /// word.
@@ -298,14 +251,6 @@ fn options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, String>, DataFusi
     }
     parser.expect_token(&Token::RParen)?;
     Ok(options)
-}
-
-/// Names are in lower case unless quoted, as everywhere in DataFusion.
-pub fn normalized(name: ast::Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value,
-        None => name.value.to_ascii_lowercase(),
-    }
 }
 
 /// What an error of a call says.

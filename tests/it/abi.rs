@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use thalweg::config::WORKGROUP;
-use thalweg::fragment::{arena, join, twin};
+use thalweg::fragment::{arena, join, values};
 use thalweg::kernel::{KERNELS, build, group_hash, mark, select};
 
 /// The value of `const NAME: u32 = …;` in a shader.
@@ -40,7 +40,7 @@ fn constants_are_equal_on_both_sides() {
     assert_eq!(constant(&grid, "WORKGROUP"), Some(WORKGROUP));
     // As `lib/scan` splits it.
     assert_eq!(WORKGROUP, 8 * 32);
-    assert_eq!(constant(&grid, "NIL"), Some(twin::NIL));
+    assert_eq!(constant(&grid, "NIL"), Some(values::NIL));
     let place = std::fs::read_to_string("shaders/lib/place.wgsl").unwrap();
     assert_eq!(constant(&place, "PROBES_MAX"), Some(group_hash::PROBES_MAX));
     let spill = std::fs::read_to_string("shaders/lib/spill.wgsl").unwrap();

@@ -30,7 +30,7 @@ type Looked<'a> = (&'a str, &'a str, &'a str, &'a [(&'a str, Care)]);
 const PLAN: &str = "datafusion-physical-plan";
 const EXPR: &str = "datafusion-physical-expr";
 
-/// The nodes that `plan::lower` and `plan::aggregate` take apart.
+/// The nodes that `plan::offload::lower` takes apart.
 const NODES: &[Looked<'static>] = &[
     (
         PLAN,
@@ -276,7 +276,8 @@ fn every_property_of_a_replaced_node_is_kept_or_refused() {
         let text = std::fs::read_to_string(folder.join(file)).unwrap();
         found.extend(unlooked(&text, name, looked));
     }
-    let text = "look at src/plan/lower.rs and src/expr/lower: keep or refuse it, and say so here";
+    let text =
+        "look at src/plan/offload/lower.rs and src/expr/lower: keep or refuse it, and say so here";
     assert!(found.is_empty(), "{text}\n{}", found.join("\n"));
 }
 

@@ -5,7 +5,9 @@
 
 use std::fmt::Write;
 
-use super::{Accumulator, Argument, Round, join, split, vector};
+use super::accumulator::{Accumulator, Argument};
+use super::cells::Round;
+use super::words::{join, split, vector};
 use crate::expr::ir::{Expr, Rep};
 use crate::expr::prim::ordered;
 

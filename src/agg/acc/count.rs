@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Accumulator, Argument, Round, add_words};
+use super::accumulator::{Accumulator, Argument};
+use super::cells::Round;
+use super::words::add_words;
 
 #[derive(Debug)]
 pub struct Count;

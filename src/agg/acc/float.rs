@@ -3,7 +3,8 @@
 
 use std::fmt::Write;
 
-use super::{Accumulator, Argument, Round};
+use super::accumulator::{Accumulator, Argument};
+use super::cells::Round;
 use crate::agg::float_sum::{self, FloatSum};
 
 #[derive(Debug)]

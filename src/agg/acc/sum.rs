@@ -5,7 +5,9 @@
 
 use std::fmt::Write;
 
-use super::{Accumulator, Argument, Round, add_words, split};
+use super::accumulator::{Accumulator, Argument};
+use super::cells::Round;
+use super::words::{add_words, split};
 
 /// A sum in so many words: 2, 4 or 5.
 #[derive(Debug)]

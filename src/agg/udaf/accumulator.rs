@@ -2,14 +2,25 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, UInt64Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Float64Array, UInt64Array,
+};
+use arrow::buffer::Buffer;
 use arrow::datatypes::{Float64Type, UInt64Type};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::accumulate::accumulate;
 
-use super::state_array;
-use crate::agg::float_sum::{FloatSum, WORDS};
+use crate::agg::float_sum::{self, FloatSum, WORDS};
+
+/// Bytes of a float sum's state on the wire: its words, each with its low byte first.
+pub(super) const STATE_BYTES: i32 = 4 * float_sum::WORDS as i32;
+
+/// Float sums as a state column, out of their words.
+pub(in crate::agg) fn state_array(words: impl Iterator<Item = u32>) -> ArrayRef {
+    let words: Vec<u32> = words.map(u32::to_le).collect();
+    Arc::new(FixedSizeBinaryArray::new(STATE_BYTES, Buffer::from_vec(words), None))
+}
 
 /// What is kept of some values: for a sum the count is not used.
 #[derive(Debug, Clone, Copy, Default)]

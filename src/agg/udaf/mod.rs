@@ -24,8 +24,7 @@ mod sliding;
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, FixedSizeBinaryArray};
-use arrow::buffer::Buffer;
+use arrow::array::ArrowPrimitiveType;
 use arrow::datatypes::{DataType, Field, FieldRef, Float16Type, Float32Type, Float64Type};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
@@ -45,10 +44,9 @@ use datafusion::logical_expr::{
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op;
 
 use super::decimal::Averager;
-use super::float_sum;
+use accumulator::STATE_BYTES;
 
-/// Bytes of a float sum's state on the wire: its words, each with its low byte first.
-const STATE_BYTES: i32 = 4 * float_sum::WORDS as i32;
+pub(super) use accumulator::state_array;
 
 /// Our `sum`, `avg`, `min`, `max`, `string_agg` and `nth_value`, to be registered over
 /// DataFusion's of the same names.
@@ -136,12 +134,6 @@ pub fn changed(plan: LogicalPlan, change: Change) -> Result<LogicalPlan> {
 /// Whether a state field is that of a reproducible float sum.
 pub(super) fn is_state(field: Option<&FieldRef>) -> bool {
     field.is_some_and(|field| field.data_type() == &DataType::FixedSizeBinary(STATE_BYTES))
-}
-
-/// Float sums as a state column, out of their words.
-pub(super) fn state_array(words: impl Iterator<Item = u32>) -> ArrayRef {
-    let words: Vec<u32> = words.map(u32::to_le).collect();
-    Arc::new(FixedSizeBinaryArray::new(STATE_BYTES, Buffer::from_vec(words), None))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

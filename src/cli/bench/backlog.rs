@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures::TryStreamExt;
 
-use super::run_pipeline;
+use super::pipeline::run_pipeline;
 use crate::cli::args::BacklogBench;
 use crate::cli::failure::{self, Failure};
 use crate::config::{DeviceChoice, Options};

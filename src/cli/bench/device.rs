@@ -11,14 +11,14 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::prelude::SessionContext;
 use serde::Serialize;
 
-use super::kernels::{CASES, Case, data};
+use super::kernels::cases::{CASES, Case};
+use super::kernels::data;
 use crate::cli::args::DeviceBench;
 use crate::cli::failure::{self, Failure};
 use crate::config::{DeviceChoice, Options};
 use crate::device::apart::{Apart, Dispatched};
 use crate::device::measure::{Asked, Bench, Experiment, Measurement, UNSUPPORTED};
-use crate::device::memories::Memories;
-use crate::device::{AdapterKind, Capabilities, Player};
+use crate::device::{AdapterKind, Capabilities, Memories, Player};
 use crate::error::{Error, Result};
 use crate::plan::{played_by, session};
 use crate::record::Program;

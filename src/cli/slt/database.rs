@@ -8,7 +8,7 @@ use arrow::array::AsArray;
 use arrow::datatypes::UInt64Type;
 use arrow::record_batch::RecordBatch;
 use futures::TryStreamExt;
-use sqllogictest::{AsyncDB, DBOutput, Record};
+use sqllogictest::{AsyncDB, DBOutput, Record, StatementExpect};
 
 use super::styles::Style;
 use super::values::{Column, rows};
@@ -32,7 +32,7 @@ impl Shared {
 
     /// Takes note of what a record asks for.
     pub fn expect(&self, record: &Record<Column>) {
-        self.counts.store(super::wants_count(record), Ordering::Relaxed);
+        self.counts.store(wants_count(record), Ordering::Relaxed);
     }
 
     /// Runs a text in a task of its own, which may panic or never end.
@@ -121,4 +121,9 @@ impl AsyncDB for Database {
     async fn sleep(duration: Duration) {
         tokio::time::sleep(duration).await;
     }
+}
+
+/// Whether a statement is to tell how many rows it has changed.
+fn wants_count(record: &Record<Column>) -> bool {
+    matches!(record, Record::Statement { expected: StatementExpect::Count(_), .. })
 }

@@ -2,10 +2,10 @@
 
 use arrow::array::RecordBatch;
 
-use super::sample::Rows;
+use super::cells::{Rows, cells, counted};
+use super::screen::Screen;
 use super::text::{blanks, cut, one_line, width, wrapped};
-use super::{Screen, cells, counted};
-use crate::cli::encode::Encoder;
+use crate::cli::output::encode::Encoder;
 use crate::error::Result;
 
 /// Rows that are shown however low the screen is.

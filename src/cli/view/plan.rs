@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use datafusion::physical_plan::metrics::MetricsSet;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 
-use super::text::{cut, width, wrapped};
+use super::text::{blanks, cut, width, wrapped};
 use crate::sql::explain::{Explained, Ran};
 
 /// Lines that the words of one node take on a screen.
@@ -182,7 +182,7 @@ fn costs(placed: &[Place<'_>]) -> Vec<String> {
     let line = |line: &[Option<String>; 4]| {
         let cells = line.iter().zip(widths).map(|(text, room)| {
             let text = text.as_deref().unwrap_or_default();
-            format!("{}{text}  ", super::blanks(text, room))
+            format!("{}{text}  ", blanks(text, room))
         });
         cells.collect::<String>()
     };

@@ -7,9 +7,10 @@ use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
+use super::cells::Rows;
 use super::expanded;
+use super::screen::{Look, Screen};
 use super::table;
-use super::{Look, Screen};
 use crate::error::Result;
 
 /// Takes all rows, keeps those to be shown.
@@ -89,11 +90,4 @@ impl Sample {
             false => table::draw(&rows, self.look, self.screen),
         }
     }
-}
-
-/// Rows that are shown, of so many.
-pub struct Rows {
-    pub top: RecordBatch,
-    pub bottom: RecordBatch,
-    pub count: u64,
 }

@@ -2,10 +2,10 @@
 
 use arrow::datatypes::{DataType, FieldRef};
 
+use super::cells::{Rows, cells, counted, is_number};
 use super::layout::{FRAME, LEAST, Layout, Want, layout};
-use super::sample::Rows;
+use super::screen::{Look, Screen};
 use super::text::{blanks, cut, one_line, width};
-use super::{Look, Screen, cells, counted, is_number};
 use crate::error::Result;
 
 /// Lines of a table beside its rows: frame, names, frame, frame, what was cut, the next prompt.

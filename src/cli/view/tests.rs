@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray}
 
 use super::plan::{Cost, Node, draw};
 use super::{Expanded, Look, Sample, Screen, width};
-use crate::cli::encode::Encoder;
+use crate::cli::output::encode::Encoder;
 
 /// Rows of numbers, words in several scripts, long texts and NULLs.
 fn rows(count: i64, texts: usize) -> RecordBatch {

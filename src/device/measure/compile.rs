@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Asked, Bench, Experiment, UNSUPPORTED};
-use crate::device::Player;
-use crate::device::cache::Cache;
-use crate::device::context::Context;
-use crate::device::pipeline::compile;
+use crate::device::gpu::cache::Cache;
+use crate::device::gpu::context::Context;
+use crate::device::gpu::pipeline::compile;
+use crate::device::player::Player;
 use crate::error::DeviceError;
 use crate::record::{Code, Program};
 

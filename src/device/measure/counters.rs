@@ -1,8 +1,9 @@
 //! Additions to counters by how many invocations meet at one.
 
+use super::meter::gb_s;
 use super::programs::Add;
-use super::{Asked, Bench, Experiment, UNSUPPORTED, gb_s, programs};
-use crate::device::Player;
+use super::{Asked, Bench, Experiment, UNSUPPORTED, programs};
+use crate::device::player::Player;
 use crate::error::DeviceError;
 
 /// Counters that invocations spread over.

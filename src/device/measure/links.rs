@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use futures::stream::{self, StreamExt, TryStreamExt};
 
 use super::{Asked, Bench, Experiment, UNSUPPORTED, programs};
-use crate::device::Player;
-use crate::device::staging::{self, PIECES_AT_ONCE, StagingKind};
+use crate::device::measure::staging::{self, PIECES_AT_ONCE};
+use crate::device::player::{Player, StagingKind};
 use crate::error::DeviceError;
 use crate::record::{Buffer, Command, Recording};
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::clocks::Clocks;
-use super::{Asked, Bench, Experiment, gb_s, programs, us};
-use crate::device::Player;
+use super::meter::{gb_s, us};
+use super::{Asked, Bench, Experiment, programs};
+use crate::device::player::Player;
 use crate::error::DeviceError;
 use crate::record::{Buffer, Command};
 

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::device::Player;
+use crate::device::player::Player;
 use crate::error::DeviceError;
 use crate::record::{Buffer, Command, Recording};
 
@@ -107,4 +107,14 @@ impl<'a> Meter<'a> {
 pub fn median(mut all: Vec<Duration>) -> Duration {
     all.sort_unstable();
     all.get(all.len() / 2).copied().unwrap_or_default()
+}
+
+/// 10^9 bytes, or things, a second.
+pub fn gb_s(count: u64, took: Duration) -> f64 {
+    count as f64 / took.as_secs_f64().max(1e-9) / 1e9
+}
+
+/// Microseconds.
+pub fn us(took: Duration) -> f64 {
+    took.as_secs_f64() * 1e6
 }

@@ -9,6 +9,7 @@ mod links;
 mod memory;
 pub(super) mod meter;
 pub(super) mod programs;
+pub mod staging;
 #[cfg(test)]
 mod tests;
 
@@ -18,9 +19,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::adapter;
+use super::adapter::memories::Memories;
 use super::gpu::{self, Gpu};
-use super::memories::Memories;
-use super::{AdapterKind, Capabilities, Player, adapter};
+use super::player::{AdapterKind, Capabilities, Player};
 use crate::config::Options;
 use crate::error::DeviceError;
 use crate::record::Program;
@@ -294,14 +296,4 @@ impl Bench {
         let ran_on = self.capabilities().name.clone();
         self.measured.push(Measurement { asked, value, ran_on, missing });
     }
-}
-
-/// 10^9 bytes, or things, a second.
-pub(super) fn gb_s(count: u64, took: Duration) -> f64 {
-    count as f64 / took.as_secs_f64().max(1e-9) / 1e9
-}
-
-/// Microseconds.
-fn us(took: Duration) -> f64 {
-    took.as_secs_f64() * 1e6
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::config::WORKGROUP;
-use crate::device::Tier;
+use crate::device::player::Tier;
 use crate::error::DeviceError;
 use crate::record::{Access, Buffer, Code, Command, Program};
 

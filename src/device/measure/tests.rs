@@ -1,7 +1,8 @@
 //! What is timed does the work that it is timed for.
 
+use super::meter::gb_s;
 use super::programs::{Add, READS, atomics, copy, invocations, read, sectors};
-use super::{Effort, gb_s, most_bytes};
+use super::{Effort, most_bytes};
 use crate::device::testing::{recording, shared, upload};
 use crate::device::{AdapterKind, Capabilities, Player, twin};
 use crate::record::{Buffer, Command};

@@ -2,95 +2,12 @@
 //! division by zero is an error where both sides are present.
 
 use super::float::Floats;
+use super::types::{Decimal, decimal, integer};
 use super::*;
 
-use arrow::datatypes::DECIMAL128_MAX_SCALE;
 use datafusion::logical_expr::Operator;
 
 use crate::expr::prim;
-
-/// Bits of an integer type and whether it is signed.
-pub(super) fn integer(data_type: &DataType) -> Option<(u32, bool)> {
-    Some(match data_type {
-        DataType::Int8 => (8, true),
-        DataType::Int16 => (16, true),
-        DataType::Int32 => (32, true),
-        DataType::Int64 => (64, true),
-        DataType::UInt8 => (8, false),
-        DataType::UInt16 => (16, false),
-        DataType::UInt32 => (32, false),
-        DataType::UInt64 => (64, false),
-        _ => return None,
-    })
-}
-
-/// A decimal type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Decimal {
-    /// Of its integer: 32, 64 or 128.
-    pub bits: u32,
-    pub precision: u8,
-    pub scale: i8,
-}
-
-pub(super) fn decimal(data_type: &DataType) -> Option<Decimal> {
-    Some(match *data_type {
-        DataType::Decimal32(precision, scale) => Decimal { bits: 32, precision, scale },
-        DataType::Decimal64(precision, scale) => Decimal { bits: 64, precision, scale },
-        DataType::Decimal128(precision, scale) => Decimal { bits: 128, precision, scale },
-        _ => return None,
-    })
-}
-
-impl Decimal {
-    /// Digits that the integer holds.
-    pub fn max_precision(self) -> u8 {
-        match self.bits {
-            32 => 9,
-            64 => 18,
-            _ => 38,
-        }
-    }
-
-    /// Extends a value to 128 bits.
-    pub fn wide(self, value: Expr) -> Expr {
-        match self.bits {
-            32 => call1(&prim::I128_FROM_I64, call1(&prim::I64_FROM_I32, value)),
-            64 => call1(&prim::I128_FROM_I64, value),
-            _ => value,
-        }
-    }
-
-    /// Takes a value of 128 bits that fits back to its width.
-    pub fn narrow(self, value: Expr) -> Expr {
-        match self.bits {
-            32 => call1(&prim::I32_FROM_I64, call1(&prim::I64_FROM_I128, value)),
-            64 => call1(&prim::I64_FROM_I128, value),
-            _ => value,
-        }
-    }
-
-    /// The result of one checked step, which overflows where the type's integer does.
-    fn checked(self, value: Expr) -> Expr {
-        match self.bits {
-            128 => value,
-            bits => {
-                let limit = 1_i128 << (bits - 1);
-                let bounds = vec![value, int(-limit, Rep::I128), int(limit - 1, Rep::I128)];
-                Expr::call(&prim::BOUND_I128, bounds)
-            }
-        }
-    }
-
-    /// `value` times ten to the `power`, checked.
-    fn scaled(self, value: Expr, power: u32) -> Expr {
-        if power == 0 {
-            return value;
-        }
-        let factor = int(10_i128.pow(power), Rep::I128);
-        self.checked(call2(&prim::MUL_I128, value, factor))
-    }
-}
 
 /// The primitives of one integer rep.
 struct Ring {
@@ -369,13 +286,4 @@ fn decimal_op(op: Operator, l: Decimal, r: Decimal, left: Expr, right: Expr) -> 
         result = only_if(null.not(), result);
     }
     Some(result)
-}
-
-impl Decimal {
-    fn max_scale(self) -> i8 {
-        match self.bits {
-            128 => DECIMAL128_MAX_SCALE,
-            _ => self.max_precision() as i8,
-        }
-    }
 }

@@ -1,31 +1,11 @@
 //! Casts, as Arrow's cast kernel does them: out of range is an error, or NULL for TRY_CAST;
 //! decimals round half away from zero, decimals to integers truncate.
 
-use super::arith::{Decimal, decimal, integer};
 use super::float::Floats;
+use super::types::{Decimal, decimal, integer, within};
 use super::*;
 
 use crate::expr::prim;
-
-/// `value` (signed 64 or 128 bits) if it lies between the bounds, else an overflow of the cast, or
-/// NULL if the cast is safe.
-pub(super) fn within(value: Expr, low: i128, high: i128, safe: bool) -> Expr {
-    let rep = value.rep;
-    let (low, high) = (int(low, rep), int(high, rep));
-    if safe {
-        let le = prim::le(rep);
-        let inside = call2(le, low, value.clone()).and(call2(le, value.clone(), high));
-        return only_if(inside, value);
-    }
-    let prim = match rep {
-        Rep::I32 => &prim::RANGE_I32,
-        Rep::U32 => &prim::RANGE_U32,
-        Rep::I64 => &prim::RANGE_I64,
-        Rep::U64 => &prim::RANGE_U64,
-        _ => &prim::RANGE_I128,
-    };
-    Expr::call(prim, vec![value, low, high])
-}
 
 /// The least and the greatest value of an integer type.
 fn limits(bits: u32, signed: bool) -> (i128, i128) {

@@ -2,9 +2,8 @@
 //!
 //! Only in universal time: other time zones need their tables and are declined.
 
-use super::arith::integer;
-use super::cast::within;
 use super::float::{Floats, float};
+use super::types::{integer, within};
 use super::*;
 
 use arrow::compute::kernels::cast_utils::IntervalUnit;

@@ -1,7 +1,6 @@
 //! Floats: the adapter's own operations where it computes them exactly, integers else.
 
-use super::arith::{Decimal, integer};
-use super::cast::within;
+use super::types::{Decimal, integer, within};
 use super::*;
 
 use datafusion::logical_expr::Operator;

@@ -1,7 +1,7 @@
 //! Scalar functions, by name.
 
-use super::arith::{Decimal, decimal, integer};
 use super::float::Floats;
+use super::types::{Decimal, decimal, integer};
 use super::*;
 
 use crate::expr::prim;

@@ -4,7 +4,8 @@
 //! < ... < inf < NaN; they are equal where all bits are. DataFusion's comparison operators, keys of
 //! joins and groups take -0.0 for 0.0 first (`PLUS_ZERO`); its greatest, min and sort do not.
 
-use super::*;
+use super::bits::*;
+use crate::expr::ir::{Prim, Rep};
 
 /// A float's bits, moved so that their unsigned order is the total order.
 fn order32(bits: u128) -> u32 {

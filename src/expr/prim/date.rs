@@ -2,7 +2,8 @@
 //! proleptic Gregorian calendar, by counting from 0000-03-01 so that the leap day comes last.
 //! Algorithm: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms".
 
-use super::*;
+use super::bits::*;
+use crate::expr::ir::{Prim, Rep};
 
 /// Days from 0000-03-01 to 1970-01-01.
 const EPOCH: i64 = 719_468;

@@ -1,6 +1,7 @@
 //! Decimals: 128-bit integers with the overflow rules of Arrow's decimal kernels.
 
-use super::*;
+use super::bits::*;
+use crate::expr::ir::{Fault, Prim, Rep};
 
 /// Divides and rounds half away from zero; by zero: zero.
 fn div_half(value: i128, by: i128) -> i128 {

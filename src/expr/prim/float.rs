@@ -1,7 +1,8 @@
 //! Floats: arithmetic, rounding to whole numbers, conversions. The twins are the host's own
 //! operations; the WGSL computes by integers, or natively where `lower` was told that is exact.
 
-use super::*;
+use super::bits::*;
+use crate::expr::ir::{Fault, Prim, Rep};
 
 fn f32_of(bits: u128) -> f32 {
     f32::from_bits(u32_of(bits))
@@ -105,7 +106,7 @@ prims! { FLOAT_PRIMS:
 
 /// Needs the part for native binary64.
 pub mod native {
-    use super::*;
+    use crate::expr::prim::float::*;
 
     prims! { NATIVE_PRIMS:
         NATIVE_ADD_F64 = "native_add_f64"(F64, F64) -> F64: |a| (ADD_F64.eval)(a);

@@ -1,6 +1,7 @@
 //! Integers: wrapping and checked arithmetic, division, bits, changes of width.
 
-use super::*;
+use super::bits::*;
+use crate::expr::ir::{Fault, Prim, Rep};
 
 prims! { INT_PRIMS:
     ADD_I32 = "add_32"(I32, I32) -> I32: |a| b32(s32(a[0]).wrapping_add(s32(a[1])));

@@ -8,9 +8,11 @@ use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::bits::{b32, s32};
 use super::*;
 use crate::device::{Player, Tier, testing};
 use crate::error::DeviceError;
+use crate::expr::ir::Rep;
 use crate::expr::parts::parts;
 use crate::record::{Access, Command};
 

@@ -8,8 +8,8 @@
 use std::fmt::Write;
 
 use super::super::arena::{HEADER, T_SEVERAL};
+use super::super::load::{Arena, load, widened};
 use super::super::spec::{ArenaColumn, Fragment, Input, JoinKind, Pipeline, Store, Table};
-use super::super::text::{Arena, load, widened};
 
 /// Words of a slot that columns take at most.
 const MOST_WORDS: usize = 4;

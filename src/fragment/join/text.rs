@@ -5,9 +5,10 @@ use std::fmt::Write;
 use super::super::arena::{
     HEADER, T_FIELDS_WORDS, T_FORM, T_MARKS, T_MATCHES, T_SEVERAL, T_SLOTS, T_SLOTS_AT,
 };
+use super::super::load::{Arena, load_named, words};
 use super::super::spec::{JoinKind, Probe, Table};
-use super::super::text::{Arena, load_named, words};
-use super::{Lookup, fields_at, may_be_wide, payload};
+use super::index::{Lookup, fields_at, may_be_wide};
+use super::payload;
 use crate::expr::ir::{Expr, Rep};
 
 /// One value of a key, as texts.

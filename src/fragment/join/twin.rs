@@ -4,8 +4,9 @@ use super::super::arena::{
     H_ROWS, T_FIELDS_WORDS, T_FORM, T_MATCHES, T_SEVERAL, T_SLOTS, T_SLOTS_AT,
 };
 use super::super::spec::Table;
-use super::super::twin::{self, hash_end, hash_word};
-use super::{BITMAP, DIRECT, INDEX_HEADER, Lookup, WIDE, fields_at, payload};
+use super::super::values::{self, hash_end, hash_word};
+use super::index::{BITMAP, DIRECT, INDEX_HEADER, Lookup, WIDE, fields_at};
+use super::payload;
 use crate::expr::ir::Rep;
 
 /// The packed key; `None` where no row of the build side has it.
@@ -13,7 +14,7 @@ fn packed(words: &[u32], table: &Table, lookup: Lookup, keys: &[Option<u128>]) -
     let reps = table.keys.iter().map(|column| table.columns[*column].rep);
     if words[T_FORM] & WIDE != 0 {
         let reps: Vec<Rep> = reps.collect();
-        return Some([twin::hash_key(&reps, keys), 0]);
+        return Some([values::hash_key(&reps, keys), 0]);
     }
     let mut key = 0;
     for (number, (rep, value)) in reps.zip(keys).enumerate() {
@@ -89,7 +90,7 @@ pub fn find(words: &[u32], table: &Table, lookup: Lookup, keys: &[Option<u128>])
 
 /// The key of a row of the build side.
 fn row_keys(words: &[u32], table: &Table, row: u32) -> Vec<Option<u128>> {
-    let load = |column: &usize| twin::load(words, *column, &table.columns[*column], row);
+    let load = |column: &usize| values::load(words, *column, &table.columns[*column], row);
     table.keys.iter().map(load).collect()
 }
 

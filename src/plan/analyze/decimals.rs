@@ -10,8 +10,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::comparable::{Mended, Operand, Purpose, cast, constant};
-use super::operands::visible;
+use super::operands::operand::{Mended, Operand, Purpose, cast, constant};
+use super::schemas::visible;
 use crate::agg::decimal::{digits, most};
 use crate::agg::udaf::{Change, changed};
 use crate::plan::functions::decimals::{quotient, within};

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use super::schemas::with_schemas;
 use crate::plan::floats::{KEY, VALUE, key, value};
 
 /// What computes a NaN gives the one of all platforms; keys have one NaN and one zero.
@@ -23,7 +24,7 @@ impl AnalyzerRule for Floats {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let done =
             plan.transform_up_with_subqueries(|plan| expressions(plan)?.transform_data(keys))?;
-        super::with_schemas(done)
+        with_schemas(done)
     }
 
     fn name(&self) -> &str {

@@ -9,6 +9,7 @@ use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan, lit};
 use datafusion::optimizer::AnalyzerRule;
 
+use super::schemas::with_schemas;
 use crate::plan::guard::{may_raise, of_join, ordered};
 
 /// Binds what may raise to its guards before plans are optimized.
@@ -19,7 +20,7 @@ impl AnalyzerRule for Guards {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         let bound = plan
             .transform_up_with_subqueries(|plan| expressions(plan)?.transform_data(conditions))?;
-        super::with_schemas(bound)
+        with_schemas(bound)
     }
 
     fn name(&self) -> &str {

@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::operands::visible;
+use super::schemas::visible;
 use crate::plan::functions::intervals::span;
 
 /// Puts spans in the place of intervals where their order or equality counts.

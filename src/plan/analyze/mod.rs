@@ -5,26 +5,20 @@
 //! answers, and fails when DataFusion has mended a fault, so that its rule can go.
 
 mod bags;
-mod comparable;
-mod dates;
 mod decimals;
-mod expanded;
 mod float_sums;
 mod floats;
 mod guards;
 mod intervals;
 mod null_partitions;
-mod operands;
+pub mod operands;
+mod schemas;
 mod zones;
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
-use datafusion::common::tree_node::Transformed;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::AnalyzerRule;
 
-pub use expanded::remainder_type;
 pub use operands::OperandPlanner;
 
 type Rule = Arc<dyn AnalyzerRule + Send + Sync>;
@@ -46,13 +40,4 @@ pub fn after_coercion() -> Vec<Rule> {
         // Last: what the others put in may raise as well.
         Arc::new(guards::Guards),
     ]
-}
-
-/// A plan whose nodes know the schemas of their changed inputs.
-fn with_schemas(changed: Transformed<LogicalPlan>) -> Result<LogicalPlan> {
-    if !changed.transformed {
-        return Ok(changed.data);
-    }
-    let computed = |plan: LogicalPlan| plan.recompute_schema().map(Transformed::yes);
-    Ok(changed.data.transform_up_with_subqueries(computed)?.data)
 }

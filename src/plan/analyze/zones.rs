@@ -13,7 +13,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::operands::visible;
+use super::schemas::visible;
 use crate::plan::functions::zones::{at_zone, is_utc, local_time, moved};
 
 /// What a format of a time has that tells the zone: such a time is an instant.

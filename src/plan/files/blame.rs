@@ -3,7 +3,6 @@
 //! are gone through once more, one by one, until one fails. Files of other forms name themselves
 //! (`named`).
 
-use std::error::Error;
 use std::fs::File;
 use std::io::{Cursor, Read};
 use std::sync::Arc;
@@ -21,11 +20,14 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
 
-use super::find::shown;
-use super::json::{self, Rows, RowsReader};
-use super::text::{Form, Reading, TextSource, fault};
-use super::utf8::Utf8Reader;
-use super::{csv_rows, data, named, stores};
+use super::error::{data, placed};
+use super::found::shown;
+use super::named;
+use super::text::csv_rows;
+use super::text::json::{self, Rows, RowsReader};
+use super::text::parse::{Fault, Form, Reading};
+use super::text::source::{TextSource, fault};
+use super::text::utf8::Utf8Reader;
 use crate::task;
 
 /// The rows of a plan; an error of reading files names the file and, in text, the line.
@@ -60,56 +62,6 @@ pub async fn blame_plan(
     match state.create_physical_plan(plan).await {
         Ok(plan) => locate(error, &plan, &state.task_ctx()).await,
         Err(_) => error,
-    }
-}
-
-/// The innermost message of an error.
-pub fn cause(error: &DataFusionError) -> String {
-    if let Some(inner) = of_store(error) {
-        return stores::told(inner);
-    }
-    match error.find_root() {
-        DataFusionError::ArrowError(inner, _) => arrow_cause(inner),
-        DataFusionError::ParquetError(inner) => {
-            inner.to_string().trim_start_matches("Parquet error: ").to_string()
-        }
-        DataFusionError::External(inner) => inner.to_string(),
-        other => {
-            let text = other.to_string();
-            text.split_once("error: ").map_or(text.clone(), |(_, rest)| rest.to_string())
-        }
-    }
-}
-
-/// The store's error that is at the bottom of this one.
-pub fn of_store(error: &DataFusionError) -> Option<&object_store::Error> {
-    let root = error.find_root();
-    if let DataFusionError::ObjectStore(inner) = root {
-        return Some(inner);
-    }
-    let mut inner: Option<&(dyn Error + 'static)> = Some(root);
-    while let Some(error) = inner {
-        if let Some(of_store) = error.downcast_ref::<object_store::Error>() {
-            return Some(of_store);
-        }
-        // What a writer passes on as an error of input and output.
-        let io = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if let Some(of_store) = io.and_then(|error| error.downcast_ref()) {
-            return Some(of_store);
-        }
-        inner = error.source();
-    }
-    None
-}
-
-fn arrow_cause(error: &ArrowError) -> String {
-    match error {
-        ArrowError::CsvError(text)
-        | ArrowError::JsonError(text)
-        | ArrowError::ParseError(text)
-        | ArrowError::IpcError(text) => text.clone(),
-        ArrowError::ParquetError(text) => text.trim_start_matches("Parquet error: ").to_string(),
-        other => other.to_string(),
     }
 }
 
@@ -208,7 +160,7 @@ fn text_failure(
     let unpacked = || reading.compression.convert_read(open()?);
     let plain = || Ok::<_, DataFusionError>(Utf8Reader::new(unpacked()?, reading.encoding));
     let Some(mut found) = fault(reading, unpacked()?)? else { return Ok(None) };
-    let placed_by = |found: &super::text::Fault| found.line.is_some() || found.row.is_some();
+    let placed_by = |found: &Fault| found.line.is_some() || found.row.is_some();
     if matches!(reading.form, Form::Json) && !placed_by(&found) {
         if let Some(told) = json::syntax(plain()?) {
             return Ok(Some(placed(&told)));
@@ -234,27 +186,6 @@ fn line_of_row(from: impl Read, row: u64) -> Option<u64> {
     let mut buffer = vec![0; 1 << 16];
     while rows.rows().line().is_none() && rows.read(&mut buffer).ok()? > 0 {}
     rows.rows().line()
-}
-
-/// A message behind the name of a file: `, line 3: why`, or `: why`.
-pub fn placed(told: &str) -> String {
-    let place = ["line ", "column '"].iter().any(|place| told.starts_with(place));
-    format!("{}{told}", if place { ", " } else { ": " })
-}
-
-/// `line 3: 2 values expected, 1 found` of arrow-csv's words for it.
-pub fn unequal_lengths(cause: &str) -> Option<String> {
-    let numbers: Vec<&str> = cause
-        .strip_prefix("Encountered unequal lengths between records on CSV file.")?
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|digits| !digits.is_empty())
-        .collect();
-    match numbers[..] {
-        [expected, found, line] => {
-            Some(format!("line {line}: {expected} values expected, {found} found"))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use parking_lot::RwLock;
 
-use super::open;
+use super::open::open;
 
 tokio::task_local! {
     /// Names that mean tables of the session in this task, whatever files there are.

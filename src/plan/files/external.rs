@@ -13,10 +13,14 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::CreateExternalTable;
 
-use super::find::{Form, Found, find};
-use super::partitions::Partitioned;
-use super::utf8::{ENCODING, encoding};
-use super::{csv, csv_rows, data, table, user};
+use super::error::{data, user};
+use super::find::find;
+use super::format::csv_columns;
+use super::found::{Files, Form, Found};
+use super::table::partitions::Partitioned;
+use super::table::table;
+use super::text::csv_rows;
+use super::text::utf8::{ENCODING, encoding};
 
 /// What `STORED AS` may name here; Delta tables are made elsewhere.
 pub const STORED_AS: [&str; 7] = ["PARQUET", "CSV", "TSV", "JSON", "NDJSON", "ARROW", "AVRO"];
@@ -137,7 +141,7 @@ impl ExternalTables {
         }
         if form != Form::Json {
             let format = files.format(state).await?;
-            let header = csv::header(&files, &format).await?;
+            let header = csv_columns::header(&files, &format).await?;
             check_declared(&command, location, &header.unwrap_or_default())?;
         }
         self.partitioned(state, &command).await
@@ -190,7 +194,7 @@ pub fn not_in_header(column: &str, location: &str, header: &[String]) -> DataFus
     data(format!("column '{column}' is not in the header of '{location}', which has {header}"))
 }
 
-impl super::Files {
+impl Files {
     /// The files as `OPTIONS (..)` says they are to be read.
     pub fn with_options(
         mut self,

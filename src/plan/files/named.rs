@@ -30,9 +30,10 @@ use futures::stream::BoxStream;
 use object_store::{ObjectMeta, ObjectStore};
 use url::Url;
 
-use super::find::shown;
-use super::text::TextSource;
-use super::{arrow_file, data};
+use super::error::{cause, damaged, data};
+use super::format::arrow_file;
+use super::found::shown;
+use super::text::source::TextSource;
 use crate::task;
 
 /// Puts `Named` around the source of every scan of files.
@@ -228,7 +229,7 @@ impl Name {
     }
 
     fn error(&self, error: &DataFusionError) -> DataFusionError {
-        data(format!("file '{}': {}", self.shown, super::blame::cause(error)))
+        data(format!("file '{}': {}", self.shown, cause(error)))
     }
 
     /// Whether an error is about the bytes of the file, and not about what is computed of its rows.
@@ -250,14 +251,6 @@ impl Name {
             },
             _ => false,
         }
-    }
-}
-
-/// The error of a file over which a decoder has panicked.
-pub fn damaged(name: &str, panic: &str) -> DataFusionError {
-    match task::too_long(panic) {
-        Some(error) => data(format!("file '{name}': {error}")),
-        None => data(format!("file '{name}' is damaged: {panic}")),
     }
 }
 

@@ -20,12 +20,17 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Token;
 
+use super::error::user;
 use super::external::not_in_header;
-use super::find::{Files, Form};
-use super::schema::{self, Columns};
+use super::format::csv;
+use super::format::csv_columns;
+use super::format::infer::infer;
+use super::format::schema::Columns;
+use super::found::{Files, Form};
 use super::several::find_all;
-use super::utf8::{ENCODING, encoding};
-use super::{csv, csv_rows, user};
+use super::table::table_of;
+use super::text::csv_rows;
+use super::text::utf8::{ENCODING, encoding};
 
 /// The functions, with the form of their files.
 const READERS: [(&str, Form); 8] = [
@@ -213,7 +218,7 @@ impl Reader {
             Some(columns) => {
                 let stored = declared(state, columns).await?;
                 if files.form != Form::Json {
-                    let header = csv::header(&files, &format).await?;
+                    let header = csv_columns::header(&files, &format).await?;
                     let header = header.unwrap_or_default();
                     if let Some(name) = csv_rows::lacking(&stored, &header) {
                         return Err(not_in_header(name, &self.paths.join("', '"), &header));
@@ -221,10 +226,10 @@ impl Reader {
                 }
                 Columns { stored, meant: None }
             }
-            None => schema::infer(state, &files, &format).await?,
+            None => infer(state, &files, &format).await?,
         };
         let columns = self.with_types(state, &files, columns).await?;
-        super::table_of(state, files, format, columns).await
+        table_of(state, files, format, columns).await
     }
 
     /// The columns with the types that were asked for.

@@ -6,8 +6,9 @@ use datafusion::error::Result;
 use datafusion::execution::SessionState;
 use url::Position;
 
-use super::find::{Files, Form, Found, find, form_of};
-use super::{data, user};
+use super::error::{data, user};
+use super::find::find;
+use super::found::{Files, Form, Found, form_of};
 
 /// The files that several names stand for, of one form.
 ///

@@ -1,6 +1,5 @@
 //! Object stores, opened when a URL names them, and what they tell when they fail.
 
-use std::error::Error;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -17,7 +16,7 @@ use object_store::path::Path;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use url::{Position, Url};
 
-use super::user;
+use super::error::{cause, user};
 
 /// How often a failed request is sent again, and for how long at most. A server's short trouble is
 /// sat out (pauses double from 0.1 s); that a host is not there is told within seconds.
@@ -97,7 +96,7 @@ struct DeltaStores;
 
 impl ObjectStoreFactory for DeltaStores {
     fn parse_url_opts(&self, url: &Url, _: &StorageConfig) -> DeltaResult<(ObjectStoreRef, Path)> {
-        let failed = |error: DataFusionError| DeltaTableError::generic(super::blame::cause(&error));
+        let failed = |error: DataFusionError| DeltaTableError::generic(cause(&error));
         Ok((open(url).map_err(failed)?, Path::from_url_path(url.path())?))
     }
 }
@@ -115,85 +114,6 @@ impl LogStoreFactory for DeltaStores {
     }
 }
 
-/// What a store's error comes to: the request, the answer, and what a user can do about it.
-pub fn told(error: &object_store::Error) -> String {
-    let text = error.to_string();
-    let Some(request) = Request::of(&text) else {
-        return match error {
-            object_store::Error::NotSupported { .. } if text.contains("Range request") => {
-                "the server sends whole files only, and this one is read in parts (HTTP range \
-                 requests): download it first"
-                    .into()
-            }
-            _ => text.trim_start_matches("Generic LocalFileSystem error: ").into(),
-        };
-    };
-    let Some(answer) = &request.answer else {
-        return format!("{}: {}{}", request.url, root_cause(error), request.hint());
-    };
-    format!("{}: {}{}", request.url, answer.trim(), request.hint())
-}
-
-fn root_cause(error: &dyn Error) -> String {
-    let mut root = error;
-    while let Some(source) = root.source() {
-        root = source;
-    }
-    root.to_string()
-}
-
-/// A request that failed, as object_store writes it: `Error performing GET URL in TIME[, after N
-/// retries ..] - Server returned non-2xx status code: 404 Not Found: BODY`.
-struct Request<'a> {
-    method: &'a str,
-    url: &'a str,
-    /// Status, and where S3 told it, why. None where there was no answer.
-    answer: Option<String>,
-}
-
-impl<'a> Request<'a> {
-    fn of(text: &'a str) -> Option<Self> {
-        let (_, request) = text.split_once("Error performing ")?;
-        // Listing is told around the request.
-        let request = request.rsplit_once("Error performing ").map_or(request, |(_, last)| last);
-        let (method, rest) = request.split_once(' ')?;
-        let (url, rest) = rest.split_once(" in ")?;
-        let answer = rest.split_once("status code: ").map(|(_, answer)| {
-            let (status, body) = answer.split_once(": ").unwrap_or((answer, ""));
-            let element = |name: &str| {
-                let (_, rest) = body.split_once(&format!("<{name}>"))?;
-                rest.split_once(&format!("</{name}>")).map(|(value, _)| value)
-            };
-            match (element("Code"), element("Message")) {
-                (Some(code), Some(message)) => format!("{status} ({code}: {message})"),
-                _ => status.to_string(),
-            }
-        });
-        Some(Self { method, url, answer })
-    }
-
-    fn hint(&self) -> &'static str {
-        const KEYS: &str = "; S3 takes its keys from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY \
-                            and its region from AWS_REGION; a public bucket needs \
-                            AWS_SKIP_SIGNATURE=true";
-        // Where the keys of a machine in Amazon's cloud come from.
-        if self.url.starts_with("http://169.254.") {
-            return KEYS;
-        }
-        let Some(answer) = &self.answer else { return "" };
-        let s3 = self.url.contains("amazonaws.com") || answer.contains('(');
-        let status = answer.split(' ').next().unwrap_or_default();
-        match (status, self.method) {
-            (_, "PROPFIND") => "; this server does not list its files (by WebDAV): name each one",
-            ("404", "HEAD" | "GET") if !answer.contains('(') => "; there is no such file",
-            ("301" | "307" | "400" | "401" | "403", _) if s3 => KEYS,
-            ("401" | "403", _) => "; the server lets nobody read this without signing in",
-            ("405" | "501", "PUT") => "; this server takes no files",
-            _ => "",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,27 +127,5 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &again));
         let error = stores.get_store(&Url::parse("gopher://example.org/a").unwrap()).unwrap_err();
         assert!(error.to_string().contains("gopher://"), "{error}");
-    }
-
-    fn generic(text: &str) -> object_store::Error {
-        object_store::Error::Generic { store: "S3", source: text.into() }
-    }
-
-    #[test]
-    fn errors_are_told_by_request_and_answer() {
-        let text = "Error performing list request: Error performing GET http://h/b?list-type=2 in \
-                    4ms - Server returned non-2xx status code: 404 Not Found: <?xml?><Error><Code>\
-                    NoSuchBucket</Code><Message>The bucket does not exist</Message></Error>";
-        assert_eq!(
-            told(&generic(text)),
-            "http://h/b?list-type=2: 404 Not Found (NoSuchBucket: The bucket does not exist)"
-        );
-        let head = "Error performing HEAD http://h/a.csv in 2ms - Server returned non-2xx status \
-                    code: 404 Not Found: ";
-        assert_eq!(told(&generic(head)), "http://h/a.csv: 404 Not Found; there is no such file");
-        let propfind = "Error performing PROPFIND http://h/ in 2s, after 5 retries - Server \
-                        returned non-2xx status code: 501 Not Implemented: <html>";
-        assert!(told(&generic(propfind)).contains("name each one"));
-        assert_eq!(told(&generic("no request")), "Generic S3 error: no request");
     }
 }

@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
 };
 
 use super::over_arrays;
-use crate::plan::analyze::remainder_type;
+use crate::plan::analyze::operands::binary::remainder_type;
 
 /// The name of `mod`.
 pub const MOD: &str = "mod";

@@ -5,14 +5,15 @@ use arrow::array::ArrayRef;
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 
 use super::merge::Groups;
+use super::sink::GroupSink;
 use super::table::Table;
-use super::{GroupSink, aggregate_columns};
 use crate::agg::{StateColumn, array};
 use crate::error::{Error, Result};
 use crate::fragment::compact::{self, Layout, Part};
 use crate::kernel::select::{COUNTS_HEADER, TILE};
 use crate::kernel::{compact as kernel, scan};
 use crate::record::{Command, Recording};
+use crate::run::aggregate::aggregate_columns;
 use crate::run::column;
 
 /// The columns of a table as they came down.

@@ -4,24 +4,15 @@ use std::collections::HashMap;
 
 use arrow::array::ArrayRef;
 
+use super::sink::GroupSink;
 use super::table::Table;
-use super::{GroupSink, aggregate_columns};
 use crate::agg::StateColumn;
 use crate::error::{Error, Result};
 use crate::fragment::key::Packing;
 use crate::fragment::spec::Aggregation;
 use crate::record::{Command, Recording};
+use crate::run::aggregate::{aggregate_columns, merge_state};
 use crate::run::column;
-
-/// Merges the states of all folds of one group into another.
-pub fn merge_state(aggregation: &Aggregation, into: &mut [u32], from: &[u32]) {
-    let mut at = 0;
-    for fold in &aggregation.folds {
-        let words = fold.acc.words();
-        fold.acc.merge(&mut into[at..at + words], &from[at..at + words]);
-        at += words;
-    }
-}
 
 /// Limbs of the keys and states, one group after another.
 #[derive(Default)]

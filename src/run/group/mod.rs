@@ -2,24 +2,24 @@
 //! columns.
 
 mod columns;
+mod grow;
 mod merge;
 mod ranges;
+mod sink;
 mod table;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
 
-use super::pipeline::{Joins, Sink, Slot, Verdict, check_status, download_status, stride_groups};
-use super::{Runner, Sender, Stats};
-use crate::agg::StateColumn;
+use super::aggregate::send;
+use super::sink::{Joins, Sink, Slot, Spilled, Verdict};
+use super::sink::{check_status, download_status, stride_groups};
+use super::stats::Stats;
 use crate::config::WORKGROUP;
 use crate::error::Result;
 use crate::fragment::arena;
 use crate::fragment::key::Packing;
-use crate::fragment::spec::{Aggregation, Key};
 use crate::kernel::Shape;
 use crate::kernel::group_hash::{self, SPILL_HEADER};
 use crate::record::{Buffer, Command, Completed};
@@ -27,108 +27,10 @@ use merge::Groups;
 use ranges::RANGES;
 use table::{Step, Table};
 
-pub use merge::merge_state;
 pub use ranges::programs_ahead;
+pub use sink::GroupSink;
 
-/// Rows of a batch that is sent on.
-const BATCH_ROWS: usize = 1 << 16;
-
-/// Output columns of all aggregates, from the states of their accumulators.
-pub fn aggregate_columns(
-    aggregation: &Aggregation,
-    mut states: &[StateColumn],
-) -> Result<Vec<ArrayRef>> {
-    let mut arrays = Vec::new();
-    for aggregate in &aggregation.aggregates {
-        let (own, rest) = states.split_at(aggregate.columns().len().min(states.len()));
-        states = rest;
-        if aggregation.partial {
-            arrays.extend(aggregate.partial(own)?);
-        } else {
-            arrays.push(aggregate.finish(own)?);
-        }
-    }
-    Ok(arrays)
-}
-
-/// Sends rows on, in batches.
-pub async fn send(
-    out: &Sender,
-    schema: &SchemaRef,
-    arrays: Vec<ArrayRef>,
-    rows: usize,
-) -> Result<()> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let batch = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
-    for start in (0..rows).step_by(BATCH_ROWS) {
-        let part = batch.slice(start, BATCH_ROWS.min(rows - start));
-        if out.send(Ok(part)).await.is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Rows of a slot that its table had no room for.
-#[derive(Clone)]
-pub struct Spilled {
-    pub list: Buffer,
-    pub rows: u32,
-    /// Some of them do not fit how keys are packed.
-    pub misfits: bool,
-}
-
-pub struct GroupSink<'a> {
-    runner: &'a Runner,
-    keys: Arc<Vec<Key>>,
-    aggregation: Arc<Aggregation>,
-    shape: Option<Shape>,
-    /// How keys are packed; `None` until their ranges are known.
-    packing: Option<Arc<Packing>>,
-    table: Option<Table>,
-    /// Tables that take in no more rows: their groups are merged with the others' on the host.
-    retired: Vec<Table>,
-    /// Number of the table that slots are played on now.
-    lot: usize,
-    /// Entries of the next hash table.
-    entries: u32,
-    out: &'a Sender,
-}
-
-impl<'a> GroupSink<'a> {
-    pub fn new(
-        runner: &'a Runner,
-        keys: Arc<Vec<Key>>,
-        aggregation: Arc<Aggregation>,
-        out: &'a Sender,
-    ) -> Self {
-        let entries = runner.limits.group_entries;
-        Self {
-            runner,
-            keys,
-            aggregation,
-            shape: None,
-            packing: None,
-            table: None,
-            retired: Vec::new(),
-            lot: 0,
-            entries,
-            out,
-        }
-    }
-
-    /// Codes of a domain so far, NULL's included.
-    fn codes(&self, domain: usize) -> u32 {
-        self.runner.interners[domain].read().len() as u32 + 1
-    }
-
-    /// Puts the table aside; the next slot gets a new one.
-    fn retire(&mut self) {
-        Stats::add(&self.runner.stats.table_flushes, 1);
-        self.lot += 1;
-        self.retired.extend(self.table.take());
-    }
-
+impl GroupSink<'_> {
     /// The table that takes in so many rows more.
     fn table_for(&mut self, packing: Arc<Packing>, rows: u32) -> Result<Table> {
         let most = self.runner.limits.table_rows;

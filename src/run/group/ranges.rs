@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::GroupSink;
+use super::sink::GroupSink;
 use super::table::{Step, steps};
 use crate::error::Result;
 use crate::expr::ir::Rep;
@@ -12,8 +12,8 @@ use crate::fragment::spec::{Aggregation, Key};
 use crate::kernel::Shape;
 use crate::kernel::group_hash::Rounds;
 use crate::record::{Buffer, Command, Program};
-use crate::run::pipeline::{Joins, Slot, download_status};
 use crate::run::ranges;
+use crate::run::sink::{Joins, Slot, download_status};
 
 /// The lot of a slot whose ranges are looked for.
 pub const RANGES: usize = usize::MAX;

@@ -74,7 +74,7 @@ fn named<'a>(
     found
 }
 
-/// Every path in code; those of `use` one by one.
+/// Every path in code but those of visibilities; those of `use` one by one.
 fn paths(code: &str) -> Vec<String> {
     let mut all = Vec::new();
     let mut rest = String::new();
@@ -96,9 +96,18 @@ fn paths(code: &str) -> Vec<String> {
         expand("", tree.split(';').next().unwrap_or_default(), &mut all);
     }
     let is_path = |c: char| c.is_alphanumeric() || c == '_' || c == ':';
+    let rest = without_visibilities(&rest);
     let words = rest.split(|c| !is_path(c)).filter(|word| word.contains("::"));
     all.extend(words.map(|word| word.trim_end_matches(':').to_string()));
     all
+}
+
+/// Code without the paths of `pub(in ..)`: where a name may be seen is no import.
+fn without_visibilities(code: &str) -> String {
+    let mut parts = code.split("pub(in ");
+    let first = parts.next().unwrap_or_default();
+    let rest = parts.filter_map(|part| part.split_once(')')).map(|(_, behind)| behind);
+    std::iter::once(first).chain(rest).collect::<Vec<_>>().join(" ")
 }
 
 /// The paths of a tree such as `a::{b, c::{self, d}}`.
@@ -127,7 +136,8 @@ fn expand(before: &str, tree: &str, all: &mut Vec<String>) {
 
 #[test]
 fn trees_of_imports_are_told_apart() {
-    let code = "use a::{b, c::{self, d as e}};\npub use super::f;\nlet g = crate::h::i(j);\n";
-    let wanted = ["a::b", "a::c::self", "a::c::d", "super::f", "crate::h::i"];
+    let code = "use a::{b, c::{self, d as e}};\npub use super::f;\nlet g = crate::h::i(j);\n\
+                pub(in crate::k) fn l(m: crate::n::O) {}\n";
+    let wanted = ["a::b", "a::c::self", "a::c::d", "super::f", "crate::h::i", "crate::n::O"];
     assert_eq!(paths(code), wanted);
 }

@@ -2,7 +2,9 @@
 //! this machine, by rows. Columns lie in memory; a time is that of the whole query, with encoding,
 //! upload and answer, the median of some runs after one that is not counted.
 
+pub mod cases;
 pub mod data;
+mod measured;
 mod picture;
 
 use std::sync::Arc;
@@ -13,69 +15,15 @@ use arrow::record_batch::RecordBatch;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 
-use super::publish;
+use super::publish::publish;
 use crate::cli::args::KernelBench;
 use crate::cli::failure::{self, Failure};
 use crate::config::{DeviceChoice, Options};
-use crate::device::{self, rates};
+use crate::device::{self, calibrate};
 use crate::error::{Error, Result};
 use crate::plan::{DeviceExec, session};
-
-/// A query by which a family of kernels is measured.
-#[derive(Clone, Copy)]
-pub struct Case {
-    pub family: &'static str,
-    pub name: &'static str,
-    pub sql: &'static str,
-    /// Of the columns of a row that it reads.
-    bytes: u64,
-}
-
-const fn case(family: &'static str, name: &'static str, sql: &'static str, bytes: u64) -> Case {
-    Case { family, name, sql, bytes }
-}
-
-pub const CASES: [Case; 14] = [
-    case("reduce", "sum of integers", "SELECT sum(i) FROM t", 8),
-    case("reduce", "sum of decimals", "SELECT sum(d) FROM t", 16),
-    case("reduce", "exact sum of floats", "SELECT sum(f) FROM t", 8),
-    case("reduce", "minimum, maximum", "SELECT min(i), max(i) FROM t", 8),
-    case("select", "1 % of rows", "SELECT i FROM t WHERE p < 1", 12),
-    case("select", "50 % of rows", "SELECT i FROM t WHERE p < 50", 12),
-    case("select", "computed", "SELECT i * 2 + p FROM t WHERE i % 7 = p % 7", 12),
-    case("group", "4 texts", "SELECT s, count(*), sum(i) FROM t GROUP BY s", 14),
-    case("group", "1 thousand keys", "SELECT k, count(*), sum(i) FROM t GROUP BY k", 12),
-    case("group", "1 million keys", "SELECT m, count(*), sum(i) FROM t GROUP BY m", 12),
-    case("group", "sums of floats", "SELECT k, sum(f) FROM t GROUP BY k", 12),
-    case("join", "unique keys", "SELECT count(*), sum(r.x) FROM t JOIN r ON t.k = r.k", 4),
-    case("join", "10 of a key", "SELECT count(*), sum(q.x) FROM t JOIN q ON t.k = q.k", 4),
-    case("join", "1 million keys", "SELECT count(*), sum(l.x) FROM t JOIN l ON t.m = l.k", 4),
-];
-
-/// One query over so many rows.
-struct Measured {
-    case: &'static Case,
-    rows: u64,
-    cpu: Duration,
-    gpu: Duration,
-    /// Of the device's own clock; zero where it has none.
-    kernels: Duration,
-    /// What ran it beside the CPU: the adapter, or why it did not.
-    ran_on: String,
-}
-
-impl Measured {
-    /// Millions of rows a second.
-    fn rate(&self, time: Duration) -> f64 {
-        self.rows as f64 / 1e6 / time.as_secs_f64().max(1e-9)
-    }
-
-    /// Part of what a copy within the device's memory reads and writes in the time of the kernels.
-    fn bandwidth(&self, copy_gb_s: f64) -> Option<f64> {
-        let read = (self.case.bytes * self.rows) as f64 / 1e9 / self.kernels.as_secs_f64();
-        (!self.kernels.is_zero()).then_some(read / (2.0 * copy_gb_s))
-    }
-}
+use cases::{CASES, Case};
+use measured::Measured;
 
 /// Measures, and prints a table; writes it as JSON and as a picture where that is asked for.
 pub async fn run(arguments: &KernelBench) -> failure::Outcome {
@@ -91,7 +39,7 @@ pub async fn run(arguments: &KernelBench) -> failure::Outcome {
     let adapter = arguments.adapter.clone();
     let gpu = Options { device: DeviceChoice::Gpu, adapter, ..Options::default() };
     let player = device::open(&gpu).map_err(Error::from)?;
-    let rates = rates::measure(&*player).await.map_err(Error::from)?;
+    let rates = calibrate::measure(&*player).await.map_err(Error::from)?;
     let mut all = Vec::new();
     for rows in &arguments.rows {
         let sides = Sides::new(&gpu, *rows)?;

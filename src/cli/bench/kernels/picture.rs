@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::Measured;
+use super::measured::Measured;
 use crate::device::Player;
 
 const COLUMNS: usize = 4;
