@@ -1,4 +1,4 @@
-//! As-of joins over streams: late rows, ties, what is refused, tables at their versions.
+//! As-of joins over streams: columns, audits, tables at their versions.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -6,8 +6,8 @@ use std::path::Path;
 use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 
-use super::stream::{at, pipeline_on, write};
 use super::support;
+use super::support::pipelines::{at, pipeline_on, write};
 
 /// Delay 5 s: order 4 is late, and so is the rate of 99.
 const ORDERS: &[(u64, &str, u64)] = &[
@@ -39,77 +39,31 @@ fn csv(folder: &Path, name: &str, first: &str, rows: &[(u64, &str, u64)]) {
     write(folder, name, &text);
 }
 
-/// The two streams, and a table `static` of rates without a stream.
-fn streams(folder: &Path) -> String {
+/// The two streams, with a store or without.
+fn streams(folder: &Path, stored: bool) -> String {
     csv(&folder.join("orders"), "a.csv", "id", ORDERS);
     csv(&folder.join("rates"), "a.csv", "rate", RATES);
     let stream = |name: &str, first: &str| {
+        let store = folder.join(format!("{name}_store"));
+        let store = if stored { format!(", store = '{}'", store.display()) } else { String::new() };
         format!(
             "CREATE STREAM {name} ({first} BIGINT, currency VARCHAR, ts TIMESTAMP,
                WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
-             WITH (connector = 'file', path = '{}', format = 'csv');",
+             WITH (connector = 'file', path = '{}', format = 'csv'{store});",
             folder.join(name).display()
         )
     };
-    format!(
-        "{}{} CREATE TABLE static AS SELECT 'EUR' AS currency, 7 AS rate,
-           TIMESTAMP '2026-01-01' AS since;",
-        stream("orders", "id"),
-        stream("rates", "rate")
-    )
+    stream("orders", "id") + &stream("rates", "rate")
 }
 
 const FLINK: &str = "FROM orders AS o LEFT JOIN rates FOR SYSTEM_TIME AS OF o.ts AS r
     ON o.currency = r.currency";
 
-/// Runs a query continuously into a Delta table, then reads that and the batch.
-async fn both(folder: &Path, query: &str) -> Vec<String> {
-    let path = folder.join("out");
-    let text = format!(
-        "SET thalweg.epoch_rows = 2; {}
-         CREATE SINK out WITH (connector = 'delta', path = '{}'); INSERT INTO out {query};
-         CREATE EXTERNAL TABLE result STORED AS DELTA LOCATION '{}';
-         SELECT * FROM result ORDER BY 1; SELECT * FROM ({query}) ORDER BY 1;",
-        streams(folder),
-        path.display(),
-        path.display()
-    );
-    pipeline_on(DeviceChoice::Cpu, folder, &text).await.unwrap()
-}
-
-#[tokio::test]
-async fn late_rows_of_both_sides_are_left_out() {
-    let left = "1,1\n2,3\n3,\n5,9\n6,5\n7,\n";
-    let inner = "1,1\n2,3\n5,9\n6,5\n";
-    for (from, want) in [
-        (FLINK.to_string(), left),
-        (FLINK.replace("LEFT ", ""), inner),
-        (FLINK.replace("LEFT", "JOIN (SELECT 1 AS x) y ON y.x < o.id + 9 LEFT"), left),
-        (format!("{FLINK} JOIN static s ON s.currency = o.currency"), "1,1\n2,3\n6,5\n"),
-        (
-            "FROM orders o ASOF JOIN rates r MATCH_CONDITION (o.ts >= r.ts)
-               ON o.currency = r.currency"
-                .to_string(),
-            left,
-        ),
-        (
-            "FROM orders o ASOF JOIN (SELECT rate, currency AS c, ts AS t FROM rates) r
-               ON o.currency = r.c AND o.ts >= r.t"
-                .to_string(),
-            inner,
-        ),
-    ] {
-        let folder = TempDir::new().unwrap();
-        let got = both(folder.path(), &format!("SELECT o.id, r.rate {from}")).await;
-        assert_eq!(got, [want, want], "{from}");
-    }
-}
-
 #[tokio::test]
 async fn only_declared_columns_show() {
     let folder = TempDir::new().unwrap();
     let engine = support::engine_on(DeviceChoice::Cpu).unwrap();
-    support::run(&engine, &streams(folder.path())).await.unwrap();
+    support::run(&engine, &streams(folder.path(), false)).await.unwrap();
     let answer = support::rows(&engine, &format!("SELECT * {FLINK} WHERE id = 2")).await;
     let names: Vec<_> = answer.schema.fields().iter().map(|field| field.name().clone()).collect();
     assert_eq!(names, ["id", "currency", "ts", "rate", "currency", "ts"]);
@@ -122,50 +76,13 @@ async fn only_declared_columns_show() {
     assert!(text.contains("AsOfExec: left, ts >= ts, keys=[currency = currency]"), "{text}");
 }
 
-#[tokio::test]
-async fn what_cannot_run_says_why() {
-    let folder = TempDir::new().unwrap();
-    let streams = streams(folder.path());
-    let sink = "CREATE SINK out WITH (connector = 'console'); INSERT INTO out SELECT";
-    for (query, want) in [
-        (
-            "r.rate FROM static s ASOF JOIN rates r ON s.currency = r.currency AND s.since >= r.ts",
-            "put the stream left, or leave it to a batch query",
-        ),
-        (
-            "r.rate FROM orders o ASOF JOIN rates r ON o.currency = r.currency AND o.id >= r.rate",
-            "cannot run continuously: a row is final when the watermark has passed its time",
-        ),
-        (
-            "o.id FROM (SELECT id, currency, PROCTIME() AS p FROM orders) o
-             JOIN rates FOR SYSTEM_TIME AS OF o.p AS r ON o.currency = r.currency",
-            "an as-of join of streams by o.p",
-        ),
-        (&format!("o.id, r.rate {FLINK} EMIT ON UPDATE"), "EMIT ON UPDATE"),
-        (
-            "o.id FROM orders o JOIN static FOR SYSTEM_TIME AS OF o.ts AS s
-             ON o.currency = s.currency",
-            "by the time of its WATERMARK, and there is none on the right",
-        ),
-    ] {
-        let text = format!("{streams} {sink} {query};");
-        let told = pipeline_on(DeviceChoice::Cpu, folder.path(), &text).await.unwrap_err();
-        let told = told.to_string();
-        assert!(told.contains(want), "{query}\n{told}");
-    }
-}
-
 /// The batch over the stored history is what was given out; without the late rule order 4 and the
 /// rate of 99 count.
 #[tokio::test]
 async fn results_are_audited_and_reconciled() {
     let folder = TempDir::new().unwrap();
     let path = |name: &str| folder.path().join(name).display().to_string();
-    let mut streams = streams(folder.path());
-    for name in ["orders", "rates"] {
-        let store = format!("{}', store = '{}'", path(name), path(&format!("{name}_store")));
-        streams = streams.replace(&format!("{}'", path(name)), &store);
-    }
+    let streams = streams(folder.path(), true);
     let text = format!(
         "{streams} CREATE SINK out WITH (connector = 'delta', path = '{}');
          INSERT INTO out SELECT window_end, count(*) AS n, sum(rate) AS s FROM TABLE(TUMBLE(DATA =>
@@ -205,7 +122,7 @@ async fn a_table_is_looked_up_at_the_version_of_the_epoch() {
            ON o.currency = k.currency AND o.ts >= k.since;
          CREATE EXTERNAL TABLE result STORED AS DELTA LOCATION '{}';
          SELECT * FROM result ORDER BY 1;",
-        streams(folder.path()),
+        streams(folder.path(), false),
         path("known"),
         path("out"),
         path("out")

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 use thalweg::lake::Table;
 
-use crate::stream::{killed, pipeline_on};
+use crate::support::pipelines::{killed, pipeline_on, sorted};
 
 /// Rows of the stream; row n has the key n modulo some, and is of partition n modulo 4.
 const ROWS: usize = 1000;
@@ -105,12 +105,6 @@ fn versions(folder: &Path) -> BTreeMap<i64, i64> {
         }
     }
     versions
-}
-
-fn sorted(rows: &str) -> Vec<&str> {
-    let mut lines: Vec<&str> = rows.lines().collect();
-    lines.sort_unstable();
-    lines
 }
 
 async fn check(folder: &Path, text: &str, steps: &BTreeMap<i64, usize>) {

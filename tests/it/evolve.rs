@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 use thalweg::error::Result;
 
-use crate::stream::{at, pipeline_on, write};
+use crate::support::pipelines::{self, at, pipeline_on, sorted, write};
 
 async fn pipeline(folder: &Path, text: &str) -> Result<Vec<String>> {
     pipeline_on(DeviceChoice::Cpu, folder, text).await
@@ -15,14 +15,8 @@ async fn pipeline(folder: &Path, text: &str) -> Result<Vec<String>> {
 
 /// Rows of the files that a sink has written, sorted.
 fn sunk(folder: &Path, name: &str) -> Vec<String> {
-    let files = std::fs::read_dir(folder.join(name)).unwrap();
-    let files = files.map(|entry| entry.unwrap().path());
-    let files = files.filter(|path| path.extension().is_some_and(|end| end == "csv"));
-    let texts: Vec<_> = files.map(|path| std::fs::read_to_string(path).unwrap()).collect();
-    let mut rows: Vec<String> =
-        texts.iter().flat_map(|text| text.lines().skip(1).map(str::to_string)).collect();
-    rows.sort();
-    rows
+    let rows = pipelines::sunk(&folder.join(name));
+    sorted(&rows).into_iter().map(str::to_string).collect()
 }
 
 #[tokio::test]

@@ -28,8 +28,6 @@ mod asof;
 mod damaged;
 /// Right answers where those of the foundations are wrong.
 mod differences;
-/// Streams against their batch, at any epoch, killed, resumed.
-mod exact;
 /// Streams, files and sinks that are others than in the run before.
 mod evolve;
 /// The files of `examples/`.
@@ -40,8 +38,6 @@ mod fixtures;
 mod first_rows;
 /// Damaged SQL, files and requests.
 mod fuzz;
-/// What waits in continuous aggregates.
-mod groups;
 /// Rows that are posted, under what senders do.
 mod http;
 /// Inputs that are too deep, too long or too far off.
@@ -69,6 +65,8 @@ mod real;
 mod remote;
 /// SQL logic tests under every placement.
 mod sql;
+/// Pipelines in files, `tests/streams/*.sql`.
+mod streams;
 /// Streams, as a batch and as pipelines.
 mod stream;
 /// The queries of the NEXMark suite.
@@ -88,8 +86,6 @@ mod received;
 /// Sources by themselves.
 mod samples;
 mod sources;
-/// State that waits on the disk.
-mod spill;
 /// Statements and options as stock DataFusion has them, and the memory of queries.
 mod statements;
 /// Many small slots, held up on their way, against one large slot.

@@ -9,7 +9,7 @@ use thalweg::config::{DeviceChoice, Options};
 use thalweg::job::RunOptions;
 use thalweg::stream::runtime::totals::Totals;
 
-use crate::stream::{Collected, killed};
+use crate::support::pipelines::{Collected, killed};
 
 fn thalweg(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
@@ -224,23 +224,27 @@ fn a_store_that_was_only_made_is_no_history_yet() {
     let folder = TempDir::new().unwrap();
     std::fs::create_dir(folder.path().join("in")).unwrap();
     std::fs::write(folder.path().join("in/0.csv"), format!("n,ts\n{}{}", row(1), row(2))).unwrap();
-    let stream = "CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
-         WITH (connector = 'file', path = 'in', format = 'csv', store = 'lake');";
+    let stream = |store: &str| {
+        format!(
+            "CREATE STREAM s (n BIGINT, ts TIMESTAMP, WATERMARK FOR ts AS ts)
+             WITH (connector = 'file', path = 'in', format = 'csv', store = '{store}');"
+        )
+    };
     let script = format!(
-        "{stream} CREATE SINK out WITH (connector = 'delta', path = 'out');
-         INSERT INTO out SELECT n, ts FROM s; SELECT count(*) AS c FROM s;"
+        "{} CREATE SINK out WITH (connector = 'delta', path = 'out');
+         INSERT INTO out SELECT n, ts FROM s; SELECT count(*) AS c FROM s;",
+        stream("lake")
     );
     assert!(killed(DeviceChoice::Cpu, folder.path(), "created:1", &script));
     assert!(folder.path().join("lake/_delta_log").is_dir());
-    let query = format!("{stream} SELECT count(*) AS c FROM s");
-    let count = ["sql", "--format", "csv", "-c", &query];
+    let query = |store: &str| format!("{} SELECT count(*) AS c FROM s", stream(store));
+    let count = ["sql", "--format", "csv", "-c", &query("lake")];
     assert_eq!(output(thalweg(folder.path()).args(count)).0, "c\n2\n");
     let again = ["run", "pipe.sql", "--until-end", "--format", "csv", "--state", "state"];
     assert_eq!(output(thalweg(folder.path()).args(again)).0, "c\n2\n");
     assert_eq!(output(thalweg(folder.path()).args(count)).0, "c\n2\n");
 
-    let other = query.replace("'lake'", "'out'");
-    let refused = thalweg(folder.path()).args(["sql", "-c", &other]).output().unwrap();
+    let refused = thalweg(folder.path()).args(["sql", "-c", &query("out")]).output().unwrap();
     let told = text(&refused.stderr);
     assert!(told.contains("'out' is a Delta table that no stream has written"), "{told}");
 }

@@ -9,8 +9,8 @@ use thalweg::error::Result;
 use thalweg::sql::Engine;
 use thalweg::stream::connector::api::{Opening, Place, Read};
 
-use crate::stream::write;
 use crate::support;
+use crate::support::pipelines::write;
 
 /// Rows of `SELECT * FROM s ORDER BY 1` over files in a folder, a row as its values with spaces.
 async fn rows_of(folder: &Path, columns: &str, more: &str) -> Result<Vec<String>> {

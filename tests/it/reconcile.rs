@@ -9,22 +9,26 @@ use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 use thalweg::lake::Table;
 
-use crate::stream::{at, pipeline_on, write};
 use crate::support;
+use crate::support::pipelines::{at, pipeline_on, write};
 
-const WINDOWS: &str = "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS total
-    FROM TABLE(TUMBLE(TABLE s, DESCRIPTOR(ts), INTERVAL '10' SECOND))
-    GROUP BY window_start, window_end, k";
+fn windows(table: &str) -> String {
+    format!(
+        "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS total
+         FROM TABLE(TUMBLE(TABLE {table}, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+         GROUP BY window_start, window_end, k"
+    )
+}
 
 /// The pipeline, and what is asked behind it.
 fn script(folder: &Path, more: &str) -> String {
-    let path = |name: &str| folder.join(name).display().to_string();
+    let (path, windows) = (|name: &str| folder.join(name).display().to_string(), windows("s"));
     format!(
         "CREATE STREAM s (k BIGINT, v DOUBLE, ts TIMESTAMP,
            WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)
          WITH (connector = 'file', path = '{}', format = 'csv', store = '{}');
          CREATE SINK out WITH (connector = 'delta', path = '{}');
-         INSERT INTO out {WINDOWS}; {more}",
+         INSERT INTO out {windows}; {more}",
         path("in"),
         path("lake/s"),
         path("lake/out"),
@@ -49,8 +53,8 @@ fn arrive(folder: &Path) {
 
 /// What the table would hold had no row been late: the batch over the stored rows as a plain table.
 async fn truth(folder: &Path) -> Vec<Vec<String>> {
-    let windows = WINDOWS.replace("TABLE s", "TABLE history");
-    rows(folder, "lake/s", "history", &format!("{windows} ORDER BY 1, 3")).await
+    let sql = format!("{} ORDER BY 1, 3", windows("history"));
+    rows(folder, "lake/s", "history", &sql).await
 }
 
 async fn held(folder: &Path) -> Vec<Vec<String>> {

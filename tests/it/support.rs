@@ -1,4 +1,6 @@
-//! What several subjects share: engines, and rows as text.
+//! What several subjects share: engines, rows as text, pipelines.
+
+pub mod pipelines;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

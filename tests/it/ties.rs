@@ -7,7 +7,6 @@ use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 use thalweg::sql::Engine;
 
-use super::stream::pipeline_on;
 use super::support;
 
 /// A query whose ties are open, and one that tells the order of all rows.
@@ -285,47 +284,5 @@ async fn windows_of_all_times() {
             'Timestamp(Microsecond, None)') AS ts FROM far), DESCRIPTOR(ts), INTERVAL '1' DAY))";
         let error = support::run(&engine, last).await.err().expect("an error").to_string();
         assert!(error.to_lowercase().contains("overflow"), "device = {device}: {error}");
-    }
-}
-
-/// The same of a stream, in panes and without; of each row's windows none is lost.
-#[tokio::test]
-async fn windows_of_all_times_over_a_stream() {
-    let mut before: Option<Vec<String>> = None;
-    for (device, rows) in [(DeviceChoice::Cpu, 1), (DeviceChoice::Cpu, 7), (DeviceChoice::Gpu, 7)] {
-        if support::engine_on(device).is_none() {
-            return;
-        }
-        let folder = TempDir::new().unwrap();
-        std::fs::create_dir(folder.path().join("in")).unwrap();
-        let text = FAR.map(|time| format!("{time},-0.0\n{time},0.0\n")).concat();
-        std::fs::write(folder.path().join("in/1.csv"), format!("ts,f\n{text}")).unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let group = "GROUP BY window_start, window_end";
-        let script = format!(
-            "SET thalweg.batch_rows = {rows}; SET thalweg.epoch_rows = {rows};
-             CREATE STREAM s (ts TIMESTAMP, f DOUBLE, WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
-             WITH (connector = 'file', path = '{}', format = 'csv', store = '{}');
-             CREATE SINK hops WITH (connector = 'delta', path = '{}');
-             CREATE SINK sessions WITH (connector = 'delta', path = '{}');
-             INSERT INTO hops SELECT window_start, window_end, count(*) AS n FROM TABLE(HOP(TABLE s,
-               DESCRIPTOR(ts), INTERVAL '10' SECOND, INTERVAL '20' SECOND)) {group};
-             INSERT INTO sessions SELECT window_start, f, count(*) AS n FROM TABLE(SESSION(TABLE s
-               PARTITION BY f, DESCRIPTOR(ts), INTERVAL '10' SECOND)) {group}, f;
-             SELECT window_start, window_end, n FROM '{}' ORDER BY 1;
-             SELECT window_start, f, n FROM '{}' ORDER BY 1;",
-            path("in"),
-            path("lake/s"),
-            path("lake/hops"),
-            path("lake/sessions"),
-            path("lake/hops"),
-            path("lake/sessions"),
-        );
-        let got = pipeline_on(device, folder.path(), &script).await.unwrap();
-        assert_eq!(got[0].lines().count(), 8, "{}", got[0]);
-        assert!(got[0].starts_with("1600-02-29T11:59:50,1600-02-29T12:00:10,2\n"), "{}", got[0]);
-        assert_eq!(got[1].lines().count(), 4, "{}", got[1]);
-        assert!(got[1].lines().all(|line| line.ends_with(",0.0,2")), "{}", got[1]);
-        assert_eq!(*before.get_or_insert_with(|| got.clone()), got, "{device}, {rows}");
     }
 }

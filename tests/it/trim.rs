@@ -7,18 +7,22 @@ use std::path::Path;
 use tempfile::TempDir;
 use thalweg::config::DeviceChoice;
 
-use crate::stream::{at, kill, pipeline_on, write};
+use crate::support::pipelines::{at, kill, pipeline_on, sorted, write};
 
 const GROUP: &str = "GROUP BY window_start, window_end, k";
 
 /// Queries by name: what they give, and how.
 fn queries() -> Vec<(&'static str, String, &'static str)> {
-    let tumble = |stream: &str| {
+    let windows = |call: &str| {
         format!(
             "SELECT window_start, window_end, k, count(*) AS n, sum(v) AS s
-             FROM TABLE(TUMBLE(TABLE {stream}, DESCRIPTOR(ts), INTERVAL '10' SECOND)) {GROUP}"
+             FROM TABLE({call}) {GROUP}"
         )
     };
+    let tumble = |stream: &str| {
+        windows(&format!("TUMBLE(TABLE {stream}, DESCRIPTOR(ts), INTERVAL '10' SECOND)"))
+    };
+    let hop = "HOP(TABLE asks, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '10' SECOND)";
     let session = format!(
         "SELECT window_start, window_end, k, count(*) AS n FROM TABLE(SESSION(TABLE bids
          PARTITION BY k, DESCRIPTOR(ts), INTERVAL '4' SECOND)) {GROUP}"
@@ -33,11 +37,9 @@ fn queries() -> Vec<(&'static str, String, &'static str)> {
         ("joined", join.to_string(), ""),
         ("updated", updated.to_string(), "EMIT ON UPDATE"),
         // Joins the pipeline later.
-        ("hop", tumble("asks").replace("TUMBLE", "HOP").replace("INTERVAL", HOPS), ""),
+        ("hop", windows(hop), ""),
     ]
 }
-
-const HOPS: &str = "INTERVAL '5' SECOND, INTERVAL";
 
 /// `bids` is a generator with a store, `asks` are files without one.
 fn script(folder: &Path, events: u64, queries: &[(&str, String, &str)], set: &str) -> String {
@@ -91,11 +93,6 @@ async fn check(folder: &Path, events: u64, queries: &[(&str, String, &str)]) {
     let text = script(folder, events, queries, SET);
     let answers = pipeline_on(DeviceChoice::Cpu, folder, &text).await.unwrap();
     for ((name, ..), pair) in queries.iter().zip(answers.chunks(2)) {
-        let sorted = |text: &str| {
-            let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
-            lines.sort_unstable();
-            lines
-        };
         let (got, want) = (sorted(&pair[0]), sorted(&pair[1]));
         assert!(got.len() > 1, "{name}: {} rows", got.len());
         assert_eq!(got, want, "{name}");
@@ -190,12 +187,13 @@ async fn what_a_sink_lacks_of_merged_epochs_is_not_guessed() {
 async fn times_of_processing_are_not_merged() {
     let folder = TempDir::new().unwrap();
     let folder = folder.path();
-    let by_processing = "SELECT k, count(*) AS n FROM TABLE(TUMBLE(DATA => (SELECT k, PROCTIME() AS
-        p FROM {}), TIMECOL => DESCRIPTOR(p), SIZE => INTERVAL '1' HOUR)) GROUP BY window_start,
-        window_end, k";
     arrive(folder, 0);
     for (stream, merged) in [("bids", true), ("asks", false)] {
-        let query = by_processing.replace("{}", stream);
+        let query = format!(
+            "SELECT k, count(*) AS n FROM TABLE(TUMBLE(DATA => (SELECT k, PROCTIME() AS p FROM
+             {stream}), TIMECOL => DESCRIPTOR(p), SIZE => INTERVAL '1' HOUR)) GROUP BY
+             window_start, window_end, k"
+        );
         let name = format!("by_{stream}");
         let text = script(folder, 120, &[(&name, query, "")], SET);
         let state = folder.join("state");
