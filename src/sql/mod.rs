@@ -59,7 +59,7 @@ use crate::stream::plan::order::sorted::SortedPlanner;
 use crate::stream::plan::order::{LogOrder, rows_in_order};
 use crate::stream::plan::proctime;
 use crate::stream::plan::session::exec::SessionPlanner;
-use crate::stream::plan::{subquery, window};
+use crate::stream::plan::{lower, subquery, window};
 use crate::stream::time::emit::Emit;
 use crate::task;
 
@@ -109,10 +109,12 @@ impl Engine {
         let context = crate::plan::session_with(&options, planners)?;
         context.register_relation_planner(Arc::new(window::WindowPlanner))?;
         context.register_relation_planner(Arc::new(AsOfRelations))?;
+        let rules = context.state().analyzer().rules.clone();
         context.add_analyzer_rule(Arc::new(LogOrder));
         context.register_relation_planner(Arc::new(using::UsingRelations))?;
         context.state_ref().write().register_expr_planner(Arc::new(apart::Apart))?;
         proctime::register(&context);
+        lower::register(&context, rules);
         crate::lake::register(&context);
         Ok(Self {
             context,

@@ -16,13 +16,12 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, Result};
 use crate::lake::Table;
-use crate::stream::plan::late::late_rule;
+use crate::stream::plan::late::without_late_rule;
 use crate::stream::plan::upsert_keys::group_keys;
 use crate::stream::plan::watermark_bound;
 use crate::stream::state::final_key::micros;
@@ -166,7 +165,7 @@ impl Subject<'_> {
     ) -> Result<RecordBatch> {
         let plan = match late_rule {
             true => self.plan.clone(),
-            false => without_late_rule(self.plan.clone())?,
+            false => without_late_rule(self.plan)?,
         };
         let rows = context.execute_logical_plan(plan).await?.collect().await?;
         self.asked(&concat_batches(&table.schema(), &conform(rows, &table.schema())?)?)
@@ -212,17 +211,6 @@ impl Subject<'_> {
         let rows = concat_batches(&schema, &conform(rows, &schema)?)?;
         Ok(bytes(&rows, keys)?.into_iter().collect())
     }
-}
-
-/// The plan with its late rows.
-fn without_late_rule(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = plan.transform_up(|node| match &node {
-        LogicalPlan::Filter(filter) if late_rule(&filter.predicate).is_some() => {
-            Ok(Transformed::yes(filter.input.as_ref().clone()))
-        }
-        _ => Ok(Transformed::no(node)),
-    })?;
-    Ok(plan.data)
 }
 
 /// Batches in the types of a table.

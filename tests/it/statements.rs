@@ -315,7 +315,7 @@ async fn our_own_options_are_reset_to_what_the_session_was_opened_with() {
 async fn queries_spill_or_say_what_to_do() {
     let script = "SET datafusion.execution.target_partitions = 2; \
                   SET datafusion.execution.sort_spill_reservation_bytes = 262144; \
-                  SET datafusion.execution.batch_size = 1024; SET thalweg.memory = '6MiB'; ";
+                  SET datafusion.execution.batch_size = 1024; SET thalweg.memory = '8MiB'; ";
     let sort = "SELECT sum(r * (v % 3)) AS s, count(*) AS n FROM (SELECT v, row_number() OVER \
                 (ORDER BY k) AS r FROM (SELECT value AS v, value * 7919 % 200003 AS k \
                 FROM generate_series(1, 200000)))";
@@ -337,7 +337,7 @@ async fn queries_spill_or_say_what_to_do() {
         let on_cpu = device == DeviceChoice::Cpu;
         if on_cpu {
             let error = support::run(&engine, join).await.map(|_| ()).unwrap_err().to_string();
-            for word in ["HashJoin", "6.0 MB", "--memory", "SET thalweg.memory", "prefer_hash"] {
+            for word in ["HashJoin", "8.0 MB", "--memory", "SET thalweg.memory", "prefer_hash"] {
                 assert!(error.contains(word), "{word:?} is not in: {error}");
             }
         }

@@ -85,7 +85,10 @@ impl Seen {
             self.sides.contains(&told)
         });
         match variant.spills {
-            Some(true) if self.spilled == 0 => Err("  nothing was spilled".to_string()),
+            // One that is killed while it spills has done so, and may have left no more to do.
+            Some(true) if self.spilled == 0 && variant.kills.is_empty() => {
+                Err("  nothing was spilled".to_string())
+            }
             Some(false) if self.spilled > 0 => {
                 Err(format!("  {} bytes were spilled", self.spilled))
             }
@@ -158,11 +161,13 @@ impl Place<'_> {
             let values = self.values(&output, run);
             Run { values, ..Run::new(self.variant.device, folder, &text) }
         };
-        for point in self.variant.kills.iter().filter(|_| run == 1) {
-            if !new().to_kill(point) {
+        for (nth, point) in self.variant.kills.iter().filter(|_| run == 1).enumerate() {
+            if new().to_kill(point) {
+                self.spilled_at(point)?;
+            } else if nth == 0 {
                 return Err(format!("  the run has ended without passing {point}"));
             }
-            self.spilled_at(point)?;
+            // What the first run leaves to do is for the clock to say: it may be nothing.
         }
         let seen = Arc::<Mutex<Seen>>::default();
         let observed = seen.clone();
@@ -266,8 +271,9 @@ async fn check(case: &Case, variant: &Variant) -> Result<(), String> {
             rows.values_mut().for_each(|rows| rows.sort());
             as_expected(&batch, &rows, "the batch over the stored history")?;
         }
-        if let Some(empty) = found.iter().find(|(_, rows)| rows.len() < 2) {
-            return Err(format!("  sink {}: expected at least two rows", empty.0));
+        let few = found.iter().find(|(_, rows)| rows.len() < 2 && run == variant.runs);
+        if let Some((sink, _)) = few {
+            return Err(format!("  sink {sink}: expected at least two rows"));
         }
         let stored = place.path("store/bids");
         if variant.source == Source::Partitions && variant.name == "tiny" && stored.is_dir() {

@@ -28,7 +28,7 @@ use arrow::array::ArrowPrimitiveType;
 use arrow::datatypes::{DataType, Field, FieldRef, Float16Type, Float32Type, Float64Type};
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::functions_aggregate::{average, min_max, sum};
+use datafusion::functions_aggregate::{average, bit_and_or_xor, bool_and_or, count, min_max, sum};
 use datafusion::logical_expr::expr::{
     AggregateFunction, AggregateFunctionParams, WindowFunctionParams,
 };
@@ -69,6 +69,24 @@ pub fn udafs() -> Vec<Arc<AggregateUDF>> {
 /// DataFusion's function behind one of ours.
 pub fn native(udaf: &AggregateUDF) -> Option<&Arc<AggregateUDF>> {
     Some(&udaf.inner().downcast_ref::<Reproducible>()?.native)
+}
+
+/// Whether an aggregate's partial states are the same in any order of merging.
+pub fn merges_in_any_order(udaf: &AggregateUDF) -> bool {
+    let native = native(udaf).map_or(udaf, Arc::as_ref);
+    let known = [
+        count::count_udaf(),
+        sum::sum_udaf(),
+        average::avg_udaf(),
+        min_max::min_udaf(),
+        min_max::max_udaf(),
+        bool_and_or::bool_and_udaf(),
+        bool_and_or::bool_or_udaf(),
+        bit_and_or_xor::bit_and_udaf(),
+        bit_and_or_xor::bit_or_udaf(),
+        bit_and_or_xor::bit_xor_udaf(),
+    ];
+    known.iter().any(|known| known.as_ref() == native)
 }
 
 /// Whether averages of decimals round; `None` for another function than our `avg`.

@@ -29,7 +29,8 @@ use crate::stream::operator::updating_aggregate::UpdatingAggregate;
 use crate::stream::operator::{Operator, PassThrough};
 use crate::stream::plan::asof::node::AsOfNode;
 use crate::stream::plan::display::shown;
-use crate::stream::plan::late::{late_rows, late_rule, without_late_rule};
+use crate::stream::plan::late::{late_rows, without_late_rule};
+use crate::stream::plan::lower::lowered;
 use crate::stream::plan::order::in_log_order;
 use crate::stream::plan::order::number::NumberNode;
 use crate::stream::plan::order::sorted::SortedNode;
@@ -38,7 +39,8 @@ use crate::stream::plan::session::node::SessionNode;
 use crate::stream::plan::streams::{reads_stream, streams};
 use crate::stream::plan::subquery::{self, Over};
 use crate::stream::plan::upsert_keys::{changes, upsert_keys};
-use crate::stream::plan::window::columns::COLUMNS;
+use crate::stream::plan::watermark_filter::WatermarkFilterNode;
+use crate::stream::plan::window::node::WindowNode;
 use crate::stream::plan::window::panes::{self, passes_windows_on};
 use crate::stream::plan::{interval, watermark_bound};
 use crate::stream::state::final_key::{Bound, Key};
@@ -75,7 +77,7 @@ impl Graph {
         };
         // The types of the rows are known only then: those of CASE are not of its first branch.
         let state = context.state();
-        let written = format!("{}\n{asked:?}", plan.display_indent());
+        let written = format!("{}\n{asked:?}", lowered(plan.clone())?.display_indent());
         let plan = subquery::scalars_joined(subquery::joined(plan.clone(), Over::Tables)?)?;
         let coerced = TypeCoercion::new().analyze(plan, state.config_options())?;
         let plan = in_log_order(coerced.clone())?;
@@ -138,10 +140,7 @@ impl Builder {
         Ok(match plan {
             LogicalPlan::TableScan(scan) => Box::pin(ready(self.scan(plan, scan))),
             LogicalPlan::Filter(node) => match node.input.as_ref() {
-                LogicalPlan::Join(join)
-                    if join.join_type == JoinType::Inner
-                        && late_rule(&node.predicate).is_none() =>
-                {
+                LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
                     let join = interval::filtered(join, node);
                     Box::pin(async move { self.join(&join, emit).await })
                 }
@@ -163,9 +162,7 @@ impl Builder {
             LogicalPlan::Extension(_) if AsOfNode::of(plan).is_some() => {
                 Box::pin(self.as_of(plan, emit))
             }
-            LogicalPlan::Extension(_) if NumberNode::of(plan).is_some() => {
-                Box::pin(self.through(plan, emit))
-            }
+            LogicalPlan::Extension(_) if is_row_by_row(plan) => Box::pin(self.through(plan, emit)),
             other => return Err(never_continuous(other)),
         })
     }
@@ -331,7 +328,8 @@ impl Builder {
         let takes_rows = closing.as_ref().is_some_and(|closing| closing.takes_rows());
         if let (Some(closing), Some((slides, hop))) = (closing, panes::slides(input)?)
             && passes_windows_on(plan)
-            && let Some(in_time) = closing.set_panes(over(&slides).await?, hop)?
+            && let Some(in_time) =
+                closing.set_panes(over(&slides).await?, hop, &panes::group_edges(plan))?
         {
             return Ok(Some(Late { count, in_time, panes: true }));
         }
@@ -382,8 +380,7 @@ impl Builder {
             return self.table(plan);
         };
         final_only(emit, "rows of SESSION")?;
-        let end = Column::from_name(COLUMNS[1]);
-        let Some(bound) = watermark_bound::column(plan, &end) else {
+        let Some(bound) = watermark_bound::column(plan, &SessionNode::end()) else {
             return Err(never_final(plan, plan));
         };
         let below = self.piece(&node.input, None).await?;
@@ -422,6 +419,13 @@ struct Grouping<'a> {
     plan: &'a LogicalPlan,
     input: &'a LogicalPlan,
     first: Option<&'a str>,
+}
+
+/// Whether a node of ours works on single rows.
+fn is_row_by_row(plan: &LogicalPlan) -> bool {
+    NumberNode::of(plan).is_some()
+        || WindowNode::of(plan).is_some()
+        || WatermarkFilterNode::of(plan).is_some()
 }
 
 /// What says why a node over a stream has no continuous form.

@@ -22,8 +22,8 @@ use super::{Operator, RegionRows};
 use crate::error::{Error, Result};
 use crate::stream::exec::adaptive::{SlotPlan, run};
 use crate::stream::exec::input::Slot;
-use crate::stream::plan::window::columns::Bound as Edge;
-use crate::stream::plan::window::panes::{self, Hop};
+use crate::stream::plan::window::columns::Edge;
+use crate::stream::plan::window::panes::Hop;
 use crate::stream::state::buffer::Held;
 use crate::stream::state::final_key::Key;
 use crate::stream::state::size::{FEW_ROWS, MANY_ROWS, Part, Size};
@@ -113,14 +113,21 @@ impl Aggregate {
     }
 
     /// Takes rows that are in time by panes from now on, by the steps of the aggregate over panes;
-    /// answers the plan whose rows or states these are, `None` where panes do not do.
-    pub fn set_panes(&mut self, steps: Steps, hop: Hop) -> Result<Option<SlotPlan>> {
+    /// answers the plan whose rows or states these are, `None` where panes do not do. `edges` are
+    /// the groups that are times of windows.
+    pub fn set_panes(
+        &mut self,
+        steps: Steps,
+        hop: Hop,
+        edges: &[(String, Edge)],
+    ) -> Result<Option<SlotPlan>> {
         let names = |schema: &SchemaRef| -> Vec<String> {
             schema.fields()[..steps.groups].iter().map(|field| field.name().clone()).collect()
         };
         let groups = names(&self.states);
+        let of = |name: &String| edges.iter().find(|(group, _)| group == name);
         let edges = groups.iter().enumerate();
-        let edges = edges.filter_map(|(at, name)| Some((at, panes::edge(name)?)));
+        let edges = edges.filter_map(|(at, name)| Some((at, of(name)?.1)));
         let edges: Vec<(usize, Edge)> = edges.collect();
         let own = edges.iter().find(|(column, _)| *column == self.key.column);
         let (Some((_, own)), true) = (own, names(&steps.states) == groups) else {

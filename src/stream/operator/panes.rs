@@ -18,7 +18,7 @@ use super::window_tables::OpenWindows;
 use crate::error::{Error, Result};
 use crate::stream::exec::adaptive::{SlotPlan, run};
 use crate::stream::exec::input::Slot;
-use crate::stream::plan::window::columns::Bound as Edge;
+use crate::stream::plan::window::columns::Edge;
 use crate::stream::plan::window::panes::Hop;
 use crate::stream::state::batch_size::{bytes, shrink};
 use crate::stream::state::final_key::{Key, micros};

@@ -1,17 +1,17 @@
-//! The late rule: a row counts in a window iff `window_end` is after the watermark before the row,
-//! which the stream's log table has as a column.
+//! Which rows are late: a row counts in a window iff `window_end` is after the watermark before the
+//! row, which the stream's log table has as a column.
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, JoinType, Result, plan_err};
+use datafusion::common::{Column, JoinType, Result, plan_err};
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{
-    Expr, LogicalPlan, LogicalPlanBuilder, Operator, SubqueryAlias, col, lit,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SubqueryAlias, lit};
 
+use super::watermark_filter::{WatermarkFilterNode, log_column};
+use super::window::node::WindowNode;
 use super::{proctime, union};
-use crate::stream::log::partition::{HIDDEN, WATERMARK};
+use crate::stream::log::partition::HIDDEN;
 use crate::stream::log::table::{StreamTable, View};
 use crate::stream::plan::asof::node::AsOfNode;
 
@@ -30,11 +30,9 @@ pub fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
 }
 
 fn left_out(plan: &LogicalPlan, all: &mut Vec<LogicalPlanBuilder>) -> Result<()> {
-    if let LogicalPlan::Filter(filter) = plan
-        && late_rule(&filter.predicate).is_some()
-    {
-        let input = LogicalPlanBuilder::from(filter.input.as_ref().clone());
-        all.push(input.filter(Expr::Not(Box::new(filter.predicate.clone())))?);
+    if let Some(node) = WatermarkFilterNode::of(plan) {
+        let input = LogicalPlanBuilder::from(node.input.clone());
+        all.push(input.filter(Expr::Not(Box::new(node.predicate())))?);
         return Ok(());
     }
     plan.inputs().into_iter().try_for_each(|input| left_out(input, all))
@@ -42,11 +40,9 @@ fn left_out(plan: &LogicalPlan, all: &mut Vec<LogicalPlanBuilder>) -> Result<()>
 
 /// The plan for rows of which none is late: without the late rule, which would keep them all.
 pub fn without_late_rule(plan: &LogicalPlan) -> Result<LogicalPlan> {
-    let without = plan.clone().transform_up(|node| match &node {
-        LogicalPlan::Filter(filter) if late_rule(&filter.predicate).is_some() => {
-            Ok(Transformed::yes(filter.input.as_ref().clone()))
-        }
-        _ => Ok(Transformed::no(node)),
+    let without = plan.clone().transform_up(|node| match WatermarkFilterNode::of(&node) {
+        Some(filter) => Ok(Transformed::yes(filter.input.clone())),
+        None => Ok(Transformed::no(node)),
     })?;
     Ok(without.data)
 }
@@ -82,21 +78,13 @@ pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
             if proctime::is_call(&below) {
                 return Ok(None); // by the time of processing nothing is late
             }
-            let Expr::Column(below) = below else {
-                return match contains_stream(plan) {
-                    true => plan_err!(
-                        "windows over a stream go by its watermark column, and {} is computed",
-                        time.name
-                    ),
-                    false => Ok(None),
-                };
-            };
+            let Expr::Column(below) = below else { return computed(plan, time) };
             let Some(input) = log(&projection.input, &below)? else { return Ok(None) };
             let mut columns = projection.expr.clone();
             for name in HIDDEN {
                 let shown = projection.schema.has_column_with_unqualified_name(name);
                 if !shown && input.schema().has_column_with_unqualified_name(name) {
-                    columns.push(Expr::Column(unqualified(input.schema(), name)?));
+                    columns.push(Expr::Column(log_column(input.schema(), name)?));
                 }
             }
             Ok(Some(LogicalPlanBuilder::from(input).project(columns)?.build()?))
@@ -117,13 +105,40 @@ pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
             let Some(input) = log(plan.inputs()[0], time)? else { return Ok(None) };
             Ok(Some(plan.with_new_exprs(plan.expressions(), vec![input])?))
         }
-        LogicalPlan::Join(_) | LogicalPlan::Extension(_) => log_beside_tables(plan, time),
+        LogicalPlan::Join(_) => log_beside_tables(plan, time),
+        LogicalPlan::Extension(_) => match row_by_row(plan) {
+            Some(input) if input.schema().has_column(time) => {
+                let Some(input) = log(input, time)? else { return Ok(None) };
+                Ok(Some(plan.with_new_exprs(plan.expressions(), vec![input])?))
+            }
+            Some(input) => computed(input, time),
+            None => log_beside_tables(plan, time),
+        },
         LogicalPlan::Union(union) => union::log(union, time),
         _ => Ok(None),
     }
 }
 
-/// The same of a stream whose rows stand beside those of tables.
+/// No log, as the time of rows is computed.
+///
+/// Errors: these are rows of a stream.
+fn computed(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
+    match contains_stream(plan) {
+        true => plan_err!(
+            "windows over a stream go by its watermark column, and {} is computed",
+            time.name
+        ),
+        false => Ok(None),
+    }
+}
+
+/// The input of windows or a watermark filter, whose columns such a node passes on.
+pub fn row_by_row(plan: &LogicalPlan) -> Option<&LogicalPlan> {
+    let windows = WindowNode::of(plan).map(|node| &node.input);
+    windows.or_else(|| Some(&WatermarkFilterNode::of(plan)?.input))
+}
+
+/// The log of a stream whose rows stand beside those of tables.
 fn log_beside_tables(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
     let side = stream_side(plan).filter(|(_, side)| is_event_time(side, time));
     let Some((at, side)) = side else { return Ok(None) };
@@ -131,13 +146,6 @@ fn log_beside_tables(plan: &LogicalPlan, time: &Column) -> Result<Option<Logical
     let mut inputs: Vec<_> = plan.inputs().into_iter().cloned().collect();
     inputs[at] = input;
     Ok(Some(plan.with_new_exprs(plan.expressions(), inputs)?))
-}
-
-/// The column that a late rule, `column > __watermark`, keeps after the watermark.
-pub fn late_rule(expr: &Expr) -> Option<&Expr> {
-    let Expr::BinaryExpr(rule) = expr else { return None };
-    let watermark = matches!(rule.right.as_ref(), Expr::Column(c) if c.name == WATERMARK);
-    (rule.op == Operator::Gt && watermark).then_some(rule.left.as_ref())
 }
 
 /// A plan over a stream without the rows that came when the watermark had passed their `time`,
@@ -155,16 +163,17 @@ pub fn with_places(
     places: &[&str],
 ) -> Result<(LogicalPlan, Vec<Column>)> {
     let Some(over_log) = log(plan, time)? else { return Ok((plan.clone(), Vec::new())) };
-    let of_log = |name: &str| unqualified(over_log.schema(), name);
-    let watermark = of_log(WATERMARK)?;
-    let places = places.iter().map(|name| of_log(name)).collect::<Result<Vec<_>>>()?;
+    let places = places
+        .iter()
+        .map(|name| log_column(over_log.schema(), name))
+        .collect::<Result<Vec<_>>>()?;
     let shown = plan.schema().columns().into_iter().chain(places.clone()).map(Expr::Column);
     let shown: Vec<Expr> = shown.collect();
-    let mut builder = LogicalPlanBuilder::from(over_log);
-    if is_ruled {
-        builder = builder.filter(col(time.clone()).gt(col(watermark)))?;
-    }
-    Ok((builder.project(shown)?.build()?, places))
+    let rows = match is_ruled {
+        true => WatermarkFilterNode::new(over_log, time.clone())?.plan(),
+        false => over_log,
+    };
+    Ok((LogicalPlanBuilder::from(rows).project(shown)?.build()?, places))
 }
 
 /// The side of a stream, and its place, where a node puts rows of tables beside each of its rows.
@@ -195,11 +204,6 @@ pub fn contains_stream(plan: &LogicalPlan) -> bool {
     }
 }
 
-pub fn unqualified(schema: &DFSchema, name: &str) -> Result<Column> {
-    let (qualifier, field) = schema.qualified_field_with_unqualified_name(name)?;
-    Ok(Column::new(qualifier.cloned(), field.name()))
-}
-
 /// Whether a column is a stream's event time, passed on as it is by nodes of single rows.
 pub fn is_event_time(plan: &LogicalPlan, time: &Column) -> bool {
     match plan {
@@ -218,6 +222,9 @@ pub fn is_event_time(plan: &LogicalPlan, time: &Column) -> bool {
                 Some(Expr::Column(below)) => is_event_time(&node.input, &below),
                 _ => false,
             }
+        }
+        LogicalPlan::Extension(_) if let Some(input) = row_by_row(plan) => {
+            input.schema().has_column(time) && is_event_time(input, time)
         }
         LogicalPlan::Join(_) | LogicalPlan::Extension(_) => stream_side(plan)
             .filter(|(_, side)| side.schema().has_column(time))

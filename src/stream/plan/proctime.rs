@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::SessionContext;
 
+use super::late::row_by_row;
 use super::union;
 use crate::stream::log::partition::PROCESSED;
 use crate::stream::log::table::StreamTable;
@@ -52,7 +53,7 @@ pub fn is_used(plan: &LogicalPlan) -> Result<bool> {
 /// True for a call of it.
 pub fn is_call(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(ScalarFunction { func, .. })
-        if func.name() == FUNCTION.name())
+        if func.inner().is::<Proctime>())
 }
 
 /// The function before a plan gives it its meaning.
@@ -169,6 +170,11 @@ fn log(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
             let Some(input) = log(&alias.input)? else { return Ok(None) };
             let alias = SubqueryAlias::try_new(Arc::new(input), alias.alias.clone())?;
             Ok(Some(LogicalPlan::SubqueryAlias(alias)))
+        }
+        LogicalPlan::Extension(_) => {
+            let Some(input) = row_by_row(plan) else { return Ok(None) };
+            let Some(input) = log(input)? else { return Ok(None) };
+            Ok(Some(plan.with_new_exprs(plan.expressions(), vec![input])?))
         }
         LogicalPlan::Union(union) => union::processed(union, log),
         _ => Ok(None),

@@ -8,7 +8,7 @@ use super::display::shown;
 use super::streams::streams;
 use super::subquery;
 use crate::error::{Error, Result};
-use crate::stream::plan::window::columns::COLUMNS;
+use crate::stream::plan::window::edges::edge;
 use crate::stream::time::emit::Emit;
 
 /// The error of what a continuous query cannot do, and what does it.
@@ -54,7 +54,7 @@ pub fn never_final(plan: &LogicalPlan, input: &LogicalPlan) -> Error {
     let without = streams(input)
         .ok()
         .and_then(|streams| streams.into_iter().find(|stream| stream.watermark.is_none()));
-    let by_window = |column: Column| COLUMNS.contains(&column.name.as_str());
+    let by_window = |column: Column| edge(plan, &column).is_some();
     match without {
         Some(stream) => Error::User(format!(
             "stream {} has no watermark, so no window ever closes: CREATE STREAM {} (.., \

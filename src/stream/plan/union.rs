@@ -9,8 +9,9 @@ use datafusion::logical_expr::{
     Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Union, cast, lit,
 };
 
-use super::late::{self, contains_stream, unqualified};
+use super::late::{self, contains_stream};
 use super::watermark_bound;
+use super::watermark_filter::log_column;
 use crate::stream::log::partition::{HIDDEN, OFFSET, PARTITION, PROCESSED, WATERMARK};
 use crate::stream::log::table::StreamTable;
 use crate::stream::time::watermark::BEFORE_ALL;
@@ -80,7 +81,7 @@ fn as_time(column: &Expr, input: &LogicalPlan, of_time: &DataType) -> Result<Exp
 /// The log's columns of a branch that has one. Partitions are numbered through the whole union.
 fn of_log(log: &LogicalPlan, first: i32) -> Result<Vec<Expr>> {
     let columns = [PARTITION, OFFSET, WATERMARK, PROCESSED].map(|name| {
-        let column = Expr::Column(unqualified(log.schema(), name)?);
+        let column = Expr::Column(log_column(log.schema(), name)?);
         let number = name == PARTITION && first > 0;
         let column = if number { column + lit(first) } else { column };
         Ok(column.alias(name))
@@ -126,7 +127,7 @@ pub fn processed(
         let Some(rows) = log(input)? else { return Ok(None) };
         let shown = |column: &Column| !HIDDEN.contains(&column.name.as_str());
         let columns = input.schema().columns().into_iter().filter(shown).map(Expr::Column);
-        let processed = Expr::Column(unqualified(rows.schema(), PROCESSED)?).alias(PROCESSED);
+        let processed = Expr::Column(log_column(rows.schema(), PROCESSED)?).alias(PROCESSED);
         let columns = columns.chain([processed]).collect::<Vec<_>>();
         inputs.push(Arc::new(LogicalPlanBuilder::from(rows).project(columns)?.build()?));
     }

@@ -4,14 +4,13 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{
-    Cast, Distinct, Expr, Join, LogicalPlan, Operator, Projection, Union,
-    UserDefinedLogicalNodeCore, Window,
-};
+use datafusion::logical_expr::{Cast, Distinct, Expr, Join, LogicalPlan, Operator, Union, Window};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
-use super::session::node;
-use super::window::columns;
+use super::watermark_filter::WatermarkFilterNode;
+use super::window::columns::{self, Edge};
+use super::window::edges::own_edge;
+use super::window::node::WindowNode;
 use super::{interval, late};
 use crate::stream::log::partition::PROCESSED;
 use crate::stream::log::table::{StreamTable, View};
@@ -19,7 +18,6 @@ use crate::stream::plan::asof::node::AsOfNode;
 use crate::stream::plan::order::number::NumberNode;
 use crate::stream::plan::order::sorted::SortedNode;
 use crate::stream::plan::session::node::SessionNode;
-use crate::stream::plan::window::columns::{Bound as Edge, bound as edge};
 use crate::stream::state::final_key::{Bound, Origin};
 use crate::stream::time::clock::Clock;
 
@@ -37,21 +35,15 @@ pub fn column(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
             processed.then_some(Bound { clock: Clock::Processing, lag_us: 0, origin })
         }
         LogicalPlan::Projection(node) => {
-            projected(node, node.schema.maybe_index_of_column(wanted)?)
+            let at = node.schema.maybe_index_of_column(wanted)?;
+            expression(&node.input, node.expr.get(at)?)
         }
-        LogicalPlan::Filter(node) => {
-            let below = match node.input.as_ref() {
-                LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
-                    joined(&interval::filtered(join, node), wanted)
-                }
-                input => column(input, wanted),
-            };
-            // The late rule of a single row: what it keeps is after the watermark.
-            let mut rules = conjuncts(&node.predicate);
-            let kept = rules.any(|expr| keeps_after_watermark(expr, wanted));
-            let own = || Some(Bound { origin: origin(node), ..arrivals(&node.input, wanted)? });
-            below.or_else(|| kept.then(own)?)
-        }
+        LogicalPlan::Filter(node) => match node.input.as_ref() {
+            LogicalPlan::Join(join) if join.join_type == JoinType::Inner => {
+                joined(&interval::filtered(join, node), wanted)
+            }
+            input => column(input, wanted),
+        },
         LogicalPlan::SubqueryAlias(node) => {
             let at = node.schema.maybe_index_of_column(wanted)?;
             column(&node.input, node.input.schema().columns().get(at)?)
@@ -125,6 +117,9 @@ fn arrivals(plan: &LogicalPlan, time: &Column) -> Option<Bound> {
                 Expr::Column(below) => arrivals(&node.input, &below),
                 _ => None,
             }
+        }
+        LogicalPlan::Extension(_) if let Some(input) = late::row_by_row(plan) => {
+            input.schema().has_column(time).then(|| arrivals(input, time))?
         }
         LogicalPlan::Join(_) | LogicalPlan::Extension(_) => {
             let (_, side) = late::stream_side(plan)?;
@@ -207,42 +202,40 @@ fn constant(expr: &Expr) -> Option<Expr> {
     simplifier.simplify(coerced).ok()
 }
 
-fn projected(node: &Projection, at: usize) -> Option<Bound> {
-    let Some((edge, size_ns)) = edge(node, at) else {
-        return expression(&node.input, node.expr.get(at)?);
-    };
-    let origin = origin(node);
-    // Windows over windows, or by processing time: a window's end is after the time in it.
-    let end = match time_of(node) {
-        Some(time) => Bound { origin, ..arrivals(&node.input, &time)? },
-        None => over_log(&node.input).then_some(Bound::event(origin))?,
-    };
-    match edge {
-        Edge::End => Some(end),
-        Edge::Time => Some(end.later(LAST_INSTANT_US)),
-        Edge::Start => Some(end.later(size_ns? / 1_000)),
-    }
-}
-
 fn in_node(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
     if SortedNode::of(plan).is_some() || NumberNode::of(plan).is_some() {
         return column(plan.inputs().first()?, wanted);
     }
-    match AsOfNode::of(plan) {
-        Some(node) => as_of(node, wanted),
-        None => in_session(SessionNode::of(plan)?, wanted),
+    if let Some(node) = WatermarkFilterNode::of(plan) {
+        // Of single rows: what it keeps is after the watermark.
+        let own = || Some(Bound { origin: origin(node), ..arrivals(&node.input, wanted)? });
+        return column(&node.input, wanted).or_else(|| (node.time == *wanted).then(own)?);
+    }
+    match (AsOfNode::of(plan), WindowNode::of(plan), SessionNode::of(plan)) {
+        (Some(node), ..) => as_of(node, wanted),
+        (_, Some(node), _) => match own_edge(plan, wanted) {
+            Some(edge) => {
+                let end = Bound { origin: origin(node), ..arrivals(&node.input, &node.time)? };
+                of_edge(end, edge, node.fixed_size_ns())
+            }
+            None => column(&node.input, wanted),
+        },
+        (.., Some(node)) => {
+            let edge = own_edge(plan, wanted)?;
+            let end = Bound { origin: origin(node), ..arrivals(&node.input, &node.time)? };
+            of_edge(end, edge, None)
+        }
+        _ => None,
     }
 }
 
-/// A session's end is after the watermark; of its start nothing is known.
-fn in_session(node: &SessionNode, wanted: &Column) -> Option<Bound> {
-    let at = node.schema().maybe_index_of_column(wanted)?;
-    let origin = origin(node);
-    let end = Bound { origin, ..arrivals(&node.input, &node.time)? };
-    match node::bound(node, at)? {
+/// The bound of an edge of windows from that of their end, which is after the time in them; of a
+/// start nothing is known where sizes differ.
+fn of_edge(end: Bound, edge: Edge, size_ns: Option<i64>) -> Option<Bound> {
+    match edge {
         Edge::End => Some(end),
         Edge::Time => Some(end.later(LAST_INSTANT_US)),
-        Edge::Start => None,
+        Edge::Start => Some(end.later(size_ns? / 1_000)),
     }
 }
 
@@ -252,7 +245,9 @@ fn over_log(plan: &LogicalPlan) -> bool {
         LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source)
             .is_some_and(|table| table.view() == View::Log && table.stream.watermark.is_some()),
         LogicalPlan::Aggregate(_) => false,
-        LogicalPlan::Join(_) | LogicalPlan::Extension(_) if SessionNode::of(plan).is_none() => {
+        LogicalPlan::Join(_) | LogicalPlan::Extension(_)
+            if SessionNode::of(plan).is_none() && late::row_by_row(plan).is_none() =>
+        {
             late::stream_side(plan).is_some_and(|(_, side)| over_log(side))
         }
         _ => plan.inputs().into_iter().any(over_log),
@@ -262,11 +257,6 @@ fn over_log(plan: &LogicalPlan) -> bool {
 /// The parts of a condition that all must hold.
 pub fn conjuncts(expr: &Expr) -> impl Iterator<Item = &Expr> {
     datafusion::logical_expr::utils::split_conjunction(expr).into_iter()
-}
-
-/// True for `column > __watermark`.
-fn keeps_after_watermark(expr: &Expr, wanted: &Column) -> bool {
-    matches!(late::late_rule(expr), Some(Expr::Column(column)) if column == wanted)
 }
 
 fn joined(node: &Join, wanted: &Column) -> Option<Bound> {
@@ -346,26 +336,3 @@ pub fn window_keys(join: &Join) -> Option<(Column, Column, Bound)> {
 
 /// `window_time` lies this far before `window_end`, in microseconds.
 const LAST_INSTANT_US: i64 = 1_000;
-
-/// The column that a window function's projection computes its windows from.
-fn time_of(node: &Projection) -> Option<Column> {
-    let first = node.expr.len().checked_sub(columns::COLUMNS.len())?;
-    let refs = |exprs: &[Expr]| {
-        let refs = exprs.iter().flat_map(|expr| expr.column_refs().into_iter().cloned());
-        refs.collect::<Vec<Column>>()
-    };
-    let own = |column: &Column| !columns::COLUMNS.contains(&column.name.as_str());
-    if let Some(time) = refs(&node.expr[first..]).into_iter().find(own) {
-        return Some(time);
-    }
-    // Windows that overlap are unnested from a list, which the projection below computes.
-    let mut below = node.input.as_ref();
-    loop {
-        match below {
-            LogicalPlan::Filter(filter) => below = &filter.input,
-            LogicalPlan::Unnest(unnest) => below = &unnest.input,
-            LogicalPlan::Projection(list) => return refs(&list.expr[list.expr.len() - 1..]).pop(),
-            _ => return None,
-        }
-    }
-}

@@ -17,7 +17,8 @@ use crate::stream::log::partition::{OFFSET, PARTITION};
 use crate::stream::log::table::{StreamTable, View};
 use crate::stream::plan::asof::node::AsOfNode;
 use crate::stream::plan::session::node::SessionNode;
-use crate::stream::plan::window::columns::COLUMNS;
+use crate::stream::plan::watermark_filter::WatermarkFilterNode;
+use crate::stream::plan::window::node::WindowNode;
 
 /// What the names of columns that are added begin with.
 pub const PREFIX: &str = "__thalweg_order_";
@@ -182,15 +183,10 @@ fn unambiguous(placed: Placed, names: &mut Names) -> Result<Placed> {
     Ok(Placed { plan: LogicalPlan::Projection(plan), order: renamed })
 }
 
-/// Of one row come several: those of windows by their windows, others as they stand in its list.
+/// The rows that come of one, as they stand in its list.
 fn unnested(plan: &LogicalPlan, node: &Unnest, names: &mut Names) -> Result<Placed> {
     let Placed { plan: input, mut order } = placed(&node.input, names)?;
     let plan = plan.with_new_exprs(plan.expressions(), vec![input])?;
-    let of_windows = |column: &&Column| COLUMNS.contains(&column.name.as_str());
-    if let Some(window) = node.exec_columns.iter().find(of_windows) {
-        order.push(window.clone());
-        return Ok(Placed { plan, order });
-    }
     let Placed { plan, order: numbers } = in_table(&plan, names)?;
     order.extend(numbers);
     Ok(Placed { plan, order })
@@ -255,14 +251,17 @@ fn in_node(plan: &LogicalPlan, names: &mut Names) -> Result<Placed> {
         return Ok(Placed { plan: plan.with_new_exprs(Vec::new(), vec![unnest])?, order });
     }
     let passes = AsOfNode::of(plan).is_some()
+        || WindowNode::of(plan).is_some()
+        || WatermarkFilterNode::of(plan).is_some()
         || SessionNode::of(plan).is_some()
         || SortedNode::of(plan).is_some();
     if !passes {
         return Ok(by_content(plan));
     }
-    // Each row of the first input comes once at most.
+    // Each row of the first input comes once at most, or once for each of its windows.
     let mut inputs: Vec<_> = plan.inputs().into_iter().cloned().collect();
-    let Placed { plan: first, order } = placed(&inputs[0], names)?;
+    let Placed { plan: first, mut order } = placed(&inputs[0], names)?;
+    order.extend(WindowNode::of(plan).and_then(WindowNode::own_order));
     inputs[0] = first;
     Ok(Placed { plan: plan.with_new_exprs(plan.expressions(), inputs)?, order })
 }

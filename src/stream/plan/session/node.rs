@@ -11,7 +11,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalN
 
 use crate::stream::log::partition::{OFFSET, PARTITION, WATERMARK};
 use crate::stream::operator::session::Spec;
-use crate::stream::plan::window::columns::{self, COLUMNS};
+use crate::stream::plan::window::columns::COLUMNS;
 
 /// Gives rows the session windows of their keys: the columns of the input, then the window's.
 /// Columns of a stream's log in the input tell the order of the rows, and which are late.
@@ -46,6 +46,11 @@ impl SessionNode {
         LogicalPlan::Extension(Extension { node: Arc::new(self) })
     }
 
+    /// The column of its windows' ends.
+    pub fn end() -> Column {
+        Column::new_unqualified(COLUMNS[1])
+    }
+
     /// The node of a plan, if it is one.
     pub fn of(plan: &LogicalPlan) -> Option<&Self> {
         let LogicalPlan::Extension(extension) = plan else { return None };
@@ -70,12 +75,6 @@ fn spec(input: &LogicalPlan, time: &Column, keys: &[Column], gap_ns: i64) -> Res
     let index = |column: &Column| schema.index_of_column(column);
     let keys = keys.iter().map(index).collect::<Result<_>>()?;
     Ok(Spec::new(schema.inner(), index(time)?, keys, gap_ns)?)
-}
-
-/// Which bound of its windows a column of the node's result is; `None` for other columns.
-pub fn bound(node: &SessionNode, column: usize) -> Option<columns::Bound> {
-    let nth = column.checked_sub(node.input.schema().fields().len())?;
-    [columns::Bound::Start, columns::Bound::End, columns::Bound::Time].get(nth).copied()
 }
 
 impl PartialEq for SessionNode {
@@ -163,16 +162,4 @@ impl UserDefinedLogicalNodeCore for SessionNode {
         columns.dedup();
         Some(vec![columns])
     }
-}
-
-/// Names of the columns that sessions add, which the input must not have.
-pub fn free_names(input: &LogicalPlan) -> Result<()> {
-    for name in COLUMNS {
-        if input.schema().has_column_with_unqualified_name(name) {
-            return datafusion::common::plan_err!(
-                "the table has a column {name}, which a window function adds"
-            );
-        }
-    }
-    Ok(())
 }

@@ -7,9 +7,10 @@ use datafusion::sql::sqlparser::ast::{
     self, FunctionArg, FunctionArgExpr, FunctionArguments, TableFactor,
 };
 
-use super::node::{SessionNode, free_names};
+use super::node::SessionNode;
 use crate::stream::plan::late::log;
 use crate::stream::plan::window::columns::{COLUMNS, descriptor, nanoseconds};
+use crate::stream::plan::window::free_names;
 
 /// What `PARTITION BY ..` behind the table is rewritten into, an argument of its own.
 pub const PARTITION_BY: &str = "__partition_by";

@@ -2,7 +2,7 @@
 
 use datafusion::arrow::datatypes::{DataType, IntervalMonthDayNano, TimeUnit};
 use datafusion::common::{Result, ScalarValue, plan_err};
-use datafusion::logical_expr::{Expr, Operator, Projection, lit};
+use datafusion::logical_expr::{Expr, lit};
 use datafusion::sql::sqlparser::ast::{self, FunctionArg, FunctionArgExpr, FunctionArguments};
 
 /// Names of the columns that a window function adds, in order.
@@ -81,33 +81,11 @@ fn duration_ns(expr: &Expr) -> Option<i64> {
     }
 }
 
-/// What a window function's column tells.
+/// What a window's column tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bound {
+pub enum Edge {
     Start,
     End,
     /// A millisecond before the end.
     Time,
-}
-
-/// Which bound of its windows a column of a projection is, and the windows' size in nanoseconds
-/// where all have the same; `None` for other columns and projections.
-///
-/// Reads what `Windows::project` writes; a projection that only passes the columns on is none.
-pub fn bound(projection: &Projection, column: usize) -> Option<(Bound, Option<i64>)> {
-    let first = projection.expr.len().checked_sub(COLUMNS.len())?;
-    let nth = column.checked_sub(first)?;
-    let named = |(expr, name): (&Expr, &&str)| expr.schema_name().to_string() == **name;
-    if !projection.expr[first..].iter().zip(&COLUMNS).all(named) {
-        return None;
-    }
-    // The last instant is always computed there, and from the end.
-    let Expr::BinaryExpr(last) = projection.expr[first + 2].clone().unalias() else { return None };
-    let made = last.op == Operator::Minus && duration_ns(&last.right) == Some(MILLISECOND_NS);
-    let size = match *last.left {
-        Expr::BinaryExpr(end) if end.op == Operator::Plus => nanoseconds("size", &end.right).ok(),
-        _ => None,
-    };
-    let bound = [Bound::Start, Bound::End, Bound::Time][nth];
-    made.then_some((bound, size))
 }

@@ -1,14 +1,17 @@
-//! Windows that overlap, as `window` plans them, read again: their slides, of which each row is in
-//! one.
+//! The slides of windows that overlap: each row is in one.
 
 use arrow::datatypes::{DataType, TimeUnit};
-use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Projection};
+use datafusion::common::Column;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 
-use super::columns::{Bound as Edge, COLUMNS, MILLISECOND_NS, duration, nanoseconds};
-use super::panes;
+use super::columns::{Edge, MILLISECOND_NS};
+use super::edges::edge;
+use super::lower;
+use super::node::WindowNode;
+use super::spec::{Function, Windows};
+use crate::agg::udaf::merges_in_any_order;
 use crate::error::Result;
-use crate::stream::plan::late::late_rule;
+use crate::stream::plan::watermark_filter::WatermarkFilterNode;
 
 /// The lengths of windows, in ticks of their times' type; the size is a multiple of the step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,100 +48,66 @@ fn nanos(unit: TimeUnit) -> i64 {
     }
 }
 
-/// Which edge of its window a column is, by its name.
-pub fn edge(name: &str) -> Option<Edge> {
-    let at = COLUMNS.iter().position(|column| *column == name)?;
-    Some([Edge::Start, Edge::End, Edge::Time][at])
-}
-
 /// The plan with the slides of its overlapping windows in their place, in the same columns; `None`
 /// where there are none, or the plan does more with the windows' columns than to pass them on.
 pub fn slides(plan: &LogicalPlan) -> Result<Option<(LogicalPlan, Hop)>> {
+    if let Some(node) = WindowNode::of(plan) {
+        return of_windows(node);
+    }
     match plan {
         LogicalPlan::Projection(node) => {
-            if let Some(found) = windows(node)? {
-                return Ok(Some(found));
-            }
             let passes = |expr: &Expr| matches!(expr, Expr::Column(_));
             if !node.expr.iter().all(passes) {
                 return Ok(None);
             }
         }
         LogicalPlan::Filter(node) => {
-            let is_own = |name: &str| edge(name).is_some();
-            let asks = node.predicate.column_refs().iter().any(|column| is_own(&column.name));
-            if asks && late_rule(&node.predicate).is_none() {
+            let of_windows = |column: &&Column| edge(&node.input, column).is_some();
+            if node.predicate.column_refs().iter().any(of_windows) {
                 return Ok(None);
             }
         }
         LogicalPlan::SubqueryAlias(_) => {}
+        _ if WatermarkFilterNode::of(plan).is_some() => {}
         _ => return Ok(None),
     }
     let Some((input, hop)) = slides(plan.inputs()[0])? else { return Ok(None) };
     Ok(Some((plan.with_new_exprs(plan.expressions(), vec![input])?, hop)))
 }
 
-/// The same of the projection that makes the windows' columns.
-fn windows(node: &Projection) -> Result<Option<(LogicalPlan, Hop)>> {
-    let Some((list, close)) = parts(node) else { return Ok(None) };
-    let Some((Expr::Alias(starts), columns)) = list.expr.split_last() else { return Ok(None) };
-    let Expr::ScalarFunction(ScalarFunction { func, args }) = starts.expr.as_ref() else {
+fn of_windows(node: &WindowNode) -> Result<Option<(LogicalPlan, Hop)>> {
+    let Windows { function, size_ns, step_ns, .. } = node.windows;
+    let whole = size_ns > step_ns && size_ns % step_ns == 0;
+    if function != Function::Hop || !whole || node.are_local() {
+        return Ok(None);
+    }
+    let DataType::Timestamp(unit, _) = lower::window_type(node.input.schema(), &node.time)? else {
         return Ok(None);
     };
-    let [first, Expr::BinaryExpr(second), ..] = args.as_slice() else { return Ok(None) };
-    if func.name() != "make_array" || second.op != Operator::Minus || *second.left != *first {
-        return Ok(None);
-    }
-    let (Ok(step), Ok(size)) = (nanoseconds("slide", &second.right), nanoseconds("size", &close))
-    else {
-        return Ok(None);
-    };
-    let time = node.schema.field(node.expr.len() - COLUMNS.len());
-    let data_type = time.data_type().clone();
-    let DataType::Timestamp(unit, _) = &data_type else { return Ok(None) };
-    if step <= 0 || size != step.saturating_mul(args.len() as i64) {
-        return Ok(None);
-    }
-    let (unit, [start, end, last]) = (*unit, COLUMNS);
-    let over = first.clone() + duration(step, &data_type);
-    let instant = over.clone() - duration(MILLISECOND_NS, &data_type);
-    let made = [first.clone().alias(start), over.alias(end), instant.alias(last)];
-    let columns = columns.iter().cloned().chain(made);
-    let plan = LogicalPlanBuilder::from(list.input.as_ref().clone()).project(columns)?.build()?;
-    let hop = Hop { size: size / nanos(unit), step: step / nanos(unit), unit };
-    Ok(Some((plan, hop)))
+    let plan = lower::slides(&node.input, &node.time, &node.windows)?;
+    Ok(Some((plan, Hop { size: size_ns / nanos(unit), step: step_ns / nanos(unit), unit })))
 }
-
-/// The projection of the list of starts, and the size that is added to each.
-fn parts(node: &Projection) -> Option<(&Projection, Expr)> {
-    let first = node.expr.len().checked_sub(COLUMNS.len())?;
-    let named = |(expr, name): (&Expr, &&str)| expr.schema_name().to_string() == **name;
-    if !node.expr[first..].iter().zip(&COLUMNS).all(named) {
-        return None;
-    }
-    let Expr::Alias(end) = &node.expr[first + 1] else { return None };
-    let Expr::BinaryExpr(end) = end.expr.as_ref() else { return None };
-    let LogicalPlan::Filter(filter) = node.input.as_ref() else { return None };
-    let LogicalPlan::Unnest(unnest) = filter.input.as_ref() else { return None };
-    let LogicalPlan::Projection(list) = unnest.input.as_ref() else { return None };
-    (end.op == Operator::Plus).then(|| (list, end.right.as_ref().clone()))
-}
-
-/// Aggregates whose states are the same in any order of merging.
-const MERGED: [&str; 10] =
-    ["count", "sum", "avg", "min", "max", "bool_and", "bool_or", "bit_and", "bit_or", "bit_xor"];
 
 /// Whether an aggregate has the times of its windows as groups, and computes nothing of them.
 pub fn passes_windows_on(plan: &LogicalPlan) -> bool {
     let LogicalPlan::Aggregate(node) = plan else { return false };
     let of_windows =
-        |expr: &Expr| expr.column_refs().iter().any(|column| panes::edge(&column.name).is_some());
+        |expr: &Expr| expr.column_refs().iter().any(|column| edge(&node.input, column).is_some());
     let merges = |expr: &Expr| match expr.clone().unalias() {
         Expr::AggregateFunction(function) => {
-            MERGED.contains(&function.func.name()) && function.params.order_by.is_empty()
+            merges_in_any_order(&function.func) && function.params.order_by.is_empty()
         }
         _ => false,
     };
     node.group_expr.iter().all(|group| matches!(group, Expr::Column(_)) || !of_windows(group))
         && node.aggr_expr.iter().all(|expr| merges(expr) && !of_windows(expr))
+}
+
+/// The groups of an aggregate that are edges of windows, by name.
+pub fn group_edges(aggregate: &LogicalPlan) -> Vec<(String, Edge)> {
+    let columns = aggregate.schema().columns().into_iter();
+    columns
+        .filter_map(|column| Some((edge(aggregate, &column)?, column.name)))
+        .map(|(edge, name)| (name, edge))
+        .collect()
 }
