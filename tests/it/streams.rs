@@ -8,6 +8,7 @@ mod variants;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use tempfile::TempDir;
 use thalweg::config::{DeviceChoice, Options};
@@ -38,7 +39,10 @@ async fn run_all(source: Source, variants: fn(&Case, Source) -> Vec<Variant>) {
             {
                 return;
             }
-            if let Err(error) = Box::pin(check(case, &variant)).await {
+            let begun = Instant::now();
+            let checked = Box::pin(check(case, &variant)).await;
+            println!("{} ms: {}, {variant}", begun.elapsed().as_millis(), case.path.display());
+            if let Err(error) = checked {
                 failed.push(format!("{}, {variant}:\n{error}", case.path.display()));
             }
         }

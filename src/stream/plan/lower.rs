@@ -75,3 +75,62 @@ impl AnalyzerRule for Lower {
         "lower_windows"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use datafusion::common::{Column, DFSchema};
+
+    use super::*;
+    use crate::stream::log::partition::WATERMARK;
+    use crate::stream::plan::window::spec::{Function, Windows};
+
+    /// A time in seconds, whose windows are in milliseconds, and the watermark before it.
+    fn rows(zone: Option<&str>) -> LogicalPlan {
+        let time = |unit| DataType::Timestamp(unit, zone.map(Arc::from));
+        let schema = Schema::new(vec![
+            Field::new("ts", time(TimeUnit::Second), false),
+            Field::new(WATERMARK, time(TimeUnit::Microsecond), false),
+        ]);
+        let schema = Arc::new(DFSchema::try_from_qualified_schema("t", &schema).unwrap());
+        LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema })
+    }
+
+    fn windows(function: Function, zone: Option<&str>) -> LogicalPlan {
+        let day = 86_400_000_000_000;
+        let size_ns = if function == Function::Tumble { day } else { 3 * day };
+        let spec = Windows { function, size_ns, step_ns: day, offset_ns: 0, days: true };
+        WindowNode::new(rows(zone), Column::new(Some("t"), "ts"), spec).unwrap().plan()
+    }
+
+    #[test]
+    fn lowered_windows_have_the_columns_of_their_node() {
+        for function in [Function::Tumble, Function::Hop, Function::Cumulate] {
+            for zone in [None, Some("Europe/Berlin")] {
+                let node = windows(function, zone);
+                let lowered = lowered(node.clone()).unwrap();
+                assert_eq!(node.schema(), lowered.schema(), "{function} {zone:?}");
+                assert!(!lowered.display_indent().to_string().contains(&function.to_string()));
+            }
+        }
+    }
+
+    /// State folders know a query by the text of its lowered plan: it does not change.
+    #[test]
+    fn the_text_of_a_lowered_plan_is_that_of_earlier_versions() {
+        let end = Column::new_unqualified("window_end");
+        let node = WatermarkFilterNode::new(windows(Function::Tumble, None), end).unwrap().plan();
+        let found = lowered(node).unwrap().display_indent().to_string();
+        let bin = "date_bin(IntervalMonthDayNano(\"IntervalMonthDayNano { months: 0, days: 0, \
+                   nanoseconds: 86400000000000 }\"), CAST(t.ts AS Timestamp(ms)))";
+        let day = "DurationMillisecond(\"86400000\")";
+        let expected = format!(
+            "Filter: window_end > t.__watermark\n  Projection: t.ts, t.__watermark, {bin} AS \
+             window_start, {bin} + {day} AS window_end, {bin} + {day} - \
+             DurationMillisecond(\"1\") AS window_time\n    EmptyRelation: rows=0"
+        );
+        assert_eq!(found, expected);
+    }
+}

@@ -10,7 +10,7 @@ pub(in crate::stream) mod edges;
 mod lower;
 pub(in crate::stream) mod node;
 pub(in crate::stream) mod panes;
-mod spec;
+pub(in crate::stream) mod spec;
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Column, DFSchema, ExprSchema, Result, plan_err};
