@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::link::{Kernel, Linker};
-use super::shape::Views;
+use super::link::{Kernel, Linker, Views};
 use crate::fragment::join::{self, Lookup};
 use crate::fragment::load::widths;
 use crate::fragment::spec::{ArenaColumn, Table};

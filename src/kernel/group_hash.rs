@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::link::Kernel;
-use super::shape::{Shape, with_arenas};
+use super::link::{Kernel, Shape, with_arenas};
 use crate::expr::wgsl::Emitter;
 use crate::fragment::arena::{H_BASES, H_TABLE_MASK, HEADER};
 use crate::fragment::cells::Cells;

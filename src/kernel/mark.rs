@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use super::link::Kernel;
-use super::shape::{Shape, with_arenas};
+use super::link::{Kernel, Shape, with_arenas};
 use crate::config::WORKGROUP;
 use crate::record::{Bound, Program};
 

@@ -5,8 +5,6 @@
 //! same on the CPU stands in the kernel's own file.
 
 pub mod link;
-pub mod programs;
-mod shape;
 
 pub mod reduce;
 pub mod group_dense;
@@ -20,8 +18,7 @@ pub mod scan;
 pub mod append;
 pub mod build;
 
-pub use link::{GENERATED, Kernel, Linker};
-pub use shape::Shape;
+pub use link::{GENERATED, Kernel, Linker, Shape};
 
 /// All kernels.
 pub const KERNELS: &[&Kernel] = &[

@@ -3,8 +3,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::link::Kernel;
-use super::shape::{Shape, with_arenas};
+use super::link::{Kernel, Shape, with_arenas};
 use crate::config::WORKGROUP;
 use crate::expr::ir::Expr;
 use crate::fragment::arena::H_CAPACITY;

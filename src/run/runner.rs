@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::fragment::intern::Interner;
 use crate::fragment::spec::Fragment;
 use crate::kernel::Linker;
-use crate::kernel::programs::Programs;
+use crate::kernel::link::programs::Programs;
 use crate::record::{Buffer, Command};
 
 /// How slots are cut; tests make them small.

@@ -122,7 +122,7 @@ fn shaders_and_kernels_are_the_same() {
     }
     let helpers: BTreeSet<&str> = hosts.iter().map(String::as_str).collect();
     let more: Vec<&&str> = helpers.iter().filter(|name| !listed.contains(**name)).collect();
-    let known = ["mod", "link", "programs", "shape"];
+    let known = ["mod"];
     assert!(more.iter().all(|name| known.contains(name)), "no shader for {more:?}");
 }
 

@@ -34,7 +34,7 @@ use super::scans;
 use crate::device::Player;
 use crate::error::Error;
 use crate::fragment::spec::Fragment;
-use crate::kernel::programs::Programs;
+use crate::kernel::link::programs::Programs;
 use crate::run::{Runner, SlotLimits, Stats};
 use crate::task::{Feed, Feeder};
 

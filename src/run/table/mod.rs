@@ -29,7 +29,7 @@ use crate::fragment::join::{Index, Lookup, Range};
 use crate::fragment::spec::{Pipeline, Sink, Table};
 use crate::fragment::text::Drive;
 use crate::kernel::build;
-use crate::kernel::programs::Place;
+use crate::kernel::link::programs::Place;
 use crate::record::{Buffer, Command, Program, Recording};
 use crate::task;
 use layout::{code_range, layout};

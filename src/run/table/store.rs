@@ -16,7 +16,7 @@ use crate::fragment::arena::{self, HEADER, Layout};
 use crate::fragment::join::Range;
 use crate::fragment::spec::{ArenaColumn, Input, Key, Pipeline, Sink as SinkSpec, Table};
 use crate::fragment::text::Drive;
-use crate::kernel::programs::Place;
+use crate::kernel::link::programs::Place;
 use crate::kernel::select::Columns;
 use crate::kernel::{Shape, append};
 use crate::record::{Buffer, Command, Completed, Program, Recording};

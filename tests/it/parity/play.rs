@@ -19,6 +19,7 @@ use thalweg::error::{DeviceError, Result};
 use thalweg::fragment::spec::{Fragment, Sink, Table};
 use thalweg::plan::{DeviceExec, session};
 use thalweg::run::{Runner, SlotLimits};
+use thalweg::stream::plan::lower;
 use thalweg::stream::plan::window::WindowPlanner;
 
 /// Tables by name.
@@ -97,6 +98,8 @@ pub async fn plan(tables: &Tables, queries: &[String]) -> Vec<Planned> {
     let options = Options { device: DeviceChoice::Gpu, strict: true, ..Options::default() };
     let context = session(&options).unwrap();
     context.register_relation_planner(Arc::new(WindowPlanner)).unwrap();
+    let rules = context.state().analyzer().rules.clone();
+    lower::register(&context, rules);
     for (name, batch) in tables {
         context.register_batch(*name, batch.clone()).unwrap();
     }

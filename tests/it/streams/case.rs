@@ -90,7 +90,7 @@ impl Case {
             strict: false,
             spills: 0,
             sides: false,
-            batch_rows: vec![1, 2, 7],
+            batch_rows: vec![7, 13],
             epoch_rows: 30,
             skipped: BTreeMap::new(),
         };

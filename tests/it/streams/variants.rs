@@ -122,7 +122,10 @@ pub fn tiny(case: &Case, source: Source) -> Vec<Variant> {
             format!("SET thalweg.batch_rows = {rows}; SET thalweg.epoch_rows = {epoch}; {EAGER}");
         Variant::new("tiny", source, set)
     };
-    turns(case, source as usize, &case.batch_rows).iter().map(variant).collect()
+    // These take a minute a file.
+    let smallest: &[usize] = if all() { &[1, 2] } else { &[] };
+    let sizes = turns(case, source as usize, &case.batch_rows);
+    smallest.iter().chain(&sizes).map(variant).collect()
 }
 
 /// Settings for some epochs to be killed in, of two batches.
@@ -134,7 +137,8 @@ fn epochs(case: &Case) -> String {
 /// Killed twice.
 pub fn killed(case: &Case, source: Source) -> Vec<Variant> {
     let set = epochs(case);
-    let known = if case.asks_for("store") { KILLS.len() } else { KILLS_WITHOUT_STORE };
+    let is_stored = case.text.contains(" store = ");
+    let known = if is_stored { KILLS.len() } else { KILLS_WITHOUT_STORE };
     let chains = turns(case, source as usize * 3, &KILLS[..known]);
     Variant::new("killed", source, set).killed_at(chains)
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::link::{Kernel, Linker};
+use super::linker::{Kernel, Linker};
 use super::programs::{Place, Programs};
 use crate::expr::parts;
 use crate::fragment::load::widths;

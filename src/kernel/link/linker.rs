@@ -74,8 +74,8 @@ const CELLS: &str = "lib/cells_t0";
 
 /// What stands in place of parts where group tables have cells of 64 bits.
 const WIDE_CELLS: &[(&str, &str, &str)] = &[
-    ("lib/cell_t0", "lib/cell_t3", include_str!("../../shaders/lib/cell_t3.wgsl")),
-    (CELLS, "lib/cells_t3", include_str!("../../shaders/lib/cells_t3.wgsl")),
+    ("lib/cell_t0", "lib/cell_t3", include_str!("../../../shaders/lib/cell_t3.wgsl")),
+    (CELLS, "lib/cells_t3", include_str!("../../../shaders/lib/cells_t3.wgsl")),
 ];
 
 /// The part that is made for a pipeline.
@@ -83,18 +83,18 @@ pub const GENERATED: &str = "<generated>";
 
 /// Shader parts by name.
 const PARTS: &[(&str, &str)] = &[
-    ("lib/grid", include_str!("../../shaders/lib/grid.wgsl")),
-    ("lib/hash", include_str!("../../shaders/lib/hash.wgsl")),
-    ("lib/join", include_str!("../../shaders/lib/join.wgsl")),
-    ("lib/slot", include_str!("../../shaders/lib/slot.wgsl")),
-    ("lib/scan", include_str!("../../shaders/lib/scan.wgsl")),
-    ("lib/acc_wide", include_str!("../../shaders/lib/acc_wide.wgsl")),
-    ("lib/cell_t0", include_str!("../../shaders/lib/cell_t0.wgsl")),
-    (CELLS, include_str!("../../shaders/lib/cells_t0.wgsl")),
-    ("lib/float_sum", include_str!("../../shaders/lib/float_sum.wgsl")),
-    ("lib/spill", include_str!("../../shaders/lib/spill.wgsl")),
-    ("lib/place", include_str!("../../shaders/lib/place.wgsl")),
-    ("lib/float_bins", include_str!("../../shaders/lib/float_bins.wgsl")),
+    ("lib/grid", include_str!("../../../shaders/lib/grid.wgsl")),
+    ("lib/hash", include_str!("../../../shaders/lib/hash.wgsl")),
+    ("lib/join", include_str!("../../../shaders/lib/join.wgsl")),
+    ("lib/slot", include_str!("../../../shaders/lib/slot.wgsl")),
+    ("lib/scan", include_str!("../../../shaders/lib/scan.wgsl")),
+    ("lib/acc_wide", include_str!("../../../shaders/lib/acc_wide.wgsl")),
+    ("lib/cell_t0", include_str!("../../../shaders/lib/cell_t0.wgsl")),
+    (CELLS, include_str!("../../../shaders/lib/cells_t0.wgsl")),
+    ("lib/float_sum", include_str!("../../../shaders/lib/float_sum.wgsl")),
+    ("lib/spill", include_str!("../../../shaders/lib/spill.wgsl")),
+    ("lib/place", include_str!("../../../shaders/lib/place.wgsl")),
+    ("lib/float_bins", include_str!("../../../shaders/lib/float_bins.wgsl")),
 ];
 
 /// Links kernels for one adapter.
