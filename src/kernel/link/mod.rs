@@ -1,5 +1,5 @@
-//! How kernels become programs: parts are joined into one text, by tier, and what was linked is kept
-//! for the shape of a query.
+//! How kernels become programs: parts are joined into one text, by tier, and what was linked is
+//! kept for the shape of a query.
 
 mod linker;
 pub mod programs;
