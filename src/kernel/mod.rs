@@ -15,6 +15,7 @@ pub mod compact;
 pub mod mark;
 pub mod select;
 pub mod scan;
+pub mod prefix;
 pub mod append;
 pub mod build;
 
@@ -31,6 +32,7 @@ pub const KERNELS: &[&Kernel] = &[
     &mark::KERNEL,
     &select::KERNEL,
     &scan::KERNEL,
+    &prefix::KERNEL,
     &append::KERNEL,
     &build::KERNEL,
 ];
