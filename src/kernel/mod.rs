@@ -15,7 +15,6 @@ pub mod compact;
 pub mod mark;
 pub mod select;
 pub mod scan;
-pub mod prefix;
 pub mod append;
 pub mod build;
 
@@ -32,7 +31,6 @@ pub const KERNELS: &[&Kernel] = &[
     &mark::KERNEL,
     &select::KERNEL,
     &scan::KERNEL,
-    &prefix::KERNEL,
     &append::KERNEL,
     &build::KERNEL,
 ];

@@ -28,7 +28,6 @@ fn constants_are_equal_on_both_sides() {
         ("compact", "ITEMS", select::TILE / WORKGROUP),
         ("select", "COUNTS", select::COUNTS_HEADER as u32),
         ("scan", "HEADER", select::COUNTS_HEADER as u32),
-        ("prefix", "HEADER", select::COUNTS_HEADER as u32),
         ("select", "ITEMS", select::TILE / WORKGROUP),
         ("mark", "ITEMS", mark::TILE / WORKGROUP),
         ("build", "ITEMS", build::ITEMS),

@@ -8,11 +8,10 @@ use super::merge::Groups;
 use super::sink::GroupSink;
 use super::table::Table;
 use crate::agg::{StateColumn, array};
-use crate::config::WORKGROUP;
 use crate::error::{Error, Result};
 use crate::fragment::compact::{self, Layout, Part};
 use crate::kernel::select::{COUNTS_HEADER, TILE};
-use crate::kernel::{compact as kernel, prefix, scan};
+use crate::kernel::{compact as kernel, scan};
 use crate::record::{Command, Recording};
 use crate::run::aggregate::aggregate_columns;
 use crate::run::column;
@@ -87,12 +86,8 @@ impl GroupSink<'_> {
                 kernel::program(linker, keys, aggregation, &table.groups, words, phase)
             })
         };
+        let scan = shape.program(&scan::KERNEL, &[], || scan::program(&shape.linker));
         let tiles = table.entries.div_ceil(TILE);
-        let linker = &shape.linker;
-        let prefix = match tiles <= WORKGROUP {
-            true => shape.program(&prefix::KERNEL, &[], || prefix::program(linker)),
-            false => shape.program(&scan::KERNEL, &[], || scan::program(linker)),
-        };
         let header = 4 * COUNTS_HEADER as u64;
         let sizes = [tiles, 0, table.entries, 0];
         let bytes = header + 4 * tiles as u64;
@@ -109,7 +104,7 @@ impl GroupSink<'_> {
             counts_up,
             bases_up,
             dispatch(program(0), bindings, tiles),
-            dispatch(prefix, vec![counts.clone()], 1),
+            dispatch(scan, vec![counts.clone()], 1),
             Command::Download { buffer: counts.clone(), range: 0..header },
         ];
         let completed = player.submit(Recording { label: "count".into(), commands }).await?;

@@ -48,7 +48,6 @@ fn samples(kernel: &str) -> (Vec<&'static str>, usize, u32) {
         }
         // More tiles than the workgroup has invocations.
         "scan" => (vec!["SELECT x, count(*) FROM large GROUP BY x"], 1 << 20, ROOM),
-        "prefix" => (vec![keyed], 1024, ROOM),
         // Flags, NULLs and numbers of more than one slot.
         "append" => {
             let built = "SELECT count(*), count(j.v), sum(j.n), sum(CASE WHEN j.b THEN j.n END)
