@@ -2,7 +2,6 @@
 //!
 //! A source never decides about time or windows; it answers rows in log order with their offsets.
 
-mod counter;
 pub(in crate::stream) mod dead_letter;
 mod directory;
 pub(in crate::stream) mod file;
@@ -27,8 +26,7 @@ use crate::error::Result;
 type Make = fn(&mut Settings, &SchemaRef) -> Result<Arc<dyn Connector>>;
 
 /// Every connector: its name and how it reads its options.
-const SOURCES: [(&str, Make); 6] = [
-    ("counter", |settings, schema| Ok(Arc::new(counter::Counter::new(settings, schema)?))),
+const SOURCES: [(&str, Make); 5] = [
     ("file", |settings, schema| Ok(Arc::new(file::options::File::new(settings, schema)?))),
     ("http", |settings, schema| Ok(Arc::new(http::options::Http::new(settings, schema)?))),
     ("nexmark", |settings, schema| Ok(Arc::new(nexmark::Nexmark::new(settings, schema)?))),
