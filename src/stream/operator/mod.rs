@@ -15,6 +15,7 @@ pub(in crate::stream) mod lookup_table;
 pub(in crate::stream) mod panes;
 pub(in crate::stream) mod session;
 pub(in crate::stream) mod steps;
+pub(in crate::stream) mod time_order;
 pub(in crate::stream) mod updating_aggregate;
 pub(in crate::stream) mod versioned_table;
 pub(in crate::stream) mod window_tables;
