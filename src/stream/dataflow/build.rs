@@ -25,12 +25,11 @@ use crate::stream::operator::buffered::{Buffered, Side};
 use crate::stream::operator::lookup_table::{TableOnce, TableRows, Tables, pin};
 use crate::stream::operator::session::{SessionWindows, Sessions};
 use crate::stream::operator::steps::Steps;
-use crate::stream::operator::time_order::TimeOrder;
 use crate::stream::operator::updating_aggregate::UpdatingAggregate;
 use crate::stream::operator::{Operator, PassThrough};
 use crate::stream::plan::asof::node::AsOfNode;
 use crate::stream::plan::display::shown;
-use crate::stream::plan::late::{late_rows, with_late_rule, without_late_rule};
+use crate::stream::plan::late::{late_rows, without_late_rule};
 use crate::stream::plan::lower::lowered;
 use crate::stream::plan::order::in_log_order;
 use crate::stream::plan::order::number::NumberNode;
@@ -156,7 +155,6 @@ impl Builder {
             }
             LogicalPlan::Distinct(Distinct::All(input)) => Box::pin(self.distinct(input, emit)),
             LogicalPlan::Window(node) => Box::pin(self.window(node, emit)),
-            LogicalPlan::Sort(_) => Box::pin(self.time_order(plan, emit)),
             LogicalPlan::Join(join) => Box::pin(self.join(join, emit)),
             LogicalPlan::Extension(_) if SessionNode::of(plan).is_some() => {
                 Box::pin(self.sessions(plan, emit))
@@ -391,25 +389,6 @@ impl Builder {
         let sessions = SessionWindows::new(bound, Sessions::new(node.spec()?)?);
         let cut = Node::new(vec![region], sessions);
         Ok(Self::cut("rows of final sessions", plan.schema(), cut))
-    }
-
-    /// ORDER BY the event time: rows wait until the watermark has passed theirs.
-    async fn time_order(&self, plan: &LogicalPlan, emit: Option<Emit>) -> Result<Piece> {
-        final_only(emit, "ORDER BY")?;
-        let LogicalPlan::Sort(node) = plan else { return Err(never_continuous(plan)) };
-        let time = match node.expr.as_slice() {
-            [key] if key.asc && node.fetch.is_none() => key.expr.try_as_col(),
-            _ => None,
-        };
-        let Some(time) = time else { return Err(never_continuous(plan)) };
-        let input = with_late_rule(&node.input, time)?;
-        let Some(bound) = watermark_bound::column(&input, time) else {
-            return Err(never_continuous(plan));
-        };
-        let column = input.schema().index_of_column(time)?;
-        let region = self.region(self.piece(&input, None).await?).await?;
-        let operator = TimeOrder::new(Key { column, bound });
-        Ok(Self::cut("rows by time", plan.schema(), Node::new(vec![region], operator)))
     }
 
     /// A side whose rows wait until they are final.

@@ -15,7 +15,6 @@ pub(in crate::stream) mod lookup_table;
 pub(in crate::stream) mod panes;
 pub(in crate::stream) mod session;
 pub(in crate::stream) mod steps;
-pub(in crate::stream) mod time_order;
 pub(in crate::stream) mod updating_aggregate;
 pub(in crate::stream) mod versioned_table;
 pub(in crate::stream) mod window_tables;
