@@ -18,7 +18,6 @@
 mod acc;
 pub mod array;
 mod avg;
-mod bit_or;
 mod bools;
 mod count;
 pub mod decimal;
@@ -55,7 +54,6 @@ const FUNCTIONS: &[(Function, Planner)] = &[
     (average::avg_udaf, avg::plan),
     (bool_and_or::bool_and_udaf, bools::plan_and),
     (bool_and_or::bool_or_udaf, bools::plan_or),
-    (datafusion::functions_aggregate::bit_and_or_xor::bit_or_udaf, bit_or::plan),
 ];
 
 type Function = fn() -> Arc<AggregateUDF>;

@@ -11,7 +11,6 @@
 
 mod accumulator;
 mod best;
-mod bit_or;
 mod bools;
 mod cells;
 mod count;
@@ -44,8 +43,6 @@ pub enum Acc {
     FloatSum,
     /// Whether some value was true, and whether some was false.
     Bools,
-    /// The OR of the bits of `I64` values.
-    BitOr,
 }
 
 impl Deref for Acc {
@@ -60,7 +57,6 @@ impl Deref for Acc {
             Self::Best(best) => best,
             Self::FloatSum => &float::Float,
             Self::Bools => &bools::Bools,
-            Self::BitOr => &bit_or::BitOr,
         }
     }
 }
@@ -88,7 +84,7 @@ mod tests {
     fn all() -> Vec<Acc> {
         let best = |rep| [true, false].map(|max| Acc::Best(Best { rep, max }));
         let sums = [Acc::Sum64, Acc::Sum128, Acc::Sum160, Acc::FloatSum];
-        let others = [Acc::Count, Acc::Bools, Acc::BitOr].into_iter().chain(sums);
+        let others = [Acc::Count, Acc::Bools].into_iter().chain(sums);
         REPS.into_iter().flat_map(best).chain(others).collect()
     }
 
