@@ -123,7 +123,7 @@ fn plain(text: &str) -> UserError {
         let taken = taken.join(", ");
         return UserError::new(format!("{function} takes no {received}; it takes {taken}"));
     }
-    let (message, place) = sqlparser::without_place(&prose::as_written(text));
+    let (message, place) = sqlparser::without_place(&prose::without_quoted_layers(text));
     UserError::new(message).at(place)
 }
 
@@ -213,8 +213,8 @@ mod tests {
 
     #[tokio::test]
     async fn statements_are_told_by_message_place_and_help() {
-        let told = of("SELECT 1 +\n  FROM t").await;
-        let wanted = UserError::new("Expected: an expression, found: FROM").at(Place::new(2, 3));
+        let told = of("SELECT 1 +\n  )").await;
+        let wanted = UserError::new("Expected: an expression, found: )").at(Place::new(2, 3));
         assert_eq!(told, wanted);
         let told = of("SELECT a,\n  nope FROM (VALUES (1)) AS t(a)").await;
         assert_eq!(told.head(), "line 2, column 3: column 'nope' not found; available: a");

@@ -1,7 +1,12 @@
 //! Messages of deltalake and of the Delta kernel below it.
 
 /// The layers that an error comes through, as they put themselves before its message.
-const LAYERS: [&str; 3] = ["Kernel error: ", "Generic error: ", "Generic delta kernel error: "];
+const LAYERS: [&str; 4] = [
+    "Kernel error: ",
+    "Generic error: ",
+    "Generic DeltaTable error: ",
+    "Generic delta kernel error: ",
+];
 
 /// The first line of a message, without the layers it came through: backtraces of the kernel
 /// follow.
@@ -95,11 +100,13 @@ mod tests {
     async fn every_layer_is_dropped() {
         let gap = [("00000000000000000000.json", COMMIT), ("00000000000000000002.json", COMMIT)];
         let gap = error(&table(&gap)).await.to_string();
-        let generic = DeltaTableError::generic("planted").to_string();
+        let table = DeltaTableError::generic("planted").to_string();
+        let other = DeltaTableError::GenericError { source: "planted".into() }.to_string();
         for layer in LAYERS {
-            assert!(gap.contains(layer) || generic.contains(layer), "{layer}: {gap}, {generic}");
+            let all = [&gap, &table, &other];
+            assert!(all.iter().any(|text| text.contains(layer)), "{layer} is in none of {all:?}");
         }
-        assert_eq!(without_layers(&generic), "planted");
+        assert_eq!([without_layers(&table), without_layers(&other)], ["planted"; 2]);
         let told = without_layers(&gap);
         assert!(!LAYERS.iter().any(|layer| told.starts_with(layer)), "{told}");
         assert_eq!(damage(told), None);

@@ -44,10 +44,10 @@ mod tests {
 
     #[test]
     fn places_leave_the_message() {
-        let of_parser = error("SELECT 1 +\n  FROM t");
+        let of_parser = error("SELECT 1 +\n  )");
         let told_parser = told(&of_parser);
         assert_eq!(told_parser.place, Place::new(2, 3), "{of_parser}");
-        assert_eq!(told_parser.message, "Expected: an expression, found: FROM", "{of_parser}");
+        assert_eq!(told_parser.message, "Expected: an expression, found: )", "{of_parser}");
         let of_tokenizer = error("SELECT\n'a");
         let told_tokenizer = told(&of_tokenizer);
         assert_eq!(told_tokenizer.place, Place::new(2, 1), "{of_tokenizer}");
@@ -56,7 +56,7 @@ mod tests {
         let behind = format!("{} (as of {of_parser})", of_tokenizer);
         let (message, place) = without_place(&behind);
         assert_eq!(place, Place::new(2, 3));
-        assert!(message.ends_with("found: FROM)"), "{message}");
+        assert!(message.ends_with("found: ))"), "{message}");
         assert_eq!(without_place("no place here"), ("no place here".to_string(), None));
     }
 
