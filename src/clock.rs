@@ -15,7 +15,7 @@ fn checked(now: SystemTime) -> Result<()> {
         Err(before) => {
             let days = before.duration().as_secs() / 86_400;
             let text = format!("the system's clock is {days} days before 1970: set it, and go on");
-            Err(Error::User(text))
+            Err(Error::user(text))
         }
     }
 }

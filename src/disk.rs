@@ -125,7 +125,7 @@ fn synced(path: &Path) -> io::Result<()> {
 
 /// What went wrong with a file or a folder, for who runs the query.
 pub fn failed(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::User(format!("{}: {error}", path.display()))
+    Error::user(format!("{}: {error}", path.display()))
 }
 
 #[cfg(test)]

@@ -217,10 +217,9 @@ impl FloatSum {
             return Ok(Some(if plus { f64::INFINITY } else { f64::NEG_INFINITY }));
         }
         if flags & FULL != 0 {
-            return Err(Error::User(
+            return Err(Error::user(
                 "a sum of floats took more than 2^38 values in one group, more than its state \
-                 holds: split the group, or SET thalweg.float_sum = 'fast'"
-                    .into(),
+                 holds: split the group, or SET thalweg.float_sum = 'fast'",
             ));
         }
         Ok(Some(self.round()))

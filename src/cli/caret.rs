@@ -4,26 +4,22 @@ use std::borrow::Cow;
 
 use super::lexer::pieces;
 use super::view::{cut, one_line, width};
-
-/// Line and column in a text, from 1; columns are characters.
-pub type Place = (u64, u64);
+use crate::error::{Place, UserError};
 
 /// Columns that a line of the text takes at most.
 const ROOM: usize = 76;
 
-/// What begins a line that says what to do.
-const HINT: &str = "\n  hint: ";
-
-/// A message with the line of the text that it speaks of; hints stay at its end.
-pub fn pointed(message: &str, text: &str, place: Place) -> String {
-    let Some(shown) = line(text, place, ROOM) else { return message.to_string() };
-    let hints = message.find(HINT).unwrap_or(message.len());
-    let (message, hints) = message.split_at(hints);
-    format!("{message}\n{shown}{hints}")
+/// An error, of which `head` is what comes first, with the line of the text that it speaks of;
+/// hints stand at its end.
+pub fn pointed(head: &str, told: &UserError, text: &str) -> String {
+    let shown = told.place.and_then(|place| line(text, place, ROOM));
+    let shown = shown.map(|line| format!("\n{line}")).unwrap_or_default();
+    format!("{head}{shown}{}", told.hints())
 }
 
 /// The line, with carets below the word that begins at the place.
-fn line(text: &str, (number, column): Place, room: usize) -> Option<String> {
+fn line(text: &str, place: Place, room: usize) -> Option<String> {
+    let Place { line: number, column } = place;
     let line = text.lines().nth(usize::try_from(number).ok()?.checked_sub(1)?)?;
     if line.trim().is_empty() {
         return None;
@@ -66,12 +62,17 @@ fn start(text: &str, room: usize) -> usize {
 mod tests {
     use super::*;
 
+    fn line(text: &str, (line, column): (u64, u64), room: usize) -> Option<String> {
+        super::line(text, Place { line, column }, room)
+    }
+
     #[test]
     fn the_caret_stands_below_the_word() {
         let text = "SELECT 1;\n\tSELECT grün, nope FROM t";
         let shown = line(text, (2, 15), 76).unwrap();
         assert_eq!(shown, "2 |  SELECT grün, nope FROM t\n  |               ^^^^");
-        let told = pointed("no nope\n  hint: yes", text, (2, 15));
+        let error = UserError::new("no nope").at(Place::new(2, 15)).help("yes");
+        let told = pointed("no nope", &error, text);
         assert!(told.starts_with("no nope\n2 | ") && told.ends_with("^^^^\n  hint: yes"), "{told}");
         // The end of a text.
         let shown = line("SELECT (1", (1, 10), 76).unwrap();

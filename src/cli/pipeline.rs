@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::args::{Arguments, Run};
 use super::caret::pointed;
-use super::failure::{Failure, Outcome, Stopped, describe, leading_place};
+use super::failure::{Failure, Outcome, Stopped, describe};
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::job::{Results, RunOptions};
@@ -69,15 +69,11 @@ fn summary(path: &Path, totals: &Totals, time: Duration) -> String {
 /// An error with the line of the pipeline that it speaks of.
 fn with_line(error: Error, path: &Path, values: &Values) -> Failure {
     let told = describe(&error);
-    let head = format!("{}: ", path.display());
-    let in_message = told.message.strip_prefix(&head).and_then(|rest| leading_place(rest).place);
     let text = std::fs::read_to_string(path).map_err(Error::from);
     let text = text.and_then(|text| substitute(&text, values));
-    match (Failure::from(error), told.place.or(in_message), text) {
-        (Failure::Failed(message), Some(place), Ok(text)) => {
-            Failure::Failed(pointed(&message, &text, place))
-        }
-        (failure, ..) => failure,
+    match (Failure::from(error), text) {
+        (Failure::Failed(_), Ok(text)) => Failure::Failed(pointed(&told.head(), &told, &text)),
+        (failure, _) => failure,
     }
 }
 
@@ -106,7 +102,7 @@ impl Shown {
             None => None,
             Some(path) if path == Path::new("-") => Some(Box::new(std::io::stdout())),
             Some(path) => {
-                let wrong = |error| Error::User(format!("--progress {}: {error}", path.display()));
+                let wrong = |error| Error::user(format!("--progress {}: {error}", path.display()));
                 Some(Box::new(File::create(path).map_err(wrong)?))
             }
         };

@@ -116,10 +116,9 @@ impl Script {
     /// An error with its place: the file, the line and column where known, else the statement's
     /// first line. Below it stands the line, and where a table is not there what it may have been.
     pub fn blame(&self, error: Error, statement_line: Option<u64>, engine: &Engine) -> Failure {
-        let told = describe(&error);
-        let message = with_near(told.message, &engine.context);
+        let told = with_near(describe(&error), &engine.context);
         let place = match (told.place, statement_line) {
-            (Some((line, column)), _) => Some(format!("line {line}, column {column}")),
+            (Some(place), _) => Some(place.to_string()),
             (None, Some(line)) if line > 1 => Some(format!("statement at line {line}")),
             _ => None,
         };
@@ -131,11 +130,8 @@ impl Script {
         };
         match Failure::from(error) {
             Failure::Failed(_) => {
-                let message = format!("{place}{message}");
-                Failure::Failed(match told.place {
-                    Some(place) => pointed(&message, &self.text, place),
-                    None => message,
-                })
+                let head = format!("{place}{}", told.message);
+                Failure::Failed(pointed(&head, &told, &self.text))
             }
             other => other,
         }

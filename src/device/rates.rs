@@ -97,7 +97,7 @@ impl Calibration {
 /// There is no folder for them, or they cannot be written.
 pub(super) fn store(calibrations: &[Calibration]) -> Result<()> {
     let path = cache_file().ok_or_else(|| {
-        Error::User("nowhere to keep the rates: set XDG_CACHE_HOME or HOME to a folder".into())
+        Error::user("nowhere to keep the rates: set XDG_CACHE_HOME or HOME to a folder")
     })?;
     let told = |error: std::io::Error| disk::failed(&path, error);
     if let Some(folder) = path.parent() {

@@ -47,7 +47,7 @@ pub async fn follow(
     let Some(graph) = Graph::new(&engine.context, &plan, emit).await? else { return Ok(None) };
     if let Some(stream) = graph.streams.iter().find(|stream| stream.connector.received()) {
         let (name, connector) = (&stream.name, stream.connector.name());
-        return Err(Error::User(format!(
+        return Err(Error::user(format!(
             "stream {name}: the rows of {connector} come only once, and a SELECT would take them \
              from everybody else: follow them in a pipeline, INSERT INTO a sink (thalweg run); \
              without EMIT a SELECT reads what the stream's store holds"

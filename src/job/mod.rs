@@ -84,14 +84,14 @@ pub trait Results: Send {
 pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<Totals> {
     let path = options.pipeline.display().to_string();
     let told = |error: Error| match error {
-        Error::User(message) => Error::User(format!("{path}: {message}")),
+        Error::User(error) => error.in_file(&path).into(),
         other => other,
     };
     if options.metrics.is_some() {
-        return Err(Error::User("--metrics is not available yet".to_string()));
+        return Err(Error::user("--metrics is not available yet"));
     }
     let text = std::fs::read_to_string(&options.pipeline);
-    let text = text.map_err(|error| told(Error::User(error.to_string())))?;
+    let text = text.map_err(|error| told(Error::user(error.to_string())))?;
     let text = substitute(&text, &options.values).map_err(told)?;
     let stem = options.pipeline.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let engine = Engine::new(options.options)?.with_state(options.state.clone());
@@ -120,10 +120,11 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<Total
         let done = Box::pin(pipeline.statement(statement, results));
         let done = task::caught("a pipeline", done).await;
         done.map_err(|error| match error {
-            // Those of the parser and of definitions have a place in the text already.
-            Error::User(text) if text.starts_with("line ") => told(Error::User(text)),
-            Error::User(text) => told(Error::User(format!("line {line}: {text}"))),
-            other => other,
+            // Those of the parser and of definitions have a place in the text.
+            Error::User(error) if error.place.is_none() => {
+                told(error.of(format!("line {line}")).into())
+            }
+            other => told(other),
         })?;
         if *pipeline.stop.borrow() {
             return Ok(pipeline.totals());
@@ -198,7 +199,7 @@ impl Pipeline {
             && !self.until_end
             && self.reads(name)
         {
-            return Err(Error::User(format!("stream {name} is read by an INSERT above")));
+            return Err(Error::user(format!("stream {name} is read by an INSERT above")));
         }
         let defines = match &statement.kind {
             Kind::CreateStream(_) | Kind::CreateSink(_) | Kind::Show(_) => true,
@@ -278,7 +279,7 @@ impl Pipeline {
     async fn check(&self, result: &str, since: Option<&str>, audit: bool) -> Result<RecordBatch> {
         let word = if audit { "AUDIT" } else { "RECONCILE" };
         let (Some(plans), Some(sink)) = (self.plans.get(result), self.engine.sink(result)) else {
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "{word} {result}: no INSERT above gives the results of a stream to a sink of that \
                  name"
             )));
@@ -286,7 +287,7 @@ impl Pipeline {
         let ([(plan, emit)], Some(path), Some(runner)) =
             (plans.as_slice(), sink.connector.table(), &self.runner)
         else {
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "{word} {result}: the sink has to be a Delta table that one INSERT writes, read in \
                  this run (--until-end)"
             )));
@@ -295,7 +296,7 @@ impl Pipeline {
             let parsed = string_to_timestamp_nanos(text);
             parsed
                 .map(|ns| ns.div_euclid(1_000))
-                .map_err(|_| Error::User(format!("{word} {result} SINCE '{text}': no timestamp")))
+                .map_err(|_| Error::user(format!("{word} {result} SINCE '{text}': no timestamp")))
         });
         let writer =
             Writer { pipeline: self.name(), sink: result.to_string(), insert: 0, keys: None };
@@ -317,7 +318,7 @@ impl Pipeline {
     fn ends(&self, stream: &Stream) -> Result<()> {
         match stream.connector.bounded() {
             Err(reason) if self.until_end => {
-                Err(Error::User(format!("stream {}: {reason}", stream.name)))
+                Err(Error::user(format!("stream {}: {reason}", stream.name)))
             }
             _ => Ok(()),
         }

@@ -10,9 +10,7 @@ use crate::stream::runtime::state::Tuning;
 pub fn tuning(engine: &Engine, until_end: bool) -> Result<Tuning> {
     let set = engine.sql_options();
     if set.epoch_rows == 0 || set.batch_rows == 0 {
-        return Err(Error::User(
-            "thalweg.epoch_rows and thalweg.batch_rows: one row at least".to_string(),
-        ));
+        return Err(Error::user("thalweg.epoch_rows and thalweg.batch_rows: one row at least"));
     }
     Ok(Tuning {
         batch_rows: set.batch_rows,
@@ -21,7 +19,7 @@ pub fn tuning(engine: &Engine, until_end: bool) -> Result<Tuning> {
         latency: Duration::from_millis(set.latency_ms),
         snapshot: Duration::from_millis(set.snapshot_ms),
         journal_epochs: set.journal_epochs,
-        state_memory: set.state_memory().map_err(Error::User)?,
+        state_memory: set.state_memory().map_err(Error::user)?,
         until_end,
     })
 }

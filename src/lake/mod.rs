@@ -91,7 +91,7 @@ impl Table {
             let columns: StructType = wanted
                 .as_ref()
                 .try_into_kernel()
-                .map_err(|error| Error::User(format!("the Delta table '{path}': {error}")))?;
+                .map_err(|error| Error::user(format!("the Delta table '{path}': {error}")))?;
             table = table.create().with_columns(columns.fields().cloned()).await.map_err(failed)?;
         }
         let present = table.snapshot().map_err(failed)?.snapshot().arrow_schema();
@@ -162,7 +162,7 @@ impl Table {
     pub async fn put_aside(&self, name: &str, bytes: Vec<u8>) -> Result<()> {
         let path = aside(Some(name));
         let wrong = |error: &dyn std::fmt::Display| {
-            Error::User(format!("the Delta table '{}': {path}: {error}", self.name))
+            Error::user(format!("the Delta table '{}': {path}: {error}", self.name))
         };
         let store = self.table.log_store().object_store(None);
         store.put(&path, bytes.into()).await.map_err(|error| wrong(&error))?;
@@ -174,7 +174,7 @@ impl Table {
     /// The files under `_thalweg/` whose names come after one, in the order of their names.
     pub async fn aside(&self, after: &str) -> Result<Vec<(String, Vec<u8>)>> {
         let wrong = |error: object_store::Error| {
-            Error::User(format!("the Delta table '{}': {error}", self.name))
+            Error::user(format!("the Delta table '{}': {error}", self.name))
         };
         let store = self.table.log_store().object_store(None);
         let listed: Vec<_> = store.list(Some(&aside(None))).try_collect().await.map_err(wrong)?;
@@ -244,7 +244,7 @@ impl Table {
         let adds = self.write(rows).await.map_err(|error| failed(&self.name, error))?;
         if let Some(folder) = &self.folder {
             task::in_place(|| sync_data(folder, &adds)).map_err(|error| {
-                Error::User(format!("the Delta table '{}': {error}", self.name))
+                Error::user(format!("the Delta table '{}': {error}", self.name))
             })?;
         }
         self.make(&Change::Add(adds), reached).await
@@ -367,7 +367,7 @@ fn aside(name: Option<&str>) -> object_store::path::Path {
 /// A table's URL, and its folder on a local disk, which is made if asked for.
 fn location(path: &str, make: bool) -> Result<(Url, Option<PathBuf>)> {
     let wrong =
-        |error: &dyn std::fmt::Display| Error::User(format!("the Delta table '{path}': {error}"));
+        |error: &dyn std::fmt::Display| Error::user(format!("the Delta table '{path}': {error}"));
     let folder = match path.contains("://") {
         false => PathBuf::from(path),
         true => {

@@ -136,7 +136,7 @@ impl Table {
     }
 
     fn restored_by_time(&self, version: u64) -> Error {
-        Error::User(format!(
+        Error::user(format!(
             "the Delta table '{}': version {version} has restored the table as of a time, and does \
              not tell which version that was: RESTORE it to a version by its number",
             self.name
@@ -180,7 +180,7 @@ impl Table {
         error: DeltaTableError,
         reached: &[(String, i64)],
     ) -> Result<()> {
-        let wrong = |what: &str| Error::User(format!("the Delta table '{}': {what}", self.name));
+        let wrong = |what: &str| Error::user(format!("the Delta table '{}': {what}", self.name));
         let known = self.table.version().unwrap_or_default();
         let mut newest = self.table.clone();
         newest.update_state().await.map_err(|error| failed(&self.name, error))?;

@@ -40,7 +40,7 @@ pub fn asked<'a>(name: &'a str, state: &SessionState) -> Result<Option<(&'a str,
     if let Some((table, version)) = name.rsplit_once("@version=") {
         let version = version.parse().map_err(|_| {
             let message = format!("{table} VERSION AS OF {version}: a version is a whole number");
-            Error::User(message)
+            Error::user(message)
         })?;
         return Ok(Some((table, At::Version(version))));
     }
@@ -48,7 +48,7 @@ pub fn asked<'a>(name: &'a str, state: &SessionState) -> Result<Option<(&'a str,
     let zone = state.config_options().execution.time_zone.as_deref().unwrap_or("UTC");
     let parsed = zone.parse::<Tz>().and_then(|zone| string_to_datetime(&zone, time));
     let parsed = parsed.map_err(|_| {
-        Error::User(format!(
+        Error::user(format!(
             "{table} TIMESTAMP AS OF '{time}': a time is written '2026-01-01 12:00:00'"
         ))
     })?;
@@ -65,7 +65,7 @@ pub async fn table(
     state: &SessionState,
 ) -> Result<Arc<dyn TableProvider>> {
     let Some(newest) = table.downcast_ref::<Newest>() else {
-        return Err(Error::User(format!(
+        return Err(Error::user(format!(
             "{name} has no earlier versions: VERSION AS OF and TIMESTAMP AS OF are for tables \
              STORED AS DELTA"
         )));
@@ -93,7 +93,7 @@ pub async fn folder(
     let table = match (builder.load().await, at) {
         (Ok(table), _) => table,
         (Err(error), At::Version(version)) => {
-            return Err(Error::User(format!("{name} has no version {version}: {error}")));
+            return Err(Error::user(format!("{name} has no version {version}: {error}")));
         }
         (Err(error), At::Time(_)) => return Err(failed(name, error)),
     };
@@ -114,5 +114,5 @@ async fn not_before(name: &str, table: &DeltaTable, time: DateTime<Utc>) -> Resu
         return Ok(());
     }
     let first = meta.last_modified.to_rfc3339();
-    Err(Error::User(format!("{name} was not there at {time}: its first version is of {first}")))
+    Err(Error::user(format!("{name} was not there at {time}: its first version is of {first}")))
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 pub fn delta(path: &str, schema: &Schema) -> Result<SchemaRef> {
     let fields = schema.fields().iter().map(|field| {
         let stored = stored(field.data_type()).ok_or_else(|| {
-            Error::User(format!(
+            Error::user(format!(
                 "the Delta table '{path}': column {} is {}, which Delta does not have: cast it",
                 field.name(),
                 field.data_type()
@@ -97,7 +97,7 @@ fn others(path: &str, present: &Schema, wanted: &Schema) -> Error {
         let fields = fields.map(|field| format!("{} {}", field.name(), field.data_type()));
         fields.collect::<Vec<_>>().join(", ")
     };
-    Error::User(format!(
+    Error::user(format!(
         "the Delta table '{path}' has the columns {}, and these are to be appended: {}: name \
          another table, or keep its columns and their types (a stream with a store may get more)",
         told(present),

@@ -50,7 +50,7 @@ pub fn session_with(
         }
     }
     let own = SqlOptions::new(options);
-    let memory = Pool::new(own.memory().map_err(Error::User)?);
+    let memory = Pool::new(own.memory().map_err(Error::user)?);
     let mut config = SessionConfig::new().with_information_schema(true).with_option_extension(own);
     // Errors tell line and column.
     config.options_mut().sql_parser.collect_spans = true;

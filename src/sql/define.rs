@@ -15,7 +15,7 @@ use datafusion::sql::parser::DFParserBuilder;
 use datafusion::sql::sqlparser::ast;
 
 use super::statement::{ComputedClause, CreateStream, StreamColumn, WatermarkClause};
-use super::token::place;
+use super::token::{place, place_of};
 use crate::error::{Error, Result};
 use crate::stream::connector::format::cast::becomes;
 use crate::stream::connector::forms::{Computed, Form, Origin};
@@ -48,7 +48,7 @@ async fn columns(
     name: &str,
     columns: &[StreamColumn],
 ) -> Result<(SchemaRef, Vec<Form>)> {
-    let user = |message: String| Error::User(format!("stream {name}: {message}"));
+    let user = |message: String| Error::user(format!("stream {name}: {message}"));
     let declared = declared(context, name, columns).await?;
     let mut declared = declared.into_iter();
     let mut given: Vec<Option<Field>> = Vec::with_capacity(columns.len());
@@ -92,7 +92,7 @@ async fn declared(
     let typed = columns.iter().filter_map(|column| column.definition.as_ref());
     let typed: Vec<String> = typed.map(ToString::to_string).collect();
     if typed.is_empty() {
-        return Err(Error::User(format!("stream {name}: a stream has columns")));
+        return Err(Error::user(format!("stream {name}: a stream has columns")));
     }
     let text = format!("CREATE TABLE __columns ({})", typed.join(", "));
     let statement = DFParserBuilder::new(text.as_str()).build()?.parse_statement()?;
@@ -122,7 +122,7 @@ fn digits(stream: &str, column: &StreamColumn) -> Result<Option<u32>> {
     match *digits {
         0..=5 => Ok(u32::try_from(*digits).ok()),
         6 => Ok(None),
-        digits => Err(Error::User(format!(
+        digits => Err(Error::user(format!(
             "stream {stream}: column {} is TIMESTAMP({digits}), and microseconds are the finest \
              that a stream keeps: declare TIMESTAMP or TIMESTAMP(6), or VARCHAR for every digit",
             column.name
@@ -163,11 +163,8 @@ fn computed(
             _ => plan_err!("an expression over the stream's columns is wanted"),
         }
     };
-    let expr = planned().map_err(|error| {
-        let error = error.strip_backtrace();
-        let error = error.trim_start_matches("Error during planning: ");
-        wrong(&format!("{text}: {error}"))
-    })?;
+    let expr = planned()
+        .map_err(|error| wrong(&format!("{text}: {}", Error::from(error).told().message)))?;
     let from = expr.data_type(base)?;
     let field = match declared {
         Some(field) => field,
@@ -223,7 +220,7 @@ fn event_time(
         expr if named(expr) => 0,
         Expr::BinaryExpr(binary) if binary.op == Operator::Minus && named(&binary.left) => {
             let delay = microseconds("watermark's delay", &binary.right);
-            delay.map_err(|error| place(&error.to_string(), clause.at))?
+            delay.map_err(|error| error.at(place_of(clause.at)))?
         }
         _ => {
             let column = &clause.column;
@@ -237,11 +234,9 @@ fn event_time(
 
 /// A constant interval of days or less, not negative.
 fn microseconds(what: &str, expr: &Expr) -> Result<i64> {
-    let nanoseconds = nanoseconds(what, expr).map_err(|error| {
-        Error::User(error.strip_backtrace().trim_start_matches("Error during planning: ").into())
-    })?;
+    let nanoseconds = nanoseconds(what, expr).map_err(|error| Error::from(error).told())?;
     if nanoseconds < 0 || nanoseconds % 1_000 != 0 {
-        return Err(Error::User(format!("the {what} is whole microseconds, not negative")));
+        return Err(Error::user(format!("the {what} is whole microseconds, not negative")));
     }
     Ok(nanoseconds / 1_000)
 }

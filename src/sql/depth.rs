@@ -147,7 +147,7 @@ pub fn of_plan(plan: &LogicalPlan) -> Result<()> {
     let mut next = vec![(plan, 1_usize)];
     while let Some((plan, level)) = next.pop() {
         if level > MOST_LEVELS {
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "the statement is nested too deeply: a query over a query, more than {MOST_LEVELS} \
                  levels deep; keep parts of it in tables"
             )));

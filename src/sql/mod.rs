@@ -170,7 +170,7 @@ impl Engine {
             Kind::CreateStream(create) => self.create_stream(*create).await,
             Kind::CreateSink(create) => self.create_sink(create),
             Kind::Drop { object, name, if_exists } => self.drop_object(object, &name, if_exists),
-            Kind::Check { result, .. } => Err(Error::User(format!(
+            Kind::Check { result, .. } => Err(Error::user(format!(
                 "{result}: AUDIT and RECONCILE stand in a pipeline file, behind the INSERT whose \
                  results they look at (thalweg run)"
             ))),
@@ -210,13 +210,13 @@ impl Engine {
         let grammar = self.grammar();
         let Some((name, insert)) = target(statement, &grammar) else { return Ok(None) };
         if self.streams.read().contains_key(&name) {
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "{name} is a stream, which takes its rows from its source: INSERT INTO a sink"
             )));
         }
         let Some(sink) = self.sinks.read().get(&name).cloned() else { return Ok(None) };
         let (true, Some(query)) = (insert.columns.is_empty(), &insert.source) else {
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "sink {name}: INSERT INTO {name} SELECT .., without a list of columns"
             )));
         };
@@ -310,6 +310,7 @@ impl Engine {
         if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = &mut plan {
             create.input = Arc::new(rows_in_order(&create.input)?);
         }
+        files::check_form(&plan, &self.context.state())?;
         let silent = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Statement(_));
         let writes = matches!(plan, LogicalPlan::Dml(_) | LogicalPlan::Copy(_));
         let inner = match &plan {
@@ -389,7 +390,7 @@ impl Engine {
         if self.context.table_exist(name.as_str())? {
             return match if_not_exists {
                 true => Ok(Outcome::Done),
-                false => Err(Error::User(format!("there is a table or stream {name} already"))),
+                false => Err(Error::user(format!("there is a table or stream {name} already"))),
             };
         }
         let stream = Arc::new(define::stream(&self.context, create, self.folder.clone()).await?);
@@ -409,7 +410,7 @@ impl Engine {
         if known || self.context.table_exist(name.as_str())? {
             return match if_not_exists && known {
                 true => Ok(Outcome::Done),
-                false => Err(Error::User(format!("there is a table or sink {name} already"))),
+                false => Err(Error::user(format!("there is a table or sink {name} already"))),
             };
         }
         let sink = Arc::new(SinkDefinition::new(name.clone(), options)?);
@@ -428,7 +429,7 @@ impl Engine {
         }
         match known || if_exists {
             true => Ok(Outcome::Done),
-            false => Err(Error::User(format!("there is no {word} {name}"))),
+            false => Err(Error::user(format!("there is no {word} {name}"))),
         }
     }
 

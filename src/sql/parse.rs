@@ -8,7 +8,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{CopyToSource, DFParser, DFParserBuilder, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{self, VisitMut, VisitorMut};
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use super::depth;
@@ -27,7 +27,8 @@ use super::statement::{
     ComputedClause, CreateSink, CreateStream, Kind, Object, Statement, StreamColumn,
     WatermarkClause,
 };
-use super::token::{is_word, place};
+use super::token::{is_word, place, place_of};
+use crate::error::foreign::sqlparser;
 use crate::error::{Error, Result};
 use crate::stream::plan::window;
 
@@ -72,20 +73,20 @@ fn statement(chunk: Chunk, grammar: &Grammar) -> Result<Statement> {
         headings = Headings::of(statement, items);
         let _ = visit(statement, &mut Units);
         if let ControlFlow::Break(error) = visit(statement, &mut Readers) {
-            return Err(place(&told(&error), start));
+            return Err(Error::from(error).told().at(place_of(start)).into());
         }
         if let ControlFlow::Break(error) = visit(statement, &mut Chains) {
-            return Err(place(&error.to_string(), start));
+            return Err(error.at(place_of(start)));
         }
         let _ = visit(statement, &mut Precedence);
         if let ControlFlow::Break(error) = visit(statement, &mut Escapes) {
-            return Err(place(&error.to_string(), start));
+            return Err(error.at(place_of(start)));
         }
         if let ControlFlow::Break(error) = visit(statement, &mut GroupWindows) {
-            return Err(place(&error.to_string(), start));
+            return Err(error.at(place_of(start)));
         }
         if let ControlFlow::Break(error) = visit(statement, &mut AsOfJoins) {
-            return Err(place(&error.to_string(), start));
+            return Err(error.at(place_of(start)));
         }
         let _ = visit(statement, &mut TableArguments);
         if visit(statement, &mut using::Merges).is_break() {
@@ -253,30 +254,11 @@ fn options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, String>, DataFusi
     Ok(options)
 }
 
-/// What an error of a call says.
-fn told(error: &DataFusionError) -> String {
-    match error {
-        DataFusionError::External(inner) => inner.to_string(),
-        other => other.strip_backtrace(),
-    }
-}
-
-/// Turns the parser's error into ours: the place first.
+/// Turns the parser's error into ours; one without a place is at the statement's end.
 fn located(error: DataFusionError, end: Location) -> Error {
-    let DataFusionError::SQL(parse, _) = error.find_root() else {
-        return Error::DataFusion(error);
-    };
-    let text = match parse.as_ref() {
-        ParserError::TokenizerError(text) | ParserError::ParserError(text) => text.as_str(),
-        ParserError::RecursionLimitExceeded => "the statement is nested too deeply",
-    };
-    let found = text.rsplit_once(" at Line: ").and_then(|(message, place)| {
-        let (line, column) = place.split_once(", Column: ")?;
-        Some((message, Location { line: line.parse().ok()?, column: column.parse().ok()? }))
-    });
-    match found {
-        Some((message, at)) => place(message, at),
-        None => place(text, end),
+    match error.find_root() {
+        DataFusionError::SQL(parse, _) => sqlparser::told(parse).at(place_of(end)).into(),
+        _ => Error::DataFusion(error),
     }
 }
 

@@ -34,7 +34,7 @@ impl Prepared {
         if !fields.is_empty() {
             let count = input.get_parameter_names()?.len();
             if count != fields.len() {
-                return Err(Error::User(format!(
+                return Err(Error::user(format!(
                     "PREPARE {name} names {} types, and the statement has {count} parameters",
                     fields.len()
                 )));
@@ -42,7 +42,7 @@ impl Prepared {
         }
         let mut all = self.0.write();
         if all.contains_key(&name) {
-            return Err(Error::User(format!("prepared statement '{name}' already exists")));
+            return Err(Error::user(format!("prepared statement '{name}' already exists")));
         }
         all.insert(name, Arc::new(Statement { fields, plan: input }));
         Ok(())
@@ -64,12 +64,12 @@ impl Prepared {
         let simplifier = ExprSimplifier::new(context);
         let value = |parameter: Expr| match simplifier.simplify(parameter)? {
             Expr::Literal(value, metadata) => Ok(ScalarAndMetadata::new(value, metadata)),
-            other => Err(Error::User(format!("EXECUTE {name}: {other} is no constant"))),
+            other => Err(Error::user(format!("EXECUTE {name}: {other} is no constant"))),
         };
         let mut values = parameters.into_iter().map(value).collect::<Result<Vec<_>>>()?;
         if !statement.fields.is_empty() {
             if values.len() != statement.fields.len() {
-                return Err(Error::User(format!(
+                return Err(Error::user(format!(
                     "EXECUTE {name} takes {} values, found {}",
                     statement.fields.len(),
                     values.len()
@@ -91,5 +91,5 @@ impl Prepared {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::User(format!("there is no prepared statement '{name}'"))
+    Error::user(format!("there is no prepared statement '{name}'"))
 }

@@ -41,7 +41,7 @@ pub fn reset(context: &SessionContext, opened: &Options, reset: &ResetVariable) 
     let entries = SqlOptions::new(opened).entries();
     let known = entries.into_iter().find(|entry| entry.key.trim_start_matches("thalweg.") == name);
     let Some(known) = known else {
-        return Err(Error::User(format!("there is no option {variable}")));
+        return Err(Error::user(format!("there is no option {variable}")));
     };
     change(context, variable, &known.value.unwrap_or_default())?;
     Ok(true)
@@ -58,7 +58,7 @@ fn change(context: &SessionContext, variable: &str, value: &str) -> Result<()> {
             Ok(bytes) => crate::plan::memory::set_limit(state.runtime_env(), bytes),
             Err(wrong) => {
                 options.set(MEMORY, &before.memory)?;
-                return Err(Error::User(wrong));
+                return Err(Error::user(wrong));
             }
         }
     }

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::ast::Ident;
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
-use crate::error::Error;
+use crate::error::{Error, Place};
 
 /// True for the unquoted word `text`, in any case.
 pub fn is_word(token: &Token, text: &str) -> bool {
@@ -21,8 +21,10 @@ pub fn normalized(name: Ident) -> String {
 
 /// An error of the user at a place in the text.
 pub fn place(message: &str, at: Location) -> Error {
-    if at.line == 0 {
-        return Error::User(message.to_string());
-    }
-    Error::User(format!("line {}, column {}: {message}", at.line, at.column))
+    Error::user(message).at(place_of(at))
+}
+
+/// A place in the text; `None` for what stands in none.
+pub fn place_of(at: Location) -> Option<Place> {
+    Place::new(at.line, at.column)
 }

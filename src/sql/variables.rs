@@ -62,7 +62,7 @@ fn unknown(name: &str, names: &BTreeSet<&str>) -> crate::error::Error {
         true => "there are none in this file".to_string(),
         false => format!("there are {}", names.iter().copied().collect::<Vec<_>>().join(", ")),
     };
-    crate::error::Error::User(format!("--set {name}: nothing asks for ${{{name}}}; {there}"))
+    crate::error::Error::user(format!("--set {name}: nothing asks for ${{{name}}}; {there}"))
 }
 
 /// Whether a letter may stand in a name.

@@ -135,7 +135,7 @@ impl Subject<'_> {
 
     fn keys(&self) -> Result<Vec<String>> {
         group_keys(self.plan).map_err(|_| {
-            Error::User(format!(
+            Error::user(format!(
                 "{}: its rows are told apart by the columns of GROUP BY: all of them have to be \
                  in the result",
                 self.name
@@ -145,7 +145,7 @@ impl Subject<'_> {
 
     async fn table(&self) -> Result<Table> {
         Table::open(self.path).await?.ok_or_else(|| {
-            Error::User(format!("{}: there is no table at '{}' yet", self.name, self.path))
+            Error::user(format!("{}: there is no table at '{}' yet", self.name, self.path))
         })
     }
 
@@ -179,7 +179,7 @@ impl Subject<'_> {
             bounds.filter_map(|(at, name)| Some((at, watermark_bound::column(self.plan, name)?)));
         let bounds = bounds.filter(|(_, bound)| bound.clock == Clock::Event);
         let Some((at, bound)) = bounds.min_by_key(|(_, bound)| bound.lag_us) else {
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "{}: no column tells when a row was final: window_end or window_start has to be \
                  in the result",
                 self.name
@@ -229,7 +229,7 @@ fn bytes(rows: &RecordBatch, columns: &[String]) -> Result<Vec<Vec<u8>>> {
     let columns = columns.iter().map(|name| {
         rows.column_by_name(name)
             .cloned()
-            .ok_or_else(|| Error::User(format!("the result table has no column {name}")))
+            .ok_or_else(|| Error::user(format!("the result table has no column {name}")))
     });
     let columns = columns.collect::<Result<Vec<_>>>()?;
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone()));

@@ -275,7 +275,7 @@ fn heavy_crates_stay_in_their_modules() {
         ("clap_complete", &["cli", "main.rs"], &[]),
         ("reedline", &["cli"], &[]),
         ("indicatif", &["cli", "generate", "watch"], &[]),
-        ("deltalake", &["sql", "stream", "lake", "plan"], &[]),
+        ("deltalake", &["sql", "stream", "lake", "plan", "error/foreign"], &[]),
         ("datafusion", &[""], &["device", "record", "schedule", "kernel", "expr/ir", "expr/wgsl"]),
     ];
     fn law(files: &[File]) -> Vec<String> {
@@ -346,6 +346,51 @@ fn modules_look_down_only() {
             ("src/unheard/mod.rs", "fn a() {}"),
         ],
     );
+}
+
+/// What other crates say changes with their releases: it is read in one place, where a test has
+/// each of them say it.
+#[test]
+fn messages_of_other_crates_are_read_in_one_place() {
+    /// Parts of such messages.
+    const MARKS: [&str; 14] = [
+        " at Line: ",
+        ", Column: ",
+        "Error during planning: ",
+        "External error: ",
+        "caused by a bug in DataFusion",
+        "failed to match any signature",
+        "Failed to coerce types",
+        "require unique expression names",
+        "Error encountered while ",
+        "Error performing ",
+        "Parquet error: ",
+        "Kernel error: ",
+        "Encountered unequal lengths",
+        "offset overflow",
+    ];
+    fn law(files: &[File]) -> Vec<String> {
+        let mut found = Vec::new();
+        let elsewhere = |file: &&File| {
+            file.path.starts_with("src/") && !file.path.starts_with("src/error/foreign")
+        };
+        for file in files.iter().filter(elsewhere) {
+            for (number, line) in file.text.lines().enumerate() {
+                let marks = MARKS.iter().filter(|mark| line.contains(*mark));
+                found.extend(marks.map(|mark| at(file, number, format!("reads {mark:?}"))));
+            }
+        }
+        found
+    }
+    check(
+        law,
+        &[
+            ("src/sql/a.rs", "text.rsplit_once(\" at Line: \")"),
+            ("src/error/told.rs", "text.trim_start_matches(\"Error during planning: \")"),
+        ],
+    );
+    let home = File::new("src/error/foreign/a.rs", "text.contains(\"Kernel error: \")");
+    assert!(law(&[home]).is_empty());
 }
 
 /// A test file that nobody names is never compiled, and looks like a test.

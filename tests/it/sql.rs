@@ -77,7 +77,7 @@ async fn run_file(path: &Path, device: DeviceChoice) -> Result<bool, String> {
     let database = std::sync::Mutex::new(Some(Database { engine, device }));
     let mut runner = Runner::new(|| {
         let database = database.lock().unwrap().take();
-        async { database.ok_or_else(|| Error::User("one connection a file".into())) }
+        async { database.ok_or_else(|| Error::user("one connection a file")) }
     });
     runner.with_column_validator(sqllogictest::strict_column_validator);
     if std::env::var_os("THALWEG_SLT_COMPLETE").is_some() {

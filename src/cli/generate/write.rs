@@ -120,5 +120,5 @@ fn append_row_group<W: Write + Send>(
 
 fn parquet_failure(path: &Path, error: ParquetError) -> Failure {
     let told = describe(&crate::error::Error::DataFusion(error.into()));
-    Failure::failed(format!("{}: {}", path.display(), told.message))
+    Failure::failed(format!("{}: {told}", path.display()))
 }

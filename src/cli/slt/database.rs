@@ -47,7 +47,7 @@ impl Shared {
             Err(_) => {
                 work.abort();
                 let seconds = self.timeout.as_secs_f64();
-                Err(Error::User(format!("no answer within {seconds} s (--timeout)")))
+                Err(Error::user(format!("no answer within {seconds} s (--timeout)")))
             }
         }
     }
@@ -97,7 +97,8 @@ pub struct Told(Error);
 
 impl std::fmt::Display for Told {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (full, short) = (self.0.to_string(), describe(&self.0).message);
+        let told = describe(&self.0);
+        let (full, short) = (self.0.to_string(), format!("{}{}", told.message, told.hints()));
         match full.contains(&short) {
             true => f.write_str(&full),
             false => write!(f, "{full}\n{short}"),

@@ -11,7 +11,7 @@ use datafusion::common::ToDFSchema;
 use datafusion::datasource::provider::DefaultTableFactory;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::CreateExternalTable;
+use datafusion::logical_expr::{CreateExternalTable, DdlStatement, LogicalPlan};
 
 use super::error::{data, user};
 use super::find::find;
@@ -23,7 +23,8 @@ use super::text::csv_rows;
 use super::text::utf8::{ENCODING, encoding};
 
 /// What `STORED AS` may name here; Delta tables are made elsewhere.
-pub const STORED_AS: [&str; 7] = ["PARQUET", "CSV", "TSV", "JSON", "NDJSON", "ARROW", "AVRO"];
+pub(super) const STORED_AS: [&str; 7] =
+    ["PARQUET", "CSV", "TSV", "JSON", "NDJSON", "ARROW", "AVRO"];
 
 /// Makes external tables of all forms.
 #[derive(Debug, Default)]
@@ -85,6 +86,23 @@ fn form(stored_as: &str) -> Result<Form> {
             return Err(user(format!("STORED AS {other}: there are {}", STORED_AS.join(", "))));
         }
     })
+}
+
+/// Errors: an external table of a form that the session has no tables of.
+pub fn check_form(plan: &LogicalPlan, state: &SessionState) -> Result<()> {
+    let LogicalPlan::Ddl(DdlStatement::CreateExternalTable(command)) = plan else { return Ok(()) };
+    let known = state.table_factories();
+    let form = &command.file_type;
+    match known.contains_key(&form.to_uppercase()) {
+        true => Ok(()),
+        false => {
+            let others = known.keys().map(String::as_str).filter(|name| !STORED_AS.contains(name));
+            let mut others: Vec<&str> = others.collect();
+            others.sort_unstable();
+            let all = [&STORED_AS[..], &others].concat().join(", ");
+            Err(user(format!("STORED AS {form}: there are {all}")))
+        }
+    }
 }
 
 /// As DataFusion's own factory looks at it.

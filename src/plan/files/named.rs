@@ -34,6 +34,7 @@ use super::error::{cause, damaged, data};
 use super::format::arrow_file;
 use super::found::shown;
 use super::text::source::TextSource;
+use crate::error::foreign::arrow::of_no_ipc_message;
 use crate::task;
 
 /// Puts `Named` around the source of every scan of files.
@@ -244,9 +245,7 @@ impl Name {
                 | ArrowError::InvalidArgumentError(_)
                 | ArrowError::SchemaError(_)
                 | ArrowError::MemoryError(_) => ours,
-                ArrowError::ParseError(text) => {
-                    self.form == Form::Arrow && text.starts_with("Unable to get root")
-                }
+                ArrowError::ParseError(text) => self.form == Form::Arrow && of_no_ipc_message(text),
                 _ => false,
             },
             _ => false,

@@ -351,5 +351,5 @@ fn strict_error(node: &str, reason: &str) -> DataFusionError {
         "--strict: {node} does not run on the device: {reason}; leave out --strict to run it on \
          the CPU"
     );
-    Error::User(text).into()
+    Error::user(text).into()
 }

@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
     self, Ident, Query, SelectItem, SetExpr, VisitorMut, visit_expressions,
 };
 
+use crate::error::foreign::datafusion::is_of_one_name;
 use crate::sql::parse;
 
 tokio::task_local! {
@@ -118,7 +119,7 @@ fn collide(error: &DataFusionError) -> bool {
         DataFusionError::SchemaError(error, _) => {
             matches!(**error, SchemaError::DuplicateUnqualifiedField { .. })
         }
-        DataFusionError::Plan(text) => text.contains("require unique expression names"),
+        DataFusionError::Plan(text) => is_of_one_name(text),
         _ => false,
     }
 }

@@ -119,7 +119,7 @@ impl VisitorMut for AsOfJoins {
         if let TableFactor::Table { name, args: Some(args), .. } = table
             && let Some(time) = time(args)
         {
-            return ControlFlow::Break(Error::User(format!(
+            return ControlFlow::Break(Error::user(format!(
                 "{name} FOR SYSTEM_TIME AS OF {time}: a column is of another table, so this is \
                  JOIN {name} FOR SYSTEM_TIME AS OF {time} ON .., or AS OF takes a constant"
             )));

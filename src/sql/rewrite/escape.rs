@@ -45,7 +45,7 @@ fn with_backslash(pattern: &mut Expr, escape: &ValueWithSpan) -> Result<()> {
     match pattern {
         Expr::Value(ValueWithSpan { value: Value::SingleQuotedString(text), .. }) => {
             *text = written(text, sign).ok_or_else(|| {
-                Error::User(format!(
+                Error::user(format!(
                     "LIKE '{text}' ESCAPE {escape}: expected a sign behind the last {escape}, \
                      found the end of the pattern"
                 ))
@@ -58,7 +58,7 @@ fn with_backslash(pattern: &mut Expr, escape: &ValueWithSpan) -> Result<()> {
 }
 
 fn not_one_sign(escape: &ValueWithSpan) -> Error {
-    Error::User(format!("LIKE .. ESCAPE {escape}: expected one sign in quotes, such as '!'"))
+    Error::user(format!("LIKE .. ESCAPE {escape}: expected one sign in quotes, such as '!'"))
 }
 
 /// `None` where the escape sign is the last of the pattern.

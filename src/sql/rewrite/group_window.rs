@@ -72,7 +72,7 @@ impl Window {
 
     fn error(&self, message: impl std::fmt::Display) -> Error {
         let form = NAMES.iter().find(|(name, _)| *name == self.name).map_or("", |(_, form)| form);
-        Error::User(format!("{}(..): {message}; its form is {form}", self.name))
+        Error::user(format!("{}(..): {message}; its form is {form}", self.name))
     }
 
     /// Whether an expression is the window itself.

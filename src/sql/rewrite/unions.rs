@@ -32,7 +32,7 @@ impl VisitorMut for Chains {
         while let SetExpr::SetOperation { .. } = body {
             levels += 1;
             if levels > DEEPEST {
-                return ControlFlow::Break(Error::User(format!(
+                return ControlFlow::Break(Error::user(format!(
                     "{depth} set operations in a row, of different kinds: at most {DEEPEST} can \
                      be nested; put those of one kind together, or keep parts in tables"
                 )));

@@ -89,7 +89,7 @@ impl Definitions {
                 }
                 None => "columns may be added, and neither be removed nor be of another type",
             };
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "stream {} has changed since earlier runs of this pipeline (it was {was}, and is \
                  {}), so its offsets and open windows mean something else ({reason}): undo the \
                  change, choose another state folder, or forget the state in {} with --start-fresh",

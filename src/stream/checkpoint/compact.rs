@@ -172,7 +172,7 @@ pub fn whole(journal: &Journal, stream: &str, store: &Store) -> Result<()> {
 
 fn part_of(what: &str, name: &str, reached: u64, record: &EpochRecord) -> Error {
     let (first, last) = (record.first(), record.epoch);
-    Error::User(format!(
+    Error::user(format!(
         "{what} {name} holds this pipeline up to epoch {reached}, and held more: the epochs \
          {first} to {last} are merged, so what is missing cannot be told from what is there. Bring \
          back its newer version; or remove what it holds, to have it made again; or go on after it \

@@ -340,14 +340,14 @@ fn header(path: &Path, line: &str, pipeline: &str) -> Result<u64> {
         Error::Data(format!("{}, line 1: {error}: the state folder is damaged", path.display()))
     })?;
     if header.thalweg > FORMAT {
-        return Err(Error::User(format!(
+        return Err(Error::user(format!(
             "{}: written in form {}, and this thalweg reads those up to {FORMAT}",
             path.display(),
             header.thalweg
         )));
     }
     if header.pipeline != pipeline {
-        return Err(Error::User(format!(
+        return Err(Error::user(format!(
             "the state folder is that of the pipeline {}, not of {pipeline}: choose another with \
              --state, or name this one by SET thalweg.pipeline = '{}'",
             header.pipeline, header.pipeline
@@ -368,7 +368,7 @@ fn lock(folder: &Path, pipeline: &str) -> Result<File> {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             let _ = file.read_to_string(&mut holder); // only to tell who
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "the pipeline {pipeline} is running already (process {}, state folder {}): only \
                  one run at a time; stop that one, or give this one another name by SET \
                  thalweg.pipeline",

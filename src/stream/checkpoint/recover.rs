@@ -85,7 +85,7 @@ pub async fn join(
 }
 
 fn changed(query: &Query, last: u64) -> Error {
-    Error::User(format!(
+    Error::user(format!(
         "sink {}: its query has changed since epoch {last} of this pipeline, and what its open \
          windows hold is the old query's. The stored history and the other queries can be kept: \
          undo the change; or INSERT INTO a new sink, which begins with the first row; or \
@@ -101,7 +101,7 @@ fn ahead(runner: &Runner, what: &str, name: &str, reached: u64) -> Result<()> {
     if reached <= last {
         return Ok(());
     }
-    Err(Error::User(format!(
+    Err(Error::user(format!(
         "{what} {name} holds epoch {reached} of the pipeline {}, and the state folder {} knows of \
          {last} only: give the state folder of those runs with --state; or remove what the sink \
          holds, to have it made again; or go on after it with --start-fresh (results are then \
@@ -288,7 +288,7 @@ fn group_end(runner: &Runner, queries: &[Query], at: u64) -> u64 {
 /// Where a partition begins that no run has read, by the option `start`: not before `from`.
 pub async fn begin(stream: &Arc<Stream>, partition: usize, from: Start) -> Result<Start> {
     if let Err(reason) = stream.connector.bounded() {
-        return Err(Error::User(format!("stream {}, start: {reason}", stream.name)));
+        return Err(Error::user(format!("stream {}, start: {reason}", stream.name)));
     }
     let stream = stream.clone();
     let reading = task::blocking("reading a stream", move || -> Result<Start> {

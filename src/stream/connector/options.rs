@@ -76,7 +76,7 @@ impl Settings {
     }
 
     pub fn error(&self, message: impl Display) -> Error {
-        Error::User(format!("{}: {message}", self.owner))
+        Error::user(format!("{}: {message}", self.owner))
     }
 }
 

@@ -103,7 +103,7 @@ impl Stream {
         let timed =
             [("pace", pace.is_some()), ("idle_timeout", idle_timeout.is_some()), ("start", at)];
         if let (None, Some((option, _))) = (&watermark, timed.iter().find(|(_, given)| *given)) {
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "stream {name}: {option} goes by the event time: say which with WATERMARK FOR"
             )));
         }
@@ -158,7 +158,7 @@ fn followed(
 ) -> Result<Option<EventTime>> {
     match (&watermark, max_advance_us) {
         (None, Some(_)) => {
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "stream {name}: max_advance bounds a watermark, and the stream has none"
             )));
         }
@@ -179,7 +179,7 @@ fn read(schema: &Schema, forms: &[Form]) -> SchemaRef {
 fn is_time(stream: &str, field: &Field) -> Result<()> {
     match field.data_type() {
         DataType::Timestamp(TimeUnit::Microsecond, _) => Ok(()),
-        other => Err(Error::User(format!(
+        other => Err(Error::user(format!(
             "stream {stream}: the watermark's column {} is {other}, not a TIMESTAMP",
             field.name()
         ))),

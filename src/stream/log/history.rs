@@ -87,7 +87,7 @@ impl Store {
             }
             Some(present) if present == owner => {}
             Some(Owner { pipeline, stream: name, partitions }) => {
-                return Err(Error::User(format!(
+                return Err(Error::user(format!(
                     "stream {}: the store '{path}' holds the stream {name} of the pipeline \
                      {pipeline}, of {partitions} partitions: choose another store, or go on as \
                      that pipeline (SET thalweg.pipeline = '{pipeline}')",
@@ -298,7 +298,7 @@ impl History {
             if table.is_empty()? && table.schema().field_with_name(OFFSET).is_ok() {
                 return Ok(None);
             }
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "stream {}: '{path}' is a Delta table that no stream has written",
                 stream.name
             )));

@@ -66,7 +66,7 @@ impl Spec {
         let DataType::Timestamp(unit, zone) = schema.field(time).data_type() else {
             let column = schema.field(time);
             let (name, is) = (column.name(), column.data_type());
-            return Err(Error::User(format!("a session's time is a TIMESTAMP: {name} is {is}")));
+            return Err(Error::user(format!("a session's time is a TIMESTAMP: {name} is {is}")));
         };
         // A window's last instant needs milliseconds.
         let unit = if *unit == TimeUnit::Second { TimeUnit::Millisecond } else { *unit };
@@ -74,7 +74,7 @@ impl Spec {
         let tick_ns = 1_000_000_000 / per_second(unit);
         if gap_ns <= 0 || gap_ns % tick_ns != 0 {
             let message = format!("a session's gap is a whole number of {unit:?}s, one at least");
-            return Err(Error::User(message));
+            return Err(Error::user(message));
         }
         let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
         let windows = COLUMNS.map(|name| Arc::new(Field::new(name, window.clone(), false)));

@@ -13,7 +13,7 @@ use crate::stream::time::emit::Emit;
 
 /// The error of what a continuous query cannot do, and what does it.
 pub fn missing(what: impl std::fmt::Display, instead: &str) -> Error {
-    Error::User(format!("{what} cannot run continuously: {instead}"))
+    Error::user(format!("{what} cannot run continuously: {instead}"))
 }
 
 /// Only aggregates give results that change.
@@ -56,7 +56,7 @@ pub fn never_final(plan: &LogicalPlan, input: &LogicalPlan) -> Error {
         .and_then(|streams| streams.into_iter().find(|stream| stream.watermark.is_none()));
     let by_window = |column: Column| edge(plan, &column).is_some();
     match without {
-        Some(stream) => Error::User(format!(
+        Some(stream) => Error::user(format!(
             "stream {} has no watermark, so no window ever closes: CREATE STREAM {} (.., \
              WATERMARK FOR ts AS ts - INTERVAL '5' SECOND)",
             stream.name, stream.name

@@ -23,10 +23,9 @@ fn keys(plan: &LogicalPlan, groups: usize, places: &[Option<usize>]) -> Result<V
     let place = |group: usize| places.iter().position(|place| *place == Some(group));
     let keys = (0..groups).map(|group| Some(schema.field(place(group)?).name().clone()));
     keys.collect::<Option<Vec<String>>>().ok_or_else(|| {
-        Error::User(
+        Error::user(
             "EMIT ON UPDATE: a row that is given out again replaces the one with the same groups, \
-             so SELECT every column of GROUP BY"
-                .to_string(),
+             so SELECT every column of GROUP BY",
         )
     })
 }

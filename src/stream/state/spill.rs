@@ -111,7 +111,7 @@ impl Folder {
     pub fn open(state: &Path) -> Result<Self> {
         let path = state.join(FOLDER);
         match std::fs::remove_dir_all(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::User(format!(
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::user(format!(
                 "{}: {error}: what an earlier run has left there is of no use: remove the folder",
                 path.display()
             ))),
@@ -224,7 +224,7 @@ fn link(from: &Path, to: &Path) -> std::io::Result<bool> {
 }
 
 fn unwritten(path: &Path, error: &dyn std::fmt::Display) -> Error {
-    Error::User(format!(
+    Error::user(format!(
         "{}: {error}: state above thalweg.state_memory cannot be written there: make room on the \
          disk, or raise thalweg.state_memory; then run the same command again",
         path.display()

@@ -9,7 +9,9 @@ use object_store::ObjectMeta;
 
 use super::parquet::INT96;
 use super::widen::common_field;
-use crate::plan::files::error::{cause, data, of_store, placed, unequal_lengths};
+use crate::error::foreign::arrow::unequal_lengths;
+use crate::error::store::of_store;
+use crate::plan::files::error::{cause, data, placed};
 use crate::plan::files::found::{Files, Form};
 
 /// Rows that the types of CSV and JSON columns are told from, over all files together. What comes
@@ -42,7 +44,9 @@ pub async fn unreadable(
             object.size
         )),
         Form::Csv | Form::Tsv => match unequal_lengths(&cause) {
-            Some(told) => data(format!("file '{name}', {told}")),
+            Some([line, expected, found]) => data(format!(
+                "file '{name}', line {line}: {expected} values expected, {found} found"
+            )),
             None => data(format!("file '{name}'{}", placed(&cause))),
         },
         Form::Json => data(format!("file '{name}'{}", placed(&cause))),

@@ -17,6 +17,7 @@ use regex::Regex;
 use super::exact;
 use super::parse::{Fault, Parse, Reading};
 use super::quotes::{Form, Quotes};
+use crate::error::foreign::arrow::{CsvFault, csv_fault};
 use crate::plan::files::error::user;
 
 /// What of the options tells where values are.
@@ -380,33 +381,24 @@ impl CsvRows {
     }
 }
 
-/// What arrow-csv's words say.
+/// The fault that arrow-csv has found.
 fn fault(error: &ArrowError, names: &[String]) -> Fault {
     let message = match error {
         ArrowError::CsvError(text) | ArrowError::ParseError(text) => text.clone(),
         other => other.to_string(),
     };
-    let number = |after: &str| -> Option<u64> {
-        let rest = &message[message.find(after)? + after.len()..];
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..digits].parse().ok()
-    };
-    // A value that does not parse: records count from 0.
-    if let (Some(row), Some(column)) = (number(" at line "), number(" for column ")) {
-        let name = usize::try_from(column).ok().and_then(|column| names.get(column));
-        let value = message.split('\'').nth(1).unwrap_or_default().escape_debug();
-        let kind = message.split('\'').nth(3).unwrap_or_default();
-        let why = format!("'{value}' is no {kind}{AS_TEXT}");
-        return Fault::of(row, name.map_or("?", String::as_str), why);
+    match csv_fault(&message) {
+        Some(CsvFault::Value { record, column, value, kind }) => {
+            let name = usize::try_from(column).ok().and_then(|column| names.get(column));
+            let why = format!("'{}' is no {kind}{AS_TEXT}", value.escape_debug());
+            Fault::of(record, name.map_or("?", String::as_str), why)
+        }
+        Some(CsvFault::Count { record, expected, found }) => {
+            let why = format!("{expected} values expected, {found} values found");
+            Fault { row: record.checked_sub(1), ..Fault::new(why) }
+        }
+        None => Fault::new(message),
     }
-    // A record with more or fewer values than the header: records count from 1.
-    if let (Some(row), Some((_, counts))) =
-        (number(" for line "), message.split_once(", expected "))
-    {
-        let why = format!("{} values found", counts.replace(" got ", " values expected, "));
-        return Fault { row: row.checked_sub(1), ..Fault::new(why) };
-    }
-    Fault::new(message)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use arrow::json::reader::infer_json_schema_from_iterator;
 use serde_json::Value;
 
 use super::parse::Fault;
+use crate::error::foreign::serde_json::reason;
 
 /// Follows the structure of JSON text as its bytes come by, and takes the brackets and commas of
 /// arrays of rows out of it, so that objects one after another are left. No byte is moved: lines
@@ -202,10 +203,9 @@ pub fn syntax(from: impl Read) -> Option<String> {
 }
 
 fn told(error: &serde_json::Error) -> String {
-    let text = error.to_string();
-    let why = text.split(" at line ").next().unwrap_or_default();
+    let why = reason(error);
     match error.is_io() {
-        true => why.to_string(), // with its line
+        true => why, // with its line
         false => format!("line {}, column {}: {why}", error.line(), error.column()),
     }
 }

@@ -61,7 +61,7 @@ pub fn becomes(field: &Field, from: &DataType) -> Result<()> {
     let part = Part { path: field.name(), row: &row, digits: None, times: &Times::default() };
     part.typed(&none, field.data_type(), &mut [])
         .map(|_| ())
-        .map_err(|_| Error::User(format!("{from} is not read as {}: cast it", field.data_type())))
+        .map_err(|_| Error::user(format!("{from} is not read as {}: cast it", field.data_type())))
 }
 
 /// Adds the columns that are computed from these, the others, to whole rows.

@@ -78,7 +78,7 @@ pub trait SinkConnector: Debug + Send + Sync {
         if self.modes().contains(&mode) {
             return Ok(());
         }
-        Err(Error::User(format!(
+        Err(Error::user(format!(
             "sink {sink}: EMIT ON UPDATE gives rows that replace earlier ones, and the connector \
              {} only adds: use delta, stdout or console, or EMIT AFTER WINDOW CLOSE",
             self.name()
@@ -151,7 +151,7 @@ pub fn unfit(sink: &str, field: &Field, form: &str) -> Error {
         "CSV" => ", or choose format = 'json'",
         _ => "",
     };
-    Error::User(format!(
+    Error::user(format!(
         "sink {sink}: column {name} is {}, which {form} does not hold: {advice}{other}",
         field.data_type()
     ))
@@ -162,7 +162,7 @@ pub fn distinct(sink: &str, columns: &Schema, form: &str) -> Result<()> {
     let mut names: Vec<&String> = columns.fields().iter().map(|field| field.name()).collect();
     names.sort_unstable();
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Error::User(format!(
+        Some(pair) => Err(Error::user(format!(
             "sink {sink}: two columns are called {}, which {form} does not hold: name one of them \
              otherwise, with AS",
             pair[0]

@@ -46,7 +46,7 @@ impl SinkConnector for Delta {
 
     async fn open(&self, writer: Writer, schema: &SchemaRef) -> Result<Box<dyn Sink>> {
         if writer.keys.as_ref().is_some_and(Vec::is_empty) {
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "sink {}: a row that is given out again replaces the one with the same groups, and \
                  this query has none: GROUP BY a column, or use console or stdout",
                 writer.sink

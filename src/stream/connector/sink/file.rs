@@ -65,7 +65,7 @@ fn lock(path: &Path, pipeline: &str) -> Result<std::fs::File> {
     let file = std::fs::File::create(path).map_err(|error| disk::failed(path, error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::User(format!(
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::user(format!(
             "{}: another run of the pipeline {pipeline} writes here: only one may",
             path.display()
         ))),

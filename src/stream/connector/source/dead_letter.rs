@@ -56,7 +56,7 @@ impl Rejects {
         self.count += rows.len() as u64;
         let Some(path) = self.path.clone() else { return Ok(()) };
         let written = self.write(&path, rows);
-        written.map_err(|error| Error::User(format!("{}: rejected rows: {error}", path.display())))
+        written.map_err(|error| Error::user(format!("{}: rejected rows: {error}", path.display())))
     }
 
     fn write(&mut self, path: &Path, rows: &[Rejected]) -> std::io::Result<()> {

@@ -348,7 +348,7 @@ impl Connector for Random {
         if let Some(at) = opening.source_event_time().filter(nulls) {
             let source = opening.source_schema();
             let column = source.field(at).name();
-            return Err(Error::User(format!(
+            return Err(Error::user(format!(
                 "fields.{column}.null-rate: the watermark follows {column}, which is never NULL"
             )));
         }

@@ -143,10 +143,9 @@ impl Input {
                 }
                 Some(state) if state.is_some() && *state == self.opening.state => {}
                 Some(_) => {
-                    return Err(Error::User(
+                    return Err(Error::user(
                         "standard input has been read by another query: read it by one INSERT in \
-                         `thalweg run`, with a store for what is asked of it later"
-                            .to_string(),
+                         `thalweg run`, with a store for what is asked of it later",
                     ));
                 }
             }

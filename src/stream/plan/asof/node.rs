@@ -195,7 +195,7 @@ fn check_time(data_type: &DataType) -> crate::error::Result<()> {
     match data_type {
         Timestamp(..) | Date32 | Date64 => Ok(()),
         Int8 | Int16 | Int32 | Int64 | UInt8 | UInt16 | UInt32 => Ok(()),
-        other => Err(Error::User(format!(
+        other => Err(Error::user(format!(
             "the times of an as-of join are TIMESTAMPs, DATEs or whole numbers, and these are \
              compared as {other}: cast them"
         ))),

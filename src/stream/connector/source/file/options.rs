@@ -116,7 +116,7 @@ impl File {
     }
 
     fn unlisted(&self, error: &std::io::Error) -> Error {
-        Error::User(format!("the stream's path '{}': {error}", self.path.display()))
+        Error::user(format!("the stream's path '{}': {error}", self.path.display()))
     }
 
     fn list_in(

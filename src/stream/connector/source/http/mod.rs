@@ -58,10 +58,9 @@ impl Connector for Http {
     /// Errors: no state folder; an address that cannot be listened at.
     fn open(&self, opening: Opening) -> Result<Box<dyn Source>> {
         let Some(folder) = opening.state.clone() else {
-            return Err(Error::User(
+            return Err(Error::user(
                 "http keeps what it receives in a pipeline's state folder: read it by an INSERT in \
-                 `thalweg run`"
-                    .to_string(),
+                 `thalweg run`",
             ));
         };
         let log = Reader::new(&folder, &opening.schema, opening.from.offset);

@@ -73,7 +73,7 @@ impl Server {
     /// Errors: an address that cannot be listened at; files of TLS that cannot be used; no
     /// runtime.
     pub fn start(http: &Http, service: Arc<Service>) -> Result<Self> {
-        let wrong = |error: io::Error| Error::User(format!("listen = '{}': {error}", http.listen));
+        let wrong = |error: io::Error| Error::user(format!("listen = '{}': {error}", http.listen));
         if Handle::try_current().is_err() {
             return Err(Error::Bug("http is opened outside a runtime".to_string()));
         }
@@ -103,7 +103,7 @@ impl Drop for Server {
 
 fn acceptor(tls: &Tls) -> Result<TlsAcceptor> {
     let wrong = |name: &str, path: &std::path::Path, error: &dyn std::fmt::Display| {
-        Error::User(format!("{name} = '{}': {error}", path.display()))
+        Error::user(format!("{name} = '{}': {error}", path.display()))
     };
     let chain = CertificateDer::pem_file_iter(&tls.certificates).and_then(Iterator::collect);
     let chain: Vec<_> = chain.map_err(|error| wrong("tls_cert", &tls.certificates, &error))?;
