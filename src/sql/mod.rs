@@ -53,7 +53,7 @@ use crate::stream::log::table::{LATE, StreamTable, View};
 use crate::stream::plan::asof::exec::AsOfPlanner;
 use crate::stream::plan::asof::plan::AsOfRelations;
 use crate::stream::plan::emit_delay::delayed;
-use crate::stream::plan::late_joins::with_late_rule;
+use crate::stream::plan::late_joins::with_watermark_filter;
 use crate::stream::plan::order::number::NumberPlanner;
 use crate::stream::plan::order::sorted::SortedPlanner;
 use crate::stream::plan::order::{LogOrder, rows_in_order};
@@ -479,7 +479,7 @@ impl Engine {
 /// A plan with what streams mean in it.
 fn resolved(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = subquery::joined(proctime::resolve(plan)?, subquery::Over::Streams)?;
-    Ok(with_late_rule(plan)?)
+    Ok(with_watermark_filter(plan)?)
 }
 
 /// The plain name that an INSERT is into.

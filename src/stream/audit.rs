@@ -1,8 +1,8 @@
 //! Results against the batch over the stored history: `AUDIT` compares, `RECONCILE` corrects.
 //!
-//! Late rows are in the history and not in the results. The batch with the late rule gives what the
-//! stream has given out, bit for bit; the batch without it gives what would have been given out had
-//! no row been late. RECONCILE changes the result in one commit; what it changes is also kept, old
+//! Late rows are in the history and not in the results. The batch with watermark filters gives what
+//! the stream has given out, bit for bit; the batch without them gives what would have been given
+//! out had no row been late. RECONCILE changes the result in one commit; what it changes is also kept, old
 //! and new, in `RESULT__corrections`.
 
 use std::collections::{BTreeSet, HashMap};
@@ -21,7 +21,7 @@ use datafusion::prelude::SessionContext;
 
 use crate::error::{Error, Result};
 use crate::lake::Table;
-use crate::stream::plan::late::without_late_rule;
+use crate::stream::plan::late::without_watermark_filter;
 use crate::stream::plan::upsert_keys::group_keys;
 use crate::stream::plan::watermark_bound;
 use crate::stream::state::final_key::micros;
@@ -161,11 +161,11 @@ impl Subject<'_> {
         &self,
         context: &SessionContext,
         table: &Table,
-        late_rule: bool,
+        is_filtered: bool,
     ) -> Result<RecordBatch> {
-        let plan = match late_rule {
+        let plan = match is_filtered {
             true => self.plan.clone(),
-            false => without_late_rule(self.plan)?,
+            false => without_watermark_filter(self.plan)?,
         };
         let rows = context.execute_logical_plan(plan).await?.collect().await?;
         self.asked(&concat_batches(&table.schema(), &conform(rows, &table.schema())?)?)

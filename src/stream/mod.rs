@@ -21,7 +21,7 @@
 //!    session/      SESSION: node, table function, the batch
 //!    asof/         as-of joins: node, relation, the batch
 //!    order/        the order of rows where an answer depends on it
-//!    ..            late rule, bounds of the watermark, unions, subqueries, refusals
+//!    ..            watermark filter, bounds of the watermark, unions, subqueries, refusals
 //!  operator/     what keeps rows or states between epochs, a file each
 //!  state/        rows that wait: buffers, spills, when a row is final, what it takes
 //!  log/          a stream: definition, partitions, positions, history, the table of all

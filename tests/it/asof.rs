@@ -76,8 +76,8 @@ async fn only_declared_columns_show() {
     assert!(text.contains("AsOfExec: left, ts >= ts, keys=[currency = currency]"), "{text}");
 }
 
-/// The batch over the stored history is what was given out; without the late rule order 4 and the
-/// rate of 99 count.
+/// The batch over the stored history is what was given out; without watermark filters order 4 and
+/// the rate of 99 count.
 #[tokio::test]
 async fn results_are_audited_and_reconciled() {
     let folder = TempDir::new().unwrap();

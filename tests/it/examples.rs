@@ -204,7 +204,7 @@ fn without_comments(statement: &str) -> &str {
     text
 }
 
-/// The stored rows with the watermark before each: what the late rule needs, in plain SQL.
+/// The stored rows with the watermark before each: what the watermark filter needs, in plain SQL.
 fn seen(time: &str, delay: &str) -> String {
     format!(
         "WITH seen AS (SELECT *, max({time}) OVER (ORDER BY __offset ROWS BETWEEN UNBOUNDED

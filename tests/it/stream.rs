@@ -1,4 +1,4 @@
-//! Streams: the late rule, windows, malformed rows; as a batch and as a pipeline.
+//! Streams: the watermark filter, windows, malformed rows; as a batch and as a pipeline.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -75,7 +75,7 @@ const GOLDEN: &str = "\
 ";
 
 #[tokio::test]
-async fn a_batch_over_a_stream_applies_the_late_rule() {
+async fn a_batch_over_a_stream_applies_the_watermark_filter() {
     let folder = TempDir::new().unwrap();
     bids(folder.path());
     let engine = engine();

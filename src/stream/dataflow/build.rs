@@ -29,7 +29,7 @@ use crate::stream::operator::updating_aggregate::UpdatingAggregate;
 use crate::stream::operator::{Operator, PassThrough};
 use crate::stream::plan::asof::node::AsOfNode;
 use crate::stream::plan::display::shown;
-use crate::stream::plan::late::{late_rows, without_late_rule};
+use crate::stream::plan::late::{late_rows, without_watermark_filter};
 use crate::stream::plan::lower::lowered;
 use crate::stream::plan::order::in_log_order;
 use crate::stream::plan::order::number::NumberNode;
@@ -239,7 +239,7 @@ impl Builder {
         let late = match late_rows(&piece.plan)? {
             Some(late) => {
                 let count = self.planner.region(&late).await?;
-                let in_time = without_late_rule(&piece.plan)?;
+                let in_time = without_watermark_filter(&piece.plan)?;
                 let in_time = self.planner.region_of_sides(&in_time).await?;
                 Some(Late { count, in_time, panes: false })
             }
@@ -321,7 +321,7 @@ impl Builder {
         let Some(late) = late_rows(input)? else { return Ok(None) };
         let count = self.planner.region(&late).await?;
         let over = async |input: &LogicalPlan| -> Result<Steps> {
-            let input = without_late_rule(input)?;
+            let input = without_watermark_filter(input)?;
             let over = plan.with_new_exprs(plan.expressions(), vec![input])?;
             self.planner.aggregate(&over, first).await
         };

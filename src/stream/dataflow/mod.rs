@@ -87,7 +87,7 @@ struct Region {
     late: Option<Late>,
 }
 
-/// What a region with a late rule runs besides its plan.
+/// What a region with a watermark filter runs besides its plan.
 struct Late {
     /// Counts the rows that the rule leaves out.
     count: SlotPlan,

@@ -57,7 +57,7 @@ pub trait Operator: Send + Sync {
         None
     }
 
-    /// Rows that it has found to be late since it was last asked; those that a plan's late rule
+    /// Rows that it has found to be late since it was last asked; those that a watermark filter
     /// leaves out are counted before they come here.
     fn take_late(&mut self) -> u64 {
         0

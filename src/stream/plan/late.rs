@@ -15,7 +15,7 @@ use crate::stream::log::partition::HIDDEN;
 use crate::stream::log::table::{StreamTable, View};
 use crate::stream::plan::asof::node::AsOfNode;
 
-/// The rows that late rules leave out, counted; on each way down the rule nearest to the top.
+/// The rows that watermark filters leave out, counted; on each way down by the first filter.
 pub fn late_rows(plan: &LogicalPlan) -> Result<Option<LogicalPlan>> {
     let mut all = Vec::new();
     left_out(plan, &mut all)?;
@@ -38,8 +38,8 @@ fn left_out(plan: &LogicalPlan, all: &mut Vec<LogicalPlanBuilder>) -> Result<()>
     plan.inputs().into_iter().try_for_each(|input| left_out(input, all))
 }
 
-/// The plan for rows of which none is late: without the late rule, which would keep them all.
-pub fn without_late_rule(plan: &LogicalPlan) -> Result<LogicalPlan> {
+/// The plan for rows of which none is late: without watermark filters, which would keep them all.
+pub fn without_watermark_filter(plan: &LogicalPlan) -> Result<LogicalPlan> {
     let without = plan.clone().transform_up(|node| match WatermarkFilterNode::of(&node) {
         Some(filter) => Ok(Transformed::yes(filter.input.clone())),
         None => Ok(Transformed::no(node)),
@@ -150,16 +150,16 @@ fn log_beside_tables(plan: &LogicalPlan, time: &Column) -> Result<Option<Logical
 
 /// A plan over a stream without the rows that came when the watermark had passed their `time`,
 /// the stream's event time.
-pub fn with_late_rule(plan: &LogicalPlan, time: &Column) -> Result<LogicalPlan> {
+pub fn with_watermark_filter(plan: &LogicalPlan, time: &Column) -> Result<LogicalPlan> {
     Ok(with_places(plan, time, true, &[])?.0)
 }
 
-/// The same with columns of the log, and what they are called; without the rule where it is not
+/// The same with columns of the log, and what they are called; without the filter where it is not
 /// asked for. The plan itself and no columns where no row can be late.
 pub fn with_places(
     plan: &LogicalPlan,
     time: &Column,
-    is_ruled: bool,
+    is_filtered: bool,
     places: &[&str],
 ) -> Result<(LogicalPlan, Vec<Column>)> {
     let Some(over_log) = log(plan, time)? else { return Ok((plan.clone(), Vec::new())) };
@@ -169,7 +169,7 @@ pub fn with_places(
         .collect::<Result<Vec<_>>>()?;
     let shown = plan.schema().columns().into_iter().chain(places.clone()).map(Expr::Column);
     let shown: Vec<Expr> = shown.collect();
-    let rows = match is_ruled {
+    let rows = match is_filtered {
         true => WatermarkFilterNode::new(over_log, time.clone())?.plan(),
         false => over_log,
     };

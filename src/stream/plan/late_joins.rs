@@ -1,4 +1,4 @@
-//! The late rule of joins by an interval: rows that came late meet nothing.
+//! Watermark filters of joins by an interval: rows that came late meet nothing.
 
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, JoinType, Result as DfResult};
@@ -8,16 +8,16 @@ use super::interval::{conditions, filtered, limits};
 use super::late::{self, is_event_time};
 use super::watermark_bound;
 
-/// The plan with the late rule on both sides of every join by an interval: a row of a stream whose
-/// time the watermark before it has passed meets nothing, in a batch as in a stream.
-pub fn with_late_rule(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    let ruled = plan.transform_up_with_subqueries(|node| {
+/// The plan with a watermark filter on both sides of every join by an interval: a row of a stream
+/// whose time the watermark before it has passed meets nothing, in a batch as in a stream.
+pub fn with_watermark_filter(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let done = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Join(join) = &node else {
             // `FROM a, b WHERE ..`: the condition stands above the join.
             if let LogicalPlan::Filter(filter) = &node
                 && let LogicalPlan::Join(join) = filter.input.as_ref()
                 && join.join_type == JoinType::Inner
-                && let Some((left, right)) = ruled_sides(&filtered(join, filter))?
+                && let Some((left, right)) = filtered_sides(&filtered(join, filter))?
             {
                 let inner = LogicalPlan::Join(join.clone());
                 let inner = inner.with_new_exprs(inner.expressions(), vec![left, right])?;
@@ -26,7 +26,7 @@ pub fn with_late_rule(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             }
             return Ok(Transformed::no(node));
         };
-        match ruled_sides(join)? {
+        match filtered_sides(join)? {
             Some((left, right)) => {
                 let node = node.with_new_exprs(node.expressions(), vec![left, right])?;
                 Ok(Transformed::yes(node))
@@ -34,11 +34,11 @@ pub fn with_late_rule(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             None => Ok(Transformed::no(node)),
         }
     })?;
-    Ok(ruled.data)
+    Ok(done.data)
 }
 
-/// The sides of a join by an interval with the late rule, where one of them lacks it.
-fn ruled_sides(join: &Join) -> DfResult<Option<(LogicalPlan, LogicalPlan)>> {
+/// The sides of a join by an interval with watermark filters, where one of them lacks its own.
+fn filtered_sides(join: &Join) -> DfResult<Option<(LogicalPlan, LogicalPlan)>> {
     let times = conditions(join).into_iter().find_map(|expr| {
         let (left, right, _) = limits(join, &expr)?;
         let known = |side: &LogicalPlan, time: &Column| {
@@ -47,13 +47,13 @@ fn ruled_sides(join: &Join) -> DfResult<Option<(LogicalPlan, LogicalPlan)>> {
         (known(&join.left, &left) && known(&join.right, &right)).then_some((left, right))
     });
     let Some((left, right)) = times else { return Ok(None) };
-    let ruled = |side: &LogicalPlan, time: &Column| -> DfResult<Option<LogicalPlan>> {
+    let with = |side: &LogicalPlan, time: &Column| -> DfResult<Option<LogicalPlan>> {
         match watermark_bound::column(side, time) {
             Some(_) => Ok(None),
-            None => late::with_late_rule(side, time).map(Some),
+            None => late::with_watermark_filter(side, time).map(Some),
         }
     };
-    match (ruled(&join.left, &left)?, ruled(&join.right, &right)?) {
+    match (with(&join.left, &left)?, with(&join.right, &right)?) {
         (None, None) => Ok(None),
         (one, other) => Ok(Some((
             one.unwrap_or_else(|| join.left.as_ref().clone()),

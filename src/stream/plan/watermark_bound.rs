@@ -94,8 +94,8 @@ fn united(
     })?
 }
 
-/// The bound of what a late rule by this time keeps: that of the time, where it has one; rows of a
-/// stream's log are kept if they, or their windows' ends, are after the watermark.
+/// The bound of what a watermark filter by this time keeps: that of the time, where it has one;
+/// rows of a stream's log are kept if they, or their windows' ends, are after the watermark.
 fn arrivals(plan: &LogicalPlan, time: &Column) -> Option<Bound> {
     if let Some(bound) = column(plan, time) {
         return Some(bound);
@@ -239,7 +239,7 @@ fn of_edge(end: Bound, edge: Edge, size_ns: Option<i64>) -> Option<Bound> {
     }
 }
 
-/// Whether the rows below carry their watermark, so that the late rule is in the plan.
+/// Whether the rows below carry their watermark, so that the watermark filter is in the plan.
 fn over_log(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source)

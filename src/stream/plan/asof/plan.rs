@@ -223,7 +223,7 @@ fn ruled(
     let (of_left, of_right) = (time(&left, left_time), time(&right, right_time));
     let both = of_left.is_some() && of_right.is_some();
     let left = match of_left {
-        Some((column, true)) if both => late::with_late_rule(&left, &column)?,
+        Some((column, true)) if both => late::with_watermark_filter(&left, &column)?,
         _ => left,
     };
     let Some((column, true)) = of_right else { return Ok((left, right, Vec::new())) };

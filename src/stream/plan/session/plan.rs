@@ -44,7 +44,7 @@ pub fn plan(
     sessions(input, time, keys, gap_ns)
 }
 
-/// The rows of `input` with their windows. Over a stream the late rule is part of it.
+/// The rows of `input` with their windows. Over a stream the node leaves out what is late.
 fn sessions(input: LogicalPlan, time: Column, keys: Vec<Expr>, gap_ns: i64) -> Result<LogicalPlan> {
     free_names(&input)?;
     let shown = input.schema().columns().into_iter().map(Expr::Column);
