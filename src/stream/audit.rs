@@ -2,8 +2,8 @@
 //!
 //! Late rows are in the history and not in the results. The batch with watermark filters gives what
 //! the stream has given out, bit for bit; the batch without them gives what would have been given
-//! out had no row been late. RECONCILE changes the result in one commit; what it changes is also kept, old
-//! and new, in `RESULT__corrections`.
+//! out had no row been late. RECONCILE changes the result in one commit; what it changes is also
+//! kept, old and new, in `RESULT__corrections`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
