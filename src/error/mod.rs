@@ -22,7 +22,7 @@ pub use user::{Missing, Place, UserError};
 pub enum Error {
     /// The request is wrong: SQL, an option, a path. Says what, where and what to do.
     #[error(transparent)]
-    User(#[from] UserError),
+    User(Box<UserError>),
     /// The data is wrong: names the file and the line, row or offset.
     #[error("{0}")]
     Data(String),
@@ -94,6 +94,12 @@ impl Declined {
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<UserError> for Error {
+    fn from(error: UserError) -> Self {
+        Self::User(Box::new(error))
+    }
+}
 
 impl From<Error> for DataFusionError {
     fn from(error: Error) -> Self {

@@ -39,7 +39,7 @@ fn by_cause(error: &Error) -> UserError {
     match error {
         Error::DataFusion(error) => of_datafusion(error),
         Error::Arrow(error) => of_arrow(error),
-        Error::User(error) => error.clone(),
+        Error::User(error) => error.as_ref().clone(),
         Error::Io(error) => UserError::new(cause(error)),
         other => UserError::new(other.to_string()),
     }

@@ -473,7 +473,7 @@ mod tests {
         table.append(&[], &[("p".into(), 2)]).await.unwrap();
         assert_eq!(Table::open(&path).await.unwrap().unwrap().schema().fields().len(), 2);
         for epoch in 3..5 {
-            table.append(&[new.clone()], &[("p".into(), epoch)]).await.unwrap();
+            table.append(std::slice::from_ref(&new), &[("p".into(), epoch)]).await.unwrap();
         }
         let table = Table::open_or_extend(&path, &new.schema()).await.unwrap();
         assert_eq!(table.reached("p").await.unwrap(), Some(4));

@@ -287,7 +287,7 @@ mod tests {
     fn no_rows_are_one_range() {
         for batches in [vec![], batches()[1..2].to_vec()] {
             let rows = Rows::of(&batches);
-            assert_eq!(rows.ranges, [0..0]);
+            assert!(rows.ranges.len() == 1 && rows.ranges[0].is_empty());
         }
         let batches = batches()[1..2].to_vec();
         assert!(encoded(&Rows::of(&batches)).1.is_empty());

@@ -23,7 +23,7 @@ impl Grammar {
 
     /// The parser's own form of the dialect.
     pub fn dialect(&self) -> Box<dyn Dialect> {
-        let named = dialect_from_str(self.0.dialect.to_string());
+        let named = dialect_from_str(self.0.dialect);
         named.unwrap_or_else(|| Box::new(GenericDialect {}))
     }
 

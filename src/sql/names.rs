@@ -21,11 +21,11 @@ pub fn made_or_dropped(statement: &Statement, grammar: &Grammar) -> BTreeSet<Str
         Statement::Statement(statement) => match statement.as_ref() {
             ast::Statement::CreateTable(create) => vec![&create.name],
             ast::Statement::CreateView(create) => vec![&create.name],
-            ast::Statement::Drop { object_type, names, .. }
-                if matches!(object_type, ObjectType::Table | ObjectType::View) =>
-            {
-                names.iter().collect()
-            }
+            ast::Statement::Drop {
+                object_type: ObjectType::Table | ObjectType::View,
+                names,
+                ..
+            } => names.iter().collect(),
             _ => Vec::new(),
         },
         _ => Vec::new(),

@@ -397,11 +397,11 @@ mod tests {
     fn options_of_the_parser_hold_for_the_statements_behind_them() {
         let of = |text: &str| {
             let statements = parse(text, Grammar::default()).unwrap();
-            let shown = statements.iter().map(|statement| match &statement.kind {
+            let mut shown = statements.iter().map(|statement| match &statement.kind {
                 Kind::Sql(sql) => format!("{}: {sql}", statement.line),
                 other => format!("{}: {other:?}", statement.line),
             });
-            shown.last().unwrap()
+            shown.next_back().unwrap()
         };
         let set = "SET datafusion.sql_parser.";
         // A comment and a name that only this dialect can read, in the lines where they stand.

@@ -160,7 +160,7 @@ fn place<'a>(node: &'a Node, first: String, below: String, out: &mut Vec<Place<'
 fn costs(placed: &[Place<'_>]) -> Vec<String> {
     let total: u64 = placed.iter().filter_map(|p| p.node.cost?.nanoseconds).sum();
     let of = |place: &Place<'_>| {
-        let Some(cost) = place.node.cost else { return None };
+        let cost = place.node.cost?;
         let share = |time: u64| format!("{:.0} %", time as f64 * 100.0 / total.max(1) as f64);
         Some([
             cost.rows.map(|rows| rows.to_string()),

@@ -77,7 +77,7 @@ impl Bench {
             [self.player.buffer(bytes, "measured")?, self.player.buffer(bytes, "measured")?];
         let kept = self.small()?;
         let slot = |number: u32| {
-            let (next, this) = if number % 2 == 0 { (&a, &b) } else { (&b, &a) };
+            let (next, this) = if number.is_multiple_of(2) { (&a, &b) } else { (&b, &a) };
             self.slot(parts, next, this, &kept)
         };
         // Fills the ring.

@@ -11,10 +11,20 @@ mod tests {
 
     #[tokio::test]
     async fn tasks_that_have_panicked_are_known() {
-        let with = tokio::spawn(async { panic!("planted") }).await.map(|()| ()).unwrap_err();
+        let with = tokio::spawn(async {
+            if true {
+                panic!("planted")
+            }
+        })
+        .await
+        .unwrap_err();
         assert!(of_panic(&with.to_string()), "{with}");
-        let without = async { std::panic::panic_any(7) };
-        let without = tokio::spawn(without).await.map(|()| ()).unwrap_err();
+        let without = async {
+            if true {
+                std::panic::panic_any(7)
+            }
+        };
+        let without = tokio::spawn(without).await.unwrap_err();
         assert!(of_panic(&without.to_string()), "{without}");
         let aborted = tokio::spawn(std::future::pending::<()>());
         aborted.abort();

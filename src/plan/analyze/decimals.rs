@@ -175,12 +175,11 @@ fn widened(operands: &[Operand]) -> Mended {
     let needed = u8::try_from(before + behind.max(0)).ok()?;
     let scale = i8::try_from(behind.max(0)).ok()?;
     let wide = operands.iter().any(|one| matches!(one.data_type, DataType::Decimal256(..)));
-    let to = match needed {
-        _ if wide => return None,
-        ..=DEVICE_DIGITS if narrow_with_integer => DataType::Decimal128(needed, scale),
-        ..=DEVICE_DIGITS => return None,
-        ..=76 => DataType::Decimal256(needed, scale),
-        _ => return None,
+    let to = match needed <= DEVICE_DIGITS {
+        _ if wide || needed > 76 => return None,
+        true if narrow_with_integer => DataType::Decimal128(needed, scale),
+        true => return None,
+        false => DataType::Decimal256(needed, scale),
     };
     let mended = exprs.into_iter().map(|(expr, null)| if null { expr } else { cast(expr, &to) });
     Some(mended.collect())
@@ -241,11 +240,10 @@ impl AnalyzerRule for Decimals {
 /// Arrow cuts an integer to the width of a narrower decimal before it scales it.
 fn is_cut(value: &Expr, to: &DataType, schema: &DFSchema) -> Result<bool> {
     use DataType::{Decimal32, Decimal64, Int64, UInt32, UInt64};
-    Ok(match (to, value.get_type(schema)?) {
-        (Decimal32(..), Int64 | UInt64 | UInt32) => true,
-        (Decimal64(..), UInt64) => true,
-        _ => false,
-    })
+    Ok(matches!(
+        (to, value.get_type(schema)?),
+        (Decimal32(..), Int64 | UInt64 | UInt32) | (Decimal64(..), UInt64)
+    ))
 }
 
 /// From below, so that no check is looked at again.

@@ -191,7 +191,6 @@ fn line_of_row(from: impl Read, row: u64) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
-    use datafusion::common::config::CsvOptions;
     use datafusion::datasource::file_format::file_compression_type::FileCompressionType;
 
     use super::*;
@@ -213,7 +212,7 @@ mod tests {
 
     #[test]
     fn faults_of_text_are_told_with_their_lines() {
-        let csv = |text| failure_of(Form::Csv(CsvOptions::default()), text);
+        let csv = |text| failure_of(Form::Csv(Box::default()), text);
         assert_eq!(csv("b,a,c\n1,2,\"x\ny\"\n"), None);
         for (text, place) in [
             ("a,b\n\n1,2\n\"3\n4\",5\n", ", line 4, column 'a': '3\\n4' is no Int64"),

@@ -290,10 +290,11 @@ fn named(arg: &FunctionArg) -> Option<(String, Expr)> {
         FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } => {
             Some((name.value.clone(), value.clone()))
         }
-        FunctionArg::ExprNamed { name, arg: FunctionArgExpr::Expr(value), .. } => match name {
-            Expr::Identifier(name) => Some((name.value.clone(), value.clone())),
-            _ => None,
-        },
+        FunctionArg::ExprNamed {
+            name: Expr::Identifier(name),
+            arg: FunctionArgExpr::Expr(value),
+            ..
+        } => Some((name.value.clone(), value.clone())),
         FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::BinaryOp { left, op, right })) => {
             match (left.as_ref(), op) {
                 (Expr::Identifier(name), BinaryOperator::Eq) => {

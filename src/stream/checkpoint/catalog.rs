@@ -157,9 +157,7 @@ fn tells_same(graph: &Graph, now: &str, was: &str) -> bool {
         fields.map(|field| field.name().as_str()).filter(|name| !names(was, name)).collect();
     let given = |name: &&str| graph.schema.field_with_name(name).is_ok();
     // Equal rows may be such no more with another column.
-    !added.iter().any(|name| given(name))
-        && !now.contains("Distinct:")
-        && without(now, &added) == was
+    !added.iter().any(given) && !now.contains("Distinct:") && without(now, &added) == was
 }
 
 /// Whether a plan's text names a column.

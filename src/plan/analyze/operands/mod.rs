@@ -154,7 +154,7 @@ fn mend(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::SetComparison(SetComparison { expr, subquery, op, quantifier }) => {
             in_subquery(expr, subquery, schema)?.map(|(expr, subquery)| {
-                let quantifier = quantifier.clone();
+                let quantifier = *quantifier;
                 Expr::SetComparison(SetComparison::new(Box::new(expr), subquery, *op, quantifier))
             })
         }

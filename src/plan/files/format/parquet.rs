@@ -455,7 +455,7 @@ fn trusting(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     let group = |group: &FileGroup| {
         let files = FileGroup::new(group.iter().map(file).collect());
         match group.file_statistics(None) {
-            Some(found) => files.with_statistics(without_floats(found, schema).into()),
+            Some(found) => files.with_statistics(without_floats(found, schema)),
             None => files,
         }
     };

@@ -46,7 +46,7 @@ impl Text {
         Self {
             compression: options.compression.into(),
             writer: Arc::new(CsvFormat::default().with_options(options.clone())),
-            form: Form::Csv(options),
+            form: Form::Csv(Box::new(options)),
             encoding,
         }
     }

@@ -118,10 +118,10 @@ fn decimal(a: &DataType, b: &DataType) -> Option<DataType> {
     let scale = s.max(t);
     let precision = u8::try_from((p - s).max(q - t) + scale).ok()?;
     let scale = i8::try_from(scale).ok()?;
-    match precision {
-        ..=DECIMAL128_DIGITS => Some(DataType::Decimal128(precision, scale)),
-        ..=DECIMAL256_DIGITS => Some(DataType::Decimal256(precision, scale)),
-        _ => None,
+    match precision <= DECIMAL128_DIGITS {
+        true => Some(DataType::Decimal128(precision, scale)),
+        false if precision <= DECIMAL256_DIGITS => Some(DataType::Decimal256(precision, scale)),
+        false => None,
     }
 }
 

@@ -53,7 +53,7 @@ impl fmt::Display for Fault {
 /// The form of the text of a table's files.
 #[derive(Debug, Clone)]
 pub enum Form {
-    Csv(CsvOptions),
+    Csv(Box<CsvOptions>),
     Json,
 }
 
