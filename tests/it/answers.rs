@@ -64,7 +64,7 @@ fn a_plan_is_a_tree() {
     assert!(plan.contains("t.csv") && !plan.contains("physical_plan"), "{plan}");
     let verbose = drawn(folder.path(), &[], &format!("EXPLAIN VERBOSE {query}"));
     assert!(verbose.starts_with("Logical plan\n"), "{verbose}");
-    write(folder.path(), "p.sql", &format!("EXPLAIN {query};"));
+    write(folder.path(), "p.sql", format!("EXPLAIN {query};"));
     let run = ["run", "p.sql", "--until-end", "--device", "cpu"];
     assert_eq!(told(&thalweg(folder.path(), &run)).1, plan);
     let csv = rows(folder.path(), &format!("EXPLAIN {query}"));

@@ -166,7 +166,7 @@ impl Place<'_> {
             Run { values, ..Run::new(self.variant.device, folder, &text) }
         };
         for (nth, point) in self.variant.kills.iter().filter(|_| run == 1).enumerate() {
-            if new().to_kill(point) {
+            if new().until_killed(point) {
                 self.spilled_at(point)?;
             } else if nth == 0 {
                 return Err(format!("  the run has ended without passing {point}"));
@@ -178,7 +178,7 @@ impl Place<'_> {
         let observer = Observer(Arc::new(move |progress: &Progress| {
             observed.lock().unwrap().add(progress);
         }));
-        let done = Run { observer: Some(observer), ..new() }.to_end().await;
+        let done = Run { observer: Some(observer), ..new() }.until_end().await;
         done.map_err(|error| format!("  {error}"))?;
         seen.lock().unwrap().check(self.case, self.variant)?;
         match count(&self.path("state/spill"), "") {
@@ -314,7 +314,7 @@ async fn refused() {
             let values = place.values(&place.path("output"), 1);
             let run =
                 Run { values, ..Run::new(variant.device, place.folder.path(), &refused.text) };
-            let told = match run.to_end().await {
+            let told = match run.until_end().await {
                 Ok(_) => "no error".to_string(),
                 Err(error) => error.to_string(),
             };

@@ -96,12 +96,10 @@ impl Bench {
         if let Some(difference) = compare("gpu", &gpu, "cpu", &cpu, query, |a, b, _| a == b) {
             return Some(difference);
         }
-        let mut counts = self.counts.borrow_mut();
         match &cpu {
-            Ok(rows) => counts.rows += rows.len(),
-            Err(_) => counts.errors += 1,
+            Ok(rows) => self.counts.borrow_mut().rows += rows.len(),
+            Err(_) => self.counts.borrow_mut().errors += 1,
         }
-        drop(counts);
         if !query.for_stock() {
             return None;
         }

@@ -53,7 +53,7 @@ impl<'a> Run<'a> {
     }
 
     /// To the end of its sources; answers what its SELECTs printed.
-    pub async fn to_end(self) -> Result<Vec<String>> {
+    pub async fn until_end(self) -> Result<Vec<String>> {
         let pipeline = self.folder.join("pipe.sql");
         std::fs::write(&pipeline, self.text).unwrap();
         let options = RunOptions {
@@ -72,7 +72,7 @@ impl<'a> Run<'a> {
     }
 
     /// To the end, or to a point where its process is gone; answers whether it was.
-    pub fn to_kill(self, point: &str) -> bool {
+    pub fn until_killed(self, point: &str) -> bool {
         let pipeline = self.folder.join("pipe.sql");
         std::fs::write(&pipeline, self.text).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
@@ -91,12 +91,12 @@ impl<'a> Run<'a> {
 
 /// Runs a pipeline to the end of its sources; answers what its SELECTs printed.
 pub async fn pipeline_on(device: DeviceChoice, folder: &Path, text: &str) -> Result<Vec<String>> {
-    Run::new(device, folder, text).to_end().await
+    Run::new(device, folder, text).until_end().await
 }
 
 /// Runs a pipeline to the end, or to a point where it is gone; answers whether it was.
 pub fn killed(device: DeviceChoice, folder: &Path, point: &str, text: &str) -> bool {
-    Run::new(device, folder, text).to_kill(point)
+    Run::new(device, folder, text).until_killed(point)
 }
 
 /// Runs a pipeline that is gone at a point.

@@ -207,7 +207,10 @@ impl Teller<'_> {
 
     /// The first word, as an expression.
     fn address(&mut self, place: &Place, out: &mut Block) -> Handle<Expression> {
-        assert!(place.bytes % 4 == 0 && place.dynamic.iter().all(|(_, stride)| stride % 4 == 0));
+        assert!(
+            place.bytes.is_multiple_of(4)
+                && place.dynamic.iter().all(|(_, stride)| stride.is_multiple_of(4))
+        );
         let mut sum = self.literal(place.bytes / 4);
         for (index, stride) in &place.dynamic {
             let stride = self.literal(stride / 4);
