@@ -49,7 +49,7 @@ impl From<Error> for Failure {
         if is_broken_pipe(&error) {
             return Self::Closed;
         }
-        Self::Failed(describe(&error).to_string())
+        Self::Failed(error.told().to_string())
     }
 }
 
@@ -115,12 +115,7 @@ fn is_broken_pipe(error: &Error) -> bool {
     io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// What a user needs of an error: the cause and its place, without the layers it came through.
-pub fn describe(error: &Error) -> UserError {
-    error.told()
-}
-
-/// The same with the names that what is not there may have been: of the session's tables, or of
+/// An error with the names that what is not there may have been: of the session's tables, or of
 /// functions.
 pub fn with_near(mut told: UserError, session: &SessionContext) -> UserError {
     let hint = match &told.missing {
@@ -162,14 +157,14 @@ mod tests {
         session.sql("CREATE VIEW flights AS SELECT 1 AS a").await.unwrap();
         let told = async |sql: &str| {
             let error = session.sql(sql).await.unwrap_err();
-            with_near(describe(&error.into()), &session).message
+            with_near(Error::from(error).told(), &session).message
         };
         let near = "function 'cout' not found; did you mean 'cot' or 'count'?";
         assert_eq!(told("SELECT cout(1)").await, near);
         assert_eq!(told("SELECT zzzzzz(1)").await, "function 'zzzzzz' not found");
         let near = "table 'flihgts' not found; did you mean 'flights'?";
         assert_eq!(told("SELECT * FROM flihgts").await, near);
-        assert_eq!(told("SELECT 1 / ").await, describe(&of("SELECT 1 / ").await).message);
+        assert_eq!(told("SELECT 1 / ").await, of("SELECT 1 / ").await.told().message);
     }
 
     async fn of(sql: &str) -> Error {

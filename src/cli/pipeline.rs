@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::args::{Arguments, Run};
 use super::caret::pointed;
-use super::failure::{Failure, Outcome, Stopped, describe};
+use super::failure::{Failure, Outcome, Stopped};
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::job::{Results, RunOptions};
@@ -68,7 +68,7 @@ fn summary(path: &Path, totals: &Totals, time: Duration) -> String {
 
 /// An error with the line of the pipeline that it speaks of.
 fn with_line(error: Error, path: &Path, values: &Values) -> Failure {
-    let told = describe(&error);
+    let told = error.told();
     let text = std::fs::read_to_string(path).map_err(Error::from);
     let text = text.and_then(|text| substitute(&text, values));
     match (Failure::from(error), text) {

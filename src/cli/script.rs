@@ -8,7 +8,7 @@ use datafusion::execution::SendableRecordBatchStream;
 
 use super::args::Sql;
 use super::caret::pointed;
-use super::failure::{Failure, Outcome, Stopped, describe, with_near};
+use super::failure::{Failure, Outcome, Stopped, with_near};
 use super::interrupt::Interrupt;
 use super::output::Output;
 use super::waiting::Waiting;
@@ -116,7 +116,7 @@ impl Script {
     /// An error with its place: the file, the line and column where known, else the statement's
     /// first line. Below it stands the line, and where a table is not there what it may have been.
     pub fn blame(&self, error: Error, statement_line: Option<u64>, engine: &Engine) -> Failure {
-        let told = with_near(describe(&error), &engine.context);
+        let told = with_near(error.told(), &engine.context);
         let place = match (told.place, statement_line) {
             (Some(place), _) => Some(place.to_string()),
             (None, Some(line)) if line > 1 => Some(format!("statement at line {line}")),

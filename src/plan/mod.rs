@@ -10,6 +10,7 @@
 mod analyze;
 mod beside;
 mod date_bin;
+mod extension;
 pub mod files;
 mod floats;
 mod functions;
@@ -23,6 +24,7 @@ mod zoned_types;
 
 pub use beside::beside;
 pub use date_bin::date_bin;
+pub use extension::ExtensionNode;
 pub use functions::dates::is_unit;
 pub use offload::exec::{CpuExec, DeviceExec, decisions, played_by};
 pub use offload::measured::Measured;

@@ -16,7 +16,7 @@ use futures::{StreamExt, TryStreamExt};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::args::Format;
-use crate::cli::failure::{Failure, Outcome, describe};
+use crate::cli::failure::{Failure, Outcome};
 use crate::cli::output::encode;
 use crate::cli::output::pending::PendingFile;
 use crate::generate::Table;
@@ -119,6 +119,6 @@ fn append_row_group<W: Write + Send>(
 }
 
 fn parquet_failure(path: &Path, error: ParquetError) -> Failure {
-    let told = describe(&crate::error::Error::DataFusion(error.into()));
+    let told = crate::error::Error::DataFusion(error.into()).told();
     Failure::failed(format!("{}: {told}", path.display()))
 }

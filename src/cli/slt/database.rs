@@ -12,7 +12,6 @@ use sqllogictest::{AsyncDB, DBOutput, Record, StatementExpect};
 
 use super::styles::Style;
 use super::values::{Column, rows};
-use crate::cli::failure::describe;
 use crate::error::{Error, Result};
 use crate::sql::{Engine, Outcome, is_writing};
 
@@ -97,7 +96,7 @@ pub struct Told(Error);
 
 impl std::fmt::Display for Told {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let told = describe(&self.0);
+        let told = self.0.told();
         let (full, short) = (self.0.to_string(), format!("{}{}", told.message, told.hints()));
         match full.contains(&short) {
             true => f.write_str(&full),

@@ -17,6 +17,7 @@ use futures::future::BoxFuture;
 use super::physical::Planner;
 use super::{Graph, IN_LOG_ORDER, Late, Node, Region, Source};
 use crate::error::{Error, Result};
+use crate::plan::ExtensionNode;
 use crate::stream::exec::adaptive::SlotPlan;
 use crate::stream::exec::input::{Slot, SlotNode};
 use crate::stream::log::table::StreamTable;
@@ -29,7 +30,7 @@ use crate::stream::operator::updating_aggregate::UpdatingAggregate;
 use crate::stream::operator::{Operator, PassThrough};
 use crate::stream::plan::asof::node::AsOfNode;
 use crate::stream::plan::display::shown;
-use crate::stream::plan::late::{late_rows, without_watermark_filter};
+use crate::stream::plan::late::{late_rows, row_by_row, without_watermark_filter};
 use crate::stream::plan::lower::lowered;
 use crate::stream::plan::order::in_log_order;
 use crate::stream::plan::order::number::NumberNode;
@@ -39,8 +40,6 @@ use crate::stream::plan::session::node::SessionNode;
 use crate::stream::plan::streams::{reads_stream, streams};
 use crate::stream::plan::subquery::{self, Over};
 use crate::stream::plan::upsert_keys::{changes, upsert_keys};
-use crate::stream::plan::watermark_filter::WatermarkFilterNode;
-use crate::stream::plan::window::node::WindowNode;
 use crate::stream::plan::window::panes::{self, passes_windows_on};
 use crate::stream::plan::{interval, watermark_bound};
 use crate::stream::state::final_key::{Bound, Key};
@@ -162,7 +161,11 @@ impl Builder {
             LogicalPlan::Extension(_) if AsOfNode::of(plan).is_some() => {
                 Box::pin(self.as_of(plan, emit))
             }
-            LogicalPlan::Extension(_) if is_row_by_row(plan) => Box::pin(self.through(plan, emit)),
+            LogicalPlan::Extension(_)
+                if NumberNode::of(plan).is_some() || row_by_row(plan).is_some() =>
+            {
+                Box::pin(self.through(plan, emit))
+            }
             other => return Err(never_continuous(other)),
         })
     }
@@ -419,13 +422,6 @@ struct Grouping<'a> {
     plan: &'a LogicalPlan,
     input: &'a LogicalPlan,
     first: Option<&'a str>,
-}
-
-/// Whether a node of ours works on single rows.
-fn is_row_by_row(plan: &LogicalPlan) -> bool {
-    NumberNode::of(plan).is_some()
-        || WindowNode::of(plan).is_some()
-        || WatermarkFilterNode::of(plan).is_some()
 }
 
 /// What says why a node over a stream has no continuous form.

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{Join, LogicalPlan};
 use super::build::{Builder, Piece, arrow};
 use super::{Node, Region};
 use crate::error::Result;
+use crate::plan::ExtensionNode;
 use crate::stream::exec::input::{Slot, SlotNode};
 use crate::stream::operator::asof_join::AsOfJoin;
 use crate::stream::operator::buffered::Buffered;

@@ -89,6 +89,11 @@ impl StreamTable {
         self.view
     }
 
+    /// Whether each row comes with the watermark before it.
+    pub fn tells_watermark(&self) -> bool {
+        self.view == View::Log && self.stream.watermark.is_some()
+    }
+
     /// The same columns, of the rows in a slot.
     pub fn slot_source(&self, slot: Slot) -> Arc<dyn TableSource> {
         let table = Self { slot: Some(slot), ..Self::new(self.stream.clone(), self.view) };

@@ -8,7 +8,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, when};
 
 use crate::stream::log::partition::WATERMARK;
-use crate::stream::log::table::{StreamTable, View};
+use crate::stream::log::table::StreamTable;
 use crate::stream::plan::window::columns::duration;
 use crate::stream::time::emit::Emit;
 use crate::stream::time::watermark::BEFORE_ALL;
@@ -22,8 +22,7 @@ pub fn delayed(plan: LogicalPlan, emit: Option<Emit>) -> Result<LogicalPlan> {
     }
     let delayed = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
-        let of_log = StreamTable::of(&scan.source)
-            .is_some_and(|table| table.view() == View::Log && table.stream.watermark.is_some());
+        let of_log = StreamTable::of(&scan.source).is_some_and(StreamTable::tells_watermark);
         if !of_log {
             return Ok(Transformed::no(node));
         }

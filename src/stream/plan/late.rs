@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SubqueryAl
 use super::watermark_filter::{WatermarkFilterNode, log_column};
 use super::window::node::WindowNode;
 use super::{proctime, union};
+use crate::plan::ExtensionNode;
 use crate::stream::log::partition::HIDDEN;
 use crate::stream::log::table::{StreamTable, View};
 use crate::stream::plan::asof::node::AsOfNode;

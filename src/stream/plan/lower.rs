@@ -9,15 +9,25 @@ use datafusion::logical_expr::{EmptyRelation, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::prelude::SessionContext;
 
+use super::late::row_by_row;
 use super::watermark_filter::WatermarkFilterNode;
 use super::window::node::WindowNode;
+use crate::plan::ExtensionNode;
 
 /// The plan with its windows and watermark filters in plain expressions.
 pub fn lowered(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let lowered = plan.transform_up_with_subqueries(|node| {
-        Ok(plain(&node)?.map_or_else(|| Transformed::no(node), Transformed::yes))
+    replaced(plan, plain)
+}
+
+/// A plan with each node replaced for which there is another.
+fn replaced(
+    plan: LogicalPlan,
+    of: impl Fn(&LogicalPlan) -> Result<Option<LogicalPlan>>,
+) -> Result<LogicalPlan> {
+    let replaced = plan.transform_up_with_subqueries(|node| {
+        Ok(of(&node)?.map_or_else(|| Transformed::no(node), Transformed::yes))
     })?;
-    Ok(lowered.data)
+    Ok(replaced.data)
 }
 
 /// A node in plain expressions; `None` for one that is plain.
@@ -42,13 +52,10 @@ struct Lower {
 impl Lower {
     /// A node in plain expressions, analyzed by themselves.
     fn analyzed(&self, node: &LogicalPlan, config: &ConfigOptions) -> Result<Option<LogicalPlan>> {
-        let [input] = node.inputs()[..] else { return Ok(None) };
+        let Some(input) = row_by_row(node) else { return Ok(None) };
         let schema = input.schema().clone();
         let leaf = LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema });
-        let over_leaf = match node {
-            LogicalPlan::Extension(_) => node.with_new_exprs(node.expressions(), vec![leaf])?,
-            _ => return Ok(None),
-        };
+        let over_leaf = node.with_new_exprs(node.expressions(), vec![leaf])?;
         let Some(plain) = plain(&over_leaf)? else { return Ok(None) };
         let analyzed =
             self.rules.iter().try_fold(plain, |plan, rule| rule.analyze(plan, config))?;
@@ -64,11 +71,7 @@ impl Lower {
 
 impl AnalyzerRule for Lower {
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
-        let lowered = plan.transform_up_with_subqueries(|node| {
-            let plain = self.analyzed(&node, config)?;
-            Ok(plain.map_or_else(|| Transformed::no(node), Transformed::yes))
-        })?;
-        Ok(lowered.data)
+        replaced(plan, |node| self.analyzed(node, config))
     }
 
     fn name(&self) -> &str {

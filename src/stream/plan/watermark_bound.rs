@@ -7,11 +7,13 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Cast, Distinct, Expr, Join, LogicalPlan, Operator, Union, Window};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
+use super::interval;
+use super::late::{self, contains_stream};
 use super::watermark_filter::WatermarkFilterNode;
 use super::window::columns::{self, Edge};
 use super::window::edges::own_edge;
 use super::window::node::WindowNode;
-use super::{interval, late};
+use crate::plan::ExtensionNode;
 use crate::stream::log::partition::PROCESSED;
 use crate::stream::log::table::{StreamTable, View};
 use crate::stream::plan::asof::node::AsOfNode;
@@ -83,7 +85,7 @@ fn united(
     of: impl Fn(&LogicalPlan, &Column) -> Option<Bound>,
 ) -> Option<Bound> {
     let at = node.schema.maybe_index_of_column(wanted)?;
-    let streams = node.inputs.iter().filter(|input| reads_stream(input));
+    let streams = node.inputs.iter().filter(|input| contains_stream(input));
     let bounds = streams.map(|input| of(input, input.schema().columns().get(at)?));
     bounds.reduce(|one, other| match (one?, other?) {
         (one, other) if one.clock == other.clock => {
@@ -101,7 +103,9 @@ fn arrivals(plan: &LogicalPlan, time: &Column) -> Option<Bound> {
         return Some(bound);
     }
     match plan {
-        LogicalPlan::TableScan(_) => over_log(plan).then(|| Bound::event(origin(plan))),
+        LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source)
+            .is_some_and(StreamTable::tells_watermark)
+            .then(|| Bound::event(origin(plan))),
         LogicalPlan::Union(node) => united(node, time, arrivals),
         LogicalPlan::Filter(_)
         | LogicalPlan::Unnest(_)
@@ -211,21 +215,19 @@ fn in_node(plan: &LogicalPlan, wanted: &Column) -> Option<Bound> {
         let own = || Some(Bound { origin: origin(node), ..arrivals(&node.input, wanted)? });
         return column(&node.input, wanted).or_else(|| (node.time == *wanted).then(own)?);
     }
-    match (AsOfNode::of(plan), WindowNode::of(plan), SessionNode::of(plan)) {
-        (Some(node), ..) => as_of(node, wanted),
-        (_, Some(node), _) => match own_edge(plan, wanted) {
-            Some(edge) => {
-                let end = Bound { origin: origin(node), ..arrivals(&node.input, &node.time)? };
-                of_edge(end, edge, node.fixed_size_ns())
-            }
-            None => column(&node.input, wanted),
-        },
-        (.., Some(node)) => {
-            let edge = own_edge(plan, wanted)?;
-            let end = Bound { origin: origin(node), ..arrivals(&node.input, &node.time)? };
-            of_edge(end, edge, None)
-        }
-        _ => None,
+    if let Some(node) = AsOfNode::of(plan) {
+        return as_of(node, wanted);
+    }
+    let (input, time, origin, size_ns) = match (WindowNode::of(plan), SessionNode::of(plan)) {
+        (Some(node), _) => (&node.input, &node.time, origin(node), node.fixed_size_ns()),
+        (_, Some(node)) => (&node.input, &node.time, origin(node), None),
+        _ => return None,
+    };
+    match own_edge(plan, wanted) {
+        Some(edge) => of_edge(Bound { origin, ..arrivals(input, time)? }, edge, size_ns),
+        // A session's rows wait until it is final, whatever their own columns say.
+        None if SessionNode::of(plan).is_some() => None,
+        None => column(input, wanted),
     }
 }
 
@@ -239,21 +241,6 @@ fn of_edge(end: Bound, edge: Edge, size_ns: Option<i64>) -> Option<Bound> {
     }
 }
 
-/// Whether the rows below carry their watermark, so that the watermark filter is in the plan.
-fn over_log(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source)
-            .is_some_and(|table| table.view() == View::Log && table.stream.watermark.is_some()),
-        LogicalPlan::Aggregate(_) => false,
-        LogicalPlan::Join(_) | LogicalPlan::Extension(_)
-            if SessionNode::of(plan).is_none() && late::row_by_row(plan).is_none() =>
-        {
-            late::stream_side(plan).is_some_and(|(_, side)| over_log(side))
-        }
-        _ => plan.inputs().into_iter().any(over_log),
-    }
-}
-
 /// The parts of a condition that all must hold.
 pub fn conjuncts(expr: &Expr) -> impl Iterator<Item = &Expr> {
     datafusion::logical_expr::utils::split_conjunction(expr).into_iter()
@@ -263,7 +250,7 @@ fn joined(node: &Join, wanted: &Column) -> Option<Bound> {
     let left = node.left.schema().maybe_index_of_column(wanted).is_some();
     let (side, other) = if left { (&node.left, &node.right) } else { (&node.right, &node.left) };
     let bound = column(side, wanted)?;
-    if !reads_stream(other) {
+    if !contains_stream(other) {
         return Some(bound); // row by row
     }
     if let Some((left_key, right_key, key)) = window_keys(node) {
@@ -286,19 +273,12 @@ fn joined(node: &Join, wanted: &Column) -> Option<Bound> {
 fn as_of(node: &AsOfNode, wanted: &Column) -> Option<Bound> {
     node.left.schema().maybe_index_of_column(wanted)?;
     let bound = column(&node.left, wanted)?;
-    if !reads_stream(&node.right) {
+    if !contains_stream(&node.right) {
         return Some(bound); // row by row
     }
     let time = column(&node.left, &node.times.0)?;
     let wait_us = column(&node.right, &node.times.1)?.lag_us.saturating_sub(time.lag_us);
     Some(bound.behind(Some(time))?.later(wait_us.max(0)))
-}
-
-fn reads_stream(plan: &LogicalPlan) -> bool {
-    match plan {
-        LogicalPlan::TableScan(scan) => StreamTable::of(&scan.source).is_some(),
-        _ => plan.inputs().into_iter().any(reads_stream),
-    }
 }
 
 /// A window that both sides of a join agree on: a column of each, and when a row of it is final.

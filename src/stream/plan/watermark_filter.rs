@@ -2,12 +2,9 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
 
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, internal_err};
-use datafusion::logical_expr::{
-    Expr, Extension, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, UserDefinedLogicalNodeCore};
 
 use crate::stream::log::partition::WATERMARK;
 
@@ -25,16 +22,6 @@ impl WatermarkFilterNode {
     pub fn new(input: LogicalPlan, time: Column) -> Result<Self> {
         let watermark = log_column(input.schema(), WATERMARK)?;
         Ok(Self { input, time, watermark })
-    }
-
-    pub fn plan(self) -> LogicalPlan {
-        LogicalPlan::Extension(Extension { node: Arc::new(self) })
-    }
-
-    /// The node of a plan, if it is one.
-    pub fn of(plan: &LogicalPlan) -> Option<&Self> {
-        let LogicalPlan::Extension(extension) = plan else { return None };
-        extension.node.as_any().downcast_ref()
     }
 
     /// What holds of the rows that are kept.

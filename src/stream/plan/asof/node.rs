@@ -8,9 +8,7 @@ use arrow::datatypes::DataType;
 use datafusion::common::{
     Column, DFSchemaRef, ExprSchema, JoinType, Result, internal_err, plan_err,
 };
-use datafusion::logical_expr::{
-    Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore, build_join_schema,
-};
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore, build_join_schema};
 
 use crate::error::Error;
 use crate::stream::operator::versioned_table::Spec;
@@ -78,16 +76,6 @@ impl AsOfNode {
             before: self.before,
             outer: self.outer,
         })
-    }
-
-    pub fn plan(self) -> LogicalPlan {
-        LogicalPlan::Extension(Extension { node: Arc::new(self) })
-    }
-
-    /// The node of a plan, if it is one.
-    pub fn of(plan: &LogicalPlan) -> Option<&Self> {
-        let LogicalPlan::Extension(extension) = plan else { return None };
-        extension.node.as_any().downcast_ref()
     }
 
     /// All that two nodes differ in.

@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::node::{AsOfNode, Parts};
+use crate::plan::ExtensionNode;
 use crate::stream::log::partition::{OFFSET, PARTITION};
 use crate::stream::plan::{interval, late, watermark_bound};
 

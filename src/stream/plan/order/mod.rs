@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::plan::ExtensionNode;
 use crate::stream::equal::one_of_equals;
 use functions::Need;
 use place::{Names, PREFIX, Placed, by_content, placed};

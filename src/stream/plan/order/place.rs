@@ -13,6 +13,7 @@ use datafusion::logical_expr::{
 
 use super::number::NumberNode;
 use super::sorted::SortedNode;
+use crate::plan::ExtensionNode;
 use crate::stream::log::partition::{OFFSET, PARTITION};
 use crate::stream::log::table::{StreamTable, View};
 use crate::stream::plan::asof::node::AsOfNode;

@@ -15,7 +15,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::expr::Sort as SortKey;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{
-    Expr, Extension, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
+    Expr, LogicalPlan, UserDefinedLogicalNode, UserDefinedLogicalNodeCore,
 };
 use datafusion::physical_expr::{
     Distribution, LexOrdering, OrderingRequirements, PhysicalExpr, PhysicalSortExpr,
@@ -25,6 +25,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
+
+use crate::plan::ExtensionNode;
 
 /// Rows in the order of some keys, within partitions by the first of them.
 #[derive(Debug, Clone)]
@@ -38,16 +40,6 @@ pub struct SortedNode {
 impl SortedNode {
     pub fn new(input: LogicalPlan, partition_by: usize, keys: Vec<SortKey>) -> Self {
         Self { input, partition_by, keys }
-    }
-
-    pub fn plan(self) -> LogicalPlan {
-        LogicalPlan::Extension(Extension { node: Arc::new(self) })
-    }
-
-    /// The node of a plan, if it is one.
-    pub fn of(plan: &LogicalPlan) -> Option<&Self> {
-        let LogicalPlan::Extension(extension) = plan else { return None };
-        extension.node.as_any().downcast_ref()
     }
 
     pub fn input(&self) -> &LogicalPlan {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::Field;
 use datafusion::common::{Column, DFSchema, DFSchemaRef, Result, internal_err};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use crate::stream::log::partition::{OFFSET, PARTITION, WATERMARK};
 use crate::stream::operator::session::Spec;
@@ -42,19 +42,9 @@ impl SessionNode {
         spec(&self.input, &self.time, &self.keys, self.gap_ns)
     }
 
-    pub fn plan(self) -> LogicalPlan {
-        LogicalPlan::Extension(Extension { node: Arc::new(self) })
-    }
-
     /// The column of its windows' ends.
     pub fn end() -> Column {
         Column::new_unqualified(COLUMNS[1])
-    }
-
-    /// The node of a plan, if it is one.
-    pub fn of(plan: &LogicalPlan) -> Option<&Self> {
-        let LogicalPlan::Extension(extension) = plan else { return None };
-        extension.node.as_any().downcast_ref()
     }
 
     /// Columns that are needed whatever is asked for.

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::node::SessionNode;
+use crate::plan::ExtensionNode;
 use crate::stream::plan::late::log;
 use crate::stream::plan::window::columns::{COLUMNS, descriptor, nanoseconds};
 use crate::stream::plan::window::free_names;

@@ -5,6 +5,7 @@ use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 
 use super::columns::Edge;
 use super::node::WindowNode;
+use crate::plan::ExtensionNode;
 use crate::stream::plan::session::node::SessionNode;
 
 /// The edge that a column is of a node which adds those of its windows to the columns of its

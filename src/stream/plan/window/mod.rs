@@ -25,6 +25,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::late::log;
 use super::session;
 use super::watermark_filter::WatermarkFilterNode;
+use crate::plan::ExtensionNode;
 use crate::stream::log::partition::HIDDEN;
 use columns::{COLUMNS, descriptor, is_days, nanoseconds};
 use node::WindowNode;

@@ -2,11 +2,10 @@
 
 use std::cmp::Ordering;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::common::{Column, DFSchemaRef, Result, internal_err};
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::columns::COLUMNS;
 use super::lower;
@@ -29,16 +28,6 @@ impl WindowNode {
         let few = Windows { size_ns: windows.step_ns, ..windows };
         let schema = lower::plan(&input, &time, &few)?.schema().clone();
         Ok(Self { input, time, windows, schema })
-    }
-
-    pub fn plan(self) -> LogicalPlan {
-        LogicalPlan::Extension(Extension { node: Arc::new(self) })
-    }
-
-    /// The node of a plan, if it is one.
-    pub fn of(plan: &LogicalPlan) -> Option<&Self> {
-        let LogicalPlan::Extension(extension) = plan else { return None };
-        extension.node.as_any().downcast_ref()
     }
 
     /// The same rows by plain expressions.

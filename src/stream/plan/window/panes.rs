@@ -11,6 +11,7 @@ use super::node::WindowNode;
 use super::spec::{Function, Windows};
 use crate::agg::udaf::merges_in_any_order;
 use crate::error::Result;
+use crate::plan::ExtensionNode;
 use crate::stream::plan::watermark_filter::WatermarkFilterNode;
 
 /// The lengths of windows, in ticks of their times' type; the size is a multiple of the step.
