@@ -1,7 +1,8 @@
-//! Ctrl-C: a query that follows a stream is asked to come to its end; everything else is dropped
-//! where it stands, and so is what does not end when asked again. While a pager is shown, Ctrl-C is
-//! its own.
+//! Ctrl-C: a query that follows a stream, and a pipeline that reads streams, are asked to come to
+//! their end; everything else is dropped where it stands, and so is what does not end when asked
+//! again. While a pager is shown, Ctrl-C is its own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
@@ -69,6 +70,29 @@ pub async fn passed(time: Duration) {
     };
     if std::thread::Builder::new().spawn(sleep).is_ok() {
         let _ = receive.await;
+    }
+}
+
+/// Runs a pipeline, which comes to its end by itself on a signal while it reads streams. Answers
+/// `None` where a signal finds it elsewhere, such as in planning, and it does not end at once:
+/// nothing of it is under way.
+pub async fn unless_elsewhere<T>(
+    work: impl Future<Output = T>,
+    reading: &AtomicBool,
+) -> std::io::Result<Option<T>> {
+    let mut work = std::pin::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(Some(done)),
+            signal = signal(true) => signal?,
+        }
+        tokio::select! {
+            done = &mut work => return Ok(Some(done)),
+            () = passed(Duration::from_millis(300)) => {}
+        }
+        if !reading.load(Ordering::SeqCst) {
+            return Ok(None);
+        }
     }
 }
 

@@ -30,6 +30,8 @@ mod waiting;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::{CommandFactory, Parser};
 
@@ -99,12 +101,14 @@ fn trace_of(command: &Command) -> Option<PathBuf> {
 
 /// Runs a command in a task of its own, so that an interrupt is seen while it computes.
 async fn until_interrupted(command: Command) -> Outcome {
-    let interrupt = Interrupt::default();
-    if let Command::Run(_) = command {
-        return dispatch(command, interrupt).await; // drains and commits by itself
-    }
-    let mut task = tokio::spawn(dispatch(command, interrupt.clone()));
-    if let Some(done) = interrupt.run(&mut task).await? {
+    let (interrupt, reading) = (Interrupt::default(), Arc::default());
+    let runs = matches!(command, Command::Run(_));
+    let mut task = tokio::spawn(dispatch(command, interrupt.clone(), Arc::clone(&reading)));
+    let done = match runs {
+        true => interrupt::unless_elsewhere(&mut task, &reading).await?,
+        false => interrupt.run(&mut task).await?,
+    };
+    if let Some(done) = done {
         return done.unwrap_or_else(|error| Err(Failure::ended("a command", error)));
     }
     task.abort();
@@ -116,10 +120,10 @@ async fn until_interrupted(command: Command) -> Outcome {
     Err(Failure::Interrupted)
 }
 
-async fn dispatch(command: Command, interrupt: Interrupt) -> Outcome {
+async fn dispatch(command: Command, interrupt: Interrupt, reading: Arc<AtomicBool>) -> Outcome {
     match command {
         Command::Sql(arguments) => script::run(arguments, &interrupt).await,
-        Command::Run(arguments) => pipeline::run(arguments).await,
+        Command::Run(arguments) => pipeline::run(arguments, reading).await,
         Command::Slt(arguments) => slt::run(arguments).await,
         Command::Bench { bench } => bench::run(bench).await,
         Command::Devices(arguments) => devices::list(arguments.json).await,

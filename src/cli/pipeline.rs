@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -23,8 +24,9 @@ use crate::sql::variables::{Values, substitute};
 use crate::stream::progress::{Observer, Progress};
 use crate::stream::runtime::totals::Totals;
 
-/// Runs until the pipeline's end or a signal; either way it drains and commits first.
-pub async fn run(arguments: Run) -> Outcome {
+/// Runs until the pipeline's end or a signal; either way it drains and commits first. `reading` is
+/// true while it reads streams.
+pub async fn run(arguments: Run, reading: Arc<AtomicBool>) -> Outcome {
     if arguments.start_fresh && !arguments.yes && !sure()? {
         return Ok(());
     }
@@ -38,6 +40,7 @@ pub async fn run(arguments: Run) -> Outcome {
         start_fresh: arguments.start_fresh,
         until_end: arguments.until_end,
         metrics: arguments.metrics,
+        reading,
         observer: shown.map(|shown| Observer(Arc::new(move |progress| shown.show(progress)))),
     };
     let mut results = Printed { output: Output::open(arguments.format, None)?, bar };

@@ -52,6 +52,23 @@ pub fn settle(code: u32, adopted: &[u32]) -> u32 {
     }
 }
 
+/// Writes the code of each row of a dictionary, 0 for NULL; `codes` are those of its values.
+pub fn by_key(dictionary: &dyn AnyDictionaryArray, codes: &[u32], out: &mut [u32]) -> Result<()> {
+    let keys = dictionary.keys();
+    downcast_integer_array! {
+        keys => match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
+            None => {
+                for (out, key) in out.iter_mut().zip(keys.values()) {
+                    *out = codes[key.as_usize()];
+                }
+            }
+            nulls => fill(out, nulls, |row| codes[keys.value(row).as_usize()]),
+        },
+        other => return Err(Error::Bug(format!("a dictionary with keys of type {other}"))),
+    }
+    Ok(())
+}
+
 /// The view of a string of at most `INLINE` bytes that lies at `start` in `data`.
 pub fn inline_view(data: &[u8], start: usize, length: usize) -> u128 {
     let tail = &data[start..];
@@ -206,18 +223,7 @@ impl<'a, C: Codes> Coder<'a, C> {
                 codes
             }
         };
-        let keys = dictionary.keys();
-        downcast_integer_array! {
-            keys => match keys.nulls().filter(|nulls| nulls.null_count() > 0) {
-                None => {
-                    for (out, key) in out.iter_mut().zip(keys.values()) {
-                        *out = codes[key.as_usize()];
-                    }
-                }
-                nulls => fill(out, nulls, |row| codes[keys.value(row).as_usize()]),
-            },
-            other => return Err(Error::Bug(format!("a dictionary with keys of type {other}"))),
-        }
+        by_key(dictionary, &codes, out)?;
         self.values = Some((values, codes));
         Ok(())
     }

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BinaryViewBuilder, FixedSizeBinaryBuilder, LargeBinaryBuilder,
-    LargeStringBuilder, StringBuilder, StringViewBuilder, UInt32Array,
+    AnyDictionaryArray, Array, ArrayData, ArrayRef, BinaryBuilder, BinaryViewBuilder,
+    FixedSizeBinaryBuilder, LargeBinaryBuilder, LargeStringBuilder, StringBuilder,
+    StringViewBuilder, UInt32Array,
 };
 use arrow::compute::{cast, take};
 use arrow::datatypes::DataType;
@@ -24,6 +25,35 @@ pub struct Interner {
     /// Codes of the others.
     long: HashTable<u32>,
     hasher: ahash::RandomState,
+    /// Dictionaries met lately, the last one at the end.
+    dictionaries: Vec<(Dictionary, Arc<[u32]>)>,
+}
+
+/// Dictionaries that an interner knows as a whole, at most: files that are read side by side have
+/// one each.
+const DICTIONARIES: usize = 32;
+
+/// The values of a dictionary, told apart by where they lie: batches of one file share theirs.
+#[derive(Debug)]
+pub struct Dictionary {
+    values: ArrayRef,
+    data: ArrayData,
+}
+
+impl Dictionary {
+    pub fn of(array: &dyn AnyDictionaryArray) -> Self {
+        Self { values: array.values().clone(), data: array.values().to_data() }
+    }
+
+    pub fn array(&self) -> ArrayRef {
+        self.values.clone()
+    }
+
+    /// Whether both are the same values in memory. As long as one of them is held, no others come
+    /// to lie there.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.values, &other.values) || self.data.ptr_eq(&other.data)
+    }
 }
 
 impl Default for Interner {
@@ -35,6 +65,7 @@ impl Default for Interner {
             long: HashTable::new(),
             // Fixed keys: codes never depend on the run.
             hasher: ahash::RandomState::with_seeds(1, 2, 3, 4),
+            dictionaries: Vec::new(),
         }
     }
 }
@@ -93,6 +124,21 @@ impl Interner {
             }
         };
         (1..=other.len() as u32).map(adopt).collect()
+    }
+
+    /// The codes of a dictionary's values, if it was met lately.
+    pub fn codes_of(&self, dictionary: &Dictionary) -> Option<Arc<[u32]>> {
+        let mut known = self.dictionaries.iter().rev();
+        known.find(|(known, _)| known.is_same(dictionary)).map(|(_, codes)| codes.clone())
+    }
+
+    /// Keeps the codes of a dictionary's values for batches to come.
+    pub fn keep(&mut self, dictionary: Dictionary, codes: Arc<[u32]>) -> Arc<[u32]> {
+        if self.dictionaries.len() == DICTIONARIES {
+            self.dictionaries.remove(0);
+        }
+        self.dictionaries.push((dictionary, codes.clone()));
+        codes
     }
 
     /// Writes the codes of an array of strings, of binaries or of a dictionary of either.

@@ -1,5 +1,6 @@
 //! What a fragment does, as data: fixed when the query is planned, the same for every slot.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, SchemaRef};
@@ -247,6 +248,27 @@ impl Pipeline {
         outputs.iter().map(column).collect()
     }
 
+    /// The columns of the source of which nothing is read but the codes of their strings.
+    pub fn coded_columns(&self) -> BTreeSet<usize> {
+        let of = |coded: bool| {
+            let columns =
+                self.columns.iter().filter(move |column| column.domain.is_some() == coded);
+            columns.map(|column| column.index)
+        };
+        let mut coded: BTreeSet<usize> = of(true).collect();
+        of(false).for_each(|index| {
+            coded.remove(&index);
+        });
+        if let Sink::Select { outputs, .. } = &self.sink {
+            for output in outputs {
+                if let Output::Source(index) = output {
+                    coded.remove(index);
+                }
+            }
+        }
+        coded
+    }
+
     /// Every expression of the steps and the sink.
     pub fn exprs(&self) -> Vec<&Expr> {
         let mut all = Vec::new();
@@ -327,6 +349,12 @@ pub struct Fragment {
 }
 
 impl Fragment {
+    /// The pipeline that reads a source.
+    pub fn reading(&self, source: usize) -> Option<&Pipeline> {
+        let mut pipelines = self.tables.iter().map(|table| &table.pipeline).chain([&self.main]);
+        pipelines.find(|pipeline| pipeline.source == source)
+    }
+
     /// The pipeline that probes a join table, and how.
     pub fn probing(&self, table: usize) -> Option<(&Pipeline, &Probe)> {
         let pipelines = self.tables.iter().map(|table| &table.pipeline).chain([&self.main]);

@@ -6,6 +6,8 @@ mod tuning;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use arrow::record_batch::RecordBatch;
@@ -52,6 +54,9 @@ pub struct RunOptions {
     pub metrics: Option<SocketAddr>,
     /// Who is told of every epoch.
     pub observer: Option<Observer>,
+    /// True while streams are read: then the run comes to its end by itself when a signal asks for
+    /// it. Elsewhere, such as in planning, it looks at signals between statements only.
+    pub reading: Arc<AtomicBool>,
     pub options: Options,
 }
 
@@ -104,6 +109,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<Total
         passing: None,
         start_fresh: options.start_fresh,
         observer: options.observer,
+        reading: options.reading,
         until_end: options.until_end,
         stop: stop_signal()?,
         runner: None,
@@ -172,6 +178,7 @@ struct Pipeline {
     passing: Option<PathBuf>,
     start_fresh: bool,
     observer: Option<Observer>,
+    reading: Arc<AtomicBool>,
     until_end: bool,
     stop: watch::Receiver<bool>,
     /// From the first reading on.
@@ -365,7 +372,10 @@ impl Pipeline {
                 none.insert(runner)
             }
         };
-        runner.run(streams, queries, tuning, &mut stop).await
+        self.reading.store(true, Ordering::SeqCst);
+        let done = runner.run(streams, queries, tuning, &mut stop).await;
+        self.reading.store(false, Ordering::SeqCst);
+        done
     }
 
     /// The state folder, and whether it is of no use after this run: results on the console only

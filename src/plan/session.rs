@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::Result as DfResult;
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::LogicalPlan;
@@ -18,6 +19,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, Phy
 use datafusion::prelude::{SessionConfig, SessionContext};
 
 use super::memory::Pool;
+use super::offload::dictionaries::Dictionaries;
 use super::offload::rule::Offload;
 use super::options::SqlOptions;
 use super::rules::by_name::ByName;
@@ -56,9 +58,11 @@ pub fn session_with(
     config.options_mut().sql_parser.collect_spans = true;
     config.options_mut().execution.parquet.coerce_int96 = Some(files::INT96_UNIT.to_string());
     let types = Arc::new(ZonedTypes::default());
+    let runtime = files::runtime(memory)?;
+    let metadata = runtime.cache_manager.get_file_metadata_cache();
     let state = SessionStateBuilder::new()
         .with_config(config)
-        .with_runtime_env(files::runtime(memory)?)
+        .with_runtime_env(runtime)
         .with_file_formats(files::formats())
         // Before DataFusion's own, which are asked where ours have no answer.
         .with_expr_planners(vec![Arc::new(analyze::OperandPlanner)])
@@ -66,7 +70,7 @@ pub fn session_with(
         .with_default_features()
         .with_table_factories(files::external_tables())
         .with_analyzer_rules(analyzers())
-        .with_physical_optimizer_rules(rules()?)
+        .with_physical_optimizer_rules(rules(metadata)?)
         .with_query_planner(Arc::new(Planner(planners)))
         .build();
     let context = SessionContext::new_with_state(state);
@@ -113,10 +117,13 @@ fn analyzers() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     rules
 }
 
-/// DataFusion's rules with ours before the last filter pushdown: see `rule`.
+/// DataFusion's rules with ours before the last filter pushdown: see `rule`. `metadata` is where
+/// planning keeps what files tell of themselves.
 ///
 /// Errors: DataFusion has no such rule any more; anywhere else ours would give wrong plans.
-fn rules() -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
+fn rules(
+    metadata: Arc<FileMetadataCache>,
+) -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
     let mut rules = PhysicalOptimizer::new().rules;
     rules.insert(0, Arc::new(files::TrustedStatistics));
     let last = rules.iter().rposition(|rule| rule.name().starts_with("FilterPushdown"));
@@ -126,6 +133,7 @@ fn rules() -> Result<Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>>> {
     for rule in rules.iter_mut().filter(|rule| rule.name().starts_with("FilterPushdown")) {
         *rule = Arc::new(ByName(rule.clone()));
     }
+    rules.insert(last, Arc::new(Dictionaries::new(metadata)));
     rules.insert(last, Arc::new(Offload));
     rules.insert(last, Arc::new(files::NamedFiles));
     // Behind the rules that push limits down, before dynamic filters hang in the plan.

@@ -2,13 +2,16 @@
 
 use std::ops::Range;
 
-use arrow::array::{Array, ArrayRef, RecordBatch};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
 use parking_lot::{Mutex, RwLock};
 
 use crate::error::Result;
 use crate::fragment::arena::{self, Layout};
 use crate::fragment::coder;
-use crate::fragment::intern::{self, Interner};
+use crate::fragment::intern::{self, Dictionary, Interner};
 use crate::fragment::spec::{ArenaColumn, Domain, Store};
 use crate::task;
 
@@ -22,8 +25,14 @@ pub struct Rows<'a> {
 }
 
 /// The codes of a column of strings.
-struct Codes {
-    /// A code a row, those of strings that were new to a range still to be settled.
+enum Codes {
+    OfRows(RowCodes),
+    /// By batch, those of the values of its dictionary: its keys lead to them.
+    OfValues(Vec<Arc<[u32]>>),
+}
+
+/// A code a row, those of strings that were new to a range still to be settled.
+struct RowCodes {
     rows: Vec<u32>,
     /// By range, what settles them.
     adopted: Vec<Vec<u32>>,
@@ -37,7 +46,7 @@ static KEPT: Mutex<Vec<Vec<u32>>> = Mutex::new(Vec::new());
 const KEPT_COLUMNS: usize = 16;
 const KEPT_WORDS: usize = 1 << 22;
 
-impl Codes {
+impl RowCodes {
     fn new(rows: usize) -> Self {
         let mut kept = KEPT.lock().pop().unwrap_or_default();
         kept.resize(rows, 0);
@@ -45,7 +54,7 @@ impl Codes {
     }
 }
 
-impl Drop for Codes {
+impl Drop for RowCodes {
     fn drop(&mut self) {
         let mut kept = KEPT.lock();
         if kept.len() < KEPT_COLUMNS && self.rows.capacity() <= KEPT_WORDS {
@@ -80,22 +89,36 @@ impl<'a> Rows<'a> {
         self.ranges.last().map_or(0, |range| range.end)
     }
 
-    /// A column's arrays in a range of rows.
-    fn parts(&self, column: &ArenaColumn, range: &Range<usize>) -> Vec<ArrayRef> {
-        let mut parts = Vec::new();
+    /// A column's arrays in a range of rows, each with the number of its batch.
+    fn numbered_parts(
+        &self,
+        column: &ArenaColumn,
+        range: &Range<usize>,
+    ) -> impl Iterator<Item = (usize, ArrayRef)> {
         let mut start = 0;
-        for batch in self.batches {
+        self.batches.iter().enumerate().filter_map(move |(number, batch)| {
             let end = start + batch.num_rows();
             let (first, last) = (range.start.max(start), range.end.min(end));
             let array = batch.column(column.index);
-            match last.checked_sub(first) {
-                Some(length) if length == array.len() => parts.push(array.clone()),
-                Some(1..) => parts.push(array.slice(first - start, last - first)),
-                _ => {}
-            }
+            let part = match last.checked_sub(first) {
+                Some(length) if length == array.len() => Some(array.clone()),
+                Some(1..) => Some(array.slice(first - start, last - first)),
+                _ => None,
+            };
             start = end;
-        }
-        parts
+            Some((number, part?))
+        })
+    }
+
+    /// A column's arrays in a range of rows.
+    fn parts(&self, column: &ArenaColumn, range: &Range<usize>) -> Vec<ArrayRef> {
+        self.numbered_parts(column, range).map(|(_, part)| part).collect()
+    }
+
+    /// Whether each array of a column is a dictionary.
+    fn is_dictionary(&self, column: &ArenaColumn) -> bool {
+        let mut arrays = self.batches.iter().map(|batch| batch.column(column.index));
+        arrays.all(|array| matches!(array.data_type(), DataType::Dictionary(..)))
     }
 
     /// What the columns take in an arena: their stores, and whether they have NULLs of their own.
@@ -109,22 +132,76 @@ impl<'a> Rows<'a> {
         columns.iter().map(shape).collect()
     }
 
-    /// The codes of all strings. Those that are new get theirs in the order of first sight,
-    /// however the rows are cut: ranges look up what is known side by side, then what they lack is
-    /// added range by range.
+    /// The codes of all strings. Those that are new get theirs in the order of first sight (of
+    /// dictionaries, in that of their values), however the rows are cut: what is known is looked up
+    /// side by side, then what is lacking is added piece by piece.
     pub fn code(&self, columns: &[ArenaColumn], interners: &[RwLock<Interner>]) -> Result<Strings> {
-        let of_column = |column: &ArenaColumn| column.domain.map(|_| Codes::new(self.count()));
-        let mut strings = Strings(columns.iter().map(of_column).collect());
+        let mut strings = Vec::new();
+        for column in columns {
+            strings.push(match column.domain {
+                None => None,
+                Some(domain) if self.is_dictionary(column) => {
+                    Some(Codes::OfValues(self.code_values(column, &interners[domain])?))
+                }
+                Some(_) => Some(Codes::OfRows(RowCodes::new(self.count()))),
+            });
+        }
+        let mut strings = Strings(strings);
         let [range] = self.ranges.as_slice() else {
             self.code_ranges(columns, interners, &mut strings)?;
             return Ok(strings);
         };
-        for (column, domain, codes) in strings.with(columns) {
+        for (column, domain, codes) in strings.of_rows(columns) {
             let mut interner = interners[domain].write();
             coder::encode(&mut *interner, &self.parts(column, range), &mut codes.rows)?;
             codes.adopted.push(Vec::new());
         }
         Ok(strings)
+    }
+
+    /// By batch, the codes of the values of its dictionary. A dictionary that was met lately, as
+    /// batches of one file share theirs, is known as a whole.
+    fn code_values(
+        &self,
+        column: &ArenaColumn,
+        interner: &RwLock<Interner>,
+    ) -> Result<Vec<Arc<[u32]>>> {
+        let (mut distinct, mut of_batch) = (Vec::<Dictionary>::new(), Vec::new());
+        for batch in self.batches {
+            if batch.num_rows() == 0 {
+                of_batch.push(None); // what no row says is not among the strings
+                continue;
+            }
+            let values = Dictionary::of(batch.column(column.index).as_any_dictionary());
+            let met = distinct.iter().rposition(|known| known.is_same(&values));
+            of_batch.push(Some(met.unwrap_or(distinct.len())));
+            if met.is_none() {
+                distinct.push(values);
+            }
+        }
+        let found = task::side_by_side(distinct, |values| {
+            let known = interner.read();
+            if let Some(codes) = known.codes_of(&values) {
+                return Ok((values, codes, None));
+            }
+            let mut codes = vec![0; values.array().len()];
+            let fresh = intern::find(&known, &[values.array()], &mut codes)?;
+            Ok((values, codes.into(), Some(fresh)))
+        })?;
+        let mut interner = interner.write();
+        let settled = found.into_iter().map(|(values, codes, fresh)| match fresh {
+            None => codes,
+            Some(fresh) => {
+                let adopted = interner.adopt(&fresh);
+                let codes = codes.iter().map(|code| coder::settle(*code, &adopted)).collect();
+                interner.keep(values, codes)
+            }
+        });
+        let settled: Vec<Arc<[u32]>> = settled.collect();
+        let of_batch = of_batch.into_iter();
+        Ok(of_batch
+            .map(|number| number.map_or_else(Arc::default, |n| settled[n].clone()))
+            .collect())
     }
 
     fn code_ranges(
@@ -134,7 +211,7 @@ impl<'a> Rows<'a> {
         strings: &mut Strings,
     ) -> Result<()> {
         let mut pieces = Vec::new();
-        for (column, domain, codes) in strings.with(columns) {
+        for (column, domain, codes) in strings.of_rows(columns) {
             let mut rest = codes.rows.as_mut_slice();
             for range in &self.ranges {
                 let (out, behind) = rest.split_at_mut(range.len());
@@ -147,7 +224,7 @@ impl<'a> Rows<'a> {
         })?;
         // As the pieces: column by column.
         for ((_, domain, codes), fresh) in
-            strings.with(columns).zip(fresh.chunks(self.ranges.len()))
+            strings.of_rows(columns).zip(fresh.chunks(self.ranges.len()))
         {
             let mut interner = interners[domain].write();
             codes.adopted = fresh.iter().map(|fresh| interner.adopt(fresh)).collect();
@@ -169,7 +246,14 @@ impl<'a> Rows<'a> {
         task::side_by_side(pieces, |(number, (range, parts))| {
             for ((column, codes), (values, validity)) in columns.iter().zip(&strings.0).zip(parts) {
                 match codes {
-                    Some(codes) => codes.write(number, range, values),
+                    Some(Codes::OfRows(codes)) => codes.write(number, range, values),
+                    Some(Codes::OfValues(codes)) => {
+                        let mut rest = values;
+                        for (batch, part) in self.numbered_parts(column, range) {
+                            let here = rest.split_off_mut(..part.len()).unwrap_or_default();
+                            coder::by_key(part.as_any_dictionary(), &codes[batch], here)?;
+                        }
+                    }
                     None => {
                         let arrays = self.parts(column, range);
                         arena::encode_column(column, &arrays, values, validity)?;
@@ -183,17 +267,20 @@ impl<'a> Rows<'a> {
 }
 
 impl Strings {
-    /// The columns of strings, each with its domain and codes.
-    fn with<'a>(
+    /// The columns of strings that have a code a row, each with its domain and codes.
+    fn of_rows<'a>(
         &'a mut self,
         columns: &'a [ArenaColumn],
-    ) -> impl Iterator<Item = (&'a ArenaColumn, Domain, &'a mut Codes)> {
+    ) -> impl Iterator<Item = (&'a ArenaColumn, Domain, &'a mut RowCodes)> {
         let all = columns.iter().zip(&mut self.0);
-        all.filter_map(|(column, codes)| Some((column, column.domain?, codes.as_mut()?)))
+        all.filter_map(|(column, codes)| match codes {
+            Some(Codes::OfRows(codes)) => Some((column, column.domain?, codes)),
+            _ => None,
+        })
     }
 }
 
-impl Codes {
+impl RowCodes {
     /// Writes the codes of a range, settled.
     fn write(&self, number: usize, range: &Range<usize>, out: &mut [u32]) {
         let rows = &self.rows[range.clone()];
@@ -211,14 +298,17 @@ impl Codes {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{BooleanArray, Int64Array, StringArray};
+    use arrow::array::{BooleanArray, DictionaryArray, Int32Array, Int64Array, StringArray};
+
+    use arrow::compute::cast;
 
     use super::*;
     use crate::expr::ir::Rep;
 
-    /// Batches of uneven lengths: flags, numbers and two columns of strings that share a domain,
-    /// all with NULLs.
+    /// Batches of uneven lengths: flags, numbers, two columns of strings and one of dictionaries,
+    /// of which the first batches share one, that share a domain, all with NULLs.
     fn batches() -> Vec<RecordBatch> {
+        let values: ArrayRef = Arc::new(StringArray::from(vec![Some("keyed"), None, Some("97")]));
         let mut start = 0;
         let batch = |length: usize| {
             let rows = start..start + length;
@@ -232,12 +322,19 @@ mod tests {
             let numbers: Int64Array =
                 rows.clone().map(|row| known(&row).then_some(row as i64 - 50)).collect();
             let first: StringArray = rows.clone().map(|row| text(row, 7)).collect();
-            let second: StringArray = rows.map(|row| text(row, 3)).collect();
-            let columns: [(&str, ArrayRef); 4] = [
+            let second: StringArray = rows.clone().map(|row| text(row, 3)).collect();
+            let keys: Int32Array =
+                rows.clone().map(|row| known(&row).then_some(row as i32 % 3)).collect();
+            let values = match rows.start < 200 {
+                true => values.clone(),
+                false => Arc::new(StringArray::from(vec![start.to_string().as_str(), "97", ""])),
+            };
+            let columns: [(&str, ArrayRef); 5] = [
                 ("flag", Arc::new(flags)),
                 ("number", Arc::new(numbers)),
                 ("first", Arc::new(first)),
                 ("second", Arc::new(second)),
+                ("keyed", Arc::new(DictionaryArray::new(keys, values))),
             ];
             RecordBatch::try_from_iter(columns).unwrap()
         };
@@ -245,7 +342,7 @@ mod tests {
     }
 
     fn columns(batch: &RecordBatch) -> Vec<ArenaColumn> {
-        let reps = [Rep::B1, Rep::I64, Rep::U32, Rep::U32];
+        let reps = [Rep::B1, Rep::I64, Rep::U32, Rep::U32, Rep::U32];
         let schema = batch.schema();
         let column = |(index, rep): (usize, Rep)| {
             let data_type = schema.field(index).data_type().clone();
@@ -280,6 +377,31 @@ mod tests {
             let rows = Rows::in_ranges(&batches, length);
             assert!(rows.ranges.iter().all(|range| range.start % 64 == 0));
             assert_eq!(encoded(&rows), expected, "ranges of {length} rows");
+        }
+    }
+
+    /// The codes of a dictionary lead to what its rows say.
+    #[test]
+    fn rows_of_dictionaries_have_the_codes_of_their_values() {
+        let batches = batches();
+        let columns = columns(&batches[0]);
+        let interners = [RwLock::new(Interner::default())];
+        for rows in [Rows::in_ranges(&batches, 200), Rows::of(&batches)] {
+            let strings = rows.code(&columns, &interners).unwrap();
+            assert!(matches!(strings.0[4], Some(Codes::OfValues(_))));
+            let layout = Layout::new(rows.count(), &rows.shapes(&columns), &[], &[]);
+            let mut words = vec![0; layout.words];
+            rows.write(&columns, &strings, &layout, &mut words).unwrap();
+            let interner = interners[0].read();
+            let mut codes = words[layout.columns[4].0..].iter();
+            for batch in &batches {
+                let texts = cast(batch.column(4), &DataType::Utf8).unwrap();
+                for text in texts.as_string::<i32>() {
+                    let code = *codes.next().unwrap();
+                    let found = (code != 0).then(|| interner.get(code).to_vec());
+                    assert_eq!(found, text.map(|text| text.as_bytes().to_vec()));
+                }
+            }
         }
     }
 

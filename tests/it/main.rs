@@ -26,6 +26,8 @@ mod compiled;
 mod asof;
 /// State folders that are damaged or moved.
 mod damaged;
+/// Strings of files that come as dictionaries.
+mod dictionaries;
 /// Right answers where those of the foundations are wrong.
 mod differences;
 /// Streams, files and sinks that are others than in the run before.

@@ -217,6 +217,32 @@ fn a_signal_ends_a_long_join() {
     assert!(output.status.success(), "{said}");
 }
 
+/// A signal ends what plans or computes for long, whatever command asked for it.
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_planning_and_plain_queries() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("n.csv"), "n\n1\n").unwrap();
+    let sum = vec!["n"; 3_000].join(" + ");
+    let planned = format!("SELECT {sum} FROM 'n.csv';");
+    let counted = "SELECT count(*) FROM generate_series(1, 1000000000000) AS t(v) WHERE v % 7 = 8;";
+    for (command, script) in [("run", planned.as_str()), ("sql", &planned), ("run", counted)] {
+        std::fs::write(folder.path().join("long.sql"), script).unwrap();
+        let file = if command == "run" { vec!["long.sql"] } else { vec!["-f", "long.sql"] };
+        let mut started = thalweg(folder.path());
+        let mut child = started.args([command, "--device", "cpu"]).args(file).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        assert_eq!(child.try_wait().unwrap(), None, "{command} is at work");
+        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
+        assert!(killed.unwrap().success());
+        let told = Instant::now();
+        let output = child.wait_with_output().unwrap();
+        let (took, said) = (told.elapsed(), text(&output.stderr));
+        assert!(took < Duration::from_secs(4), "{command}: {took:?}: {said}");
+        assert_eq!((output.status.code(), said.as_str()), (Some(130), ""), "{command}");
+    }
+}
+
 /// A run is gone between making its store and writing to it: queries find what the source holds.
 /// A table of somebody else's is refused.
 #[test]

@@ -49,6 +49,7 @@ pub use catalog::with_registered;
 pub use dates::{written_rows, written_schema};
 pub use external::check_form;
 pub use format::csv::sign;
+pub use format::dictionaries;
 pub use format::parquet::{INT96_UNIT, TrustedStatistics, rows_of};
 pub use named::NamedFiles;
 pub use readers::reader_name;

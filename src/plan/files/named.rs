@@ -69,7 +69,7 @@ fn naming(node: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
     if scan.file_source.is::<Named>() {
         return None;
     }
-    let source = Arc::new(Named(Arc::clone(&scan.file_source)));
+    let source = around(Arc::clone(&scan.file_source));
     let builder = FileScanConfigBuilder::from(scan.clone()).with_source(source);
     Some(DataSourceExec::from_data_source(builder.build()))
 }
@@ -82,14 +82,13 @@ pub fn source(scan: &FileScanConfig) -> &Arc<dyn FileSource> {
     }
 }
 
+/// A source whose errors name the file.
+pub fn around(source: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+    Arc::new(Named(source))
+}
+
 /// A source of files whose errors name them.
 struct Named(Arc<dyn FileSource>);
-
-impl Named {
-    fn around(inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
-        Arc::new(Self(inner))
-    }
-}
 
 impl FileSource for Named {
     fn create_file_opener(
@@ -123,7 +122,7 @@ impl FileSource for Named {
         config: &ConfigOptions,
     ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
         let mut pushed = self.0.try_pushdown_filters(filters, config)?;
-        pushed.updated_node = pushed.updated_node.map(Self::around);
+        pushed.updated_node = pushed.updated_node.map(around);
         Ok(pushed)
     }
 
@@ -132,18 +131,18 @@ impl FileSource for Named {
         order: &[PhysicalSortExpr],
         properties: &EquivalenceProperties,
     ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
-        Ok(self.0.try_pushdown_sort(order, properties)?.map(Self::around))
+        Ok(self.0.try_pushdown_sort(order, properties)?.map(around))
     }
 
     fn try_pushdown_projection(
         &self,
         projection: &ProjectionExprs,
     ) -> Result<Option<Arc<dyn FileSource>>> {
-        Ok(self.0.try_pushdown_projection(projection)?.map(Self::around))
+        Ok(self.0.try_pushdown_projection(projection)?.map(around))
     }
 
     fn with_batch_size(&self, rows: usize) -> Arc<dyn FileSource> {
-        Self::around(self.0.with_batch_size(rows))
+        around(self.0.with_batch_size(rows))
     }
 
     // From here on, all is the inner one's.

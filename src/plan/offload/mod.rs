@@ -2,6 +2,7 @@
 //! fragment, and the nodes that stand for it.
 
 mod describe;
+pub mod dictionaries;
 pub mod exec;
 mod lower;
 pub mod measured;

@@ -40,11 +40,13 @@ pub fn context_for(
 
 /// Whether all rows are those of scans, which nothing but projections changes.
 fn only_scans(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let passes = plan.is::<ProjectionExec>()
-        || plan.is::<CoalescePartitionsExec>()
-        || plan.is::<CooperativeExec>()
-        || plan.is::<UnionExec>();
+    let passes = plan.is::<ProjectionExec>() || passes_rows_on(plan);
     plan.is::<DataSourceExec>() || (passes && plan.children().into_iter().all(only_scans))
+}
+
+/// Whether a node hands on the rows of its children as they are.
+pub fn passes_rows_on(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    plan.is::<CoalescePartitionsExec>() || plan.is::<CooperativeExec>() || plan.is::<UnionExec>()
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 pub mod arrow_file;
 pub mod csv;
 pub mod csv_columns;
+pub mod dictionaries;
 pub mod infer;
 pub mod parquet;
 pub mod schema;

@@ -102,6 +102,12 @@ impl UserDefinedLogicalNodeCore for WindowNode {
         mut inputs: Vec<LogicalPlan>,
     ) -> Result<Self> {
         match (exprs.pop(), inputs.pop()) {
+            // Rules put nodes together anew by the hundred; their columns are what they were.
+            (Some(Expr::Column(time)), Some(input))
+                if time == self.time && input.schema() == self.input.schema() =>
+            {
+                Ok(Self { input, time, windows: self.windows, schema: self.schema.clone() })
+            }
             (Some(Expr::Column(time)), Some(input)) => Self::new(input, time, self.windows),
             (expr, _) => internal_err!("windows have an input and a time, not {expr:?}"),
         }

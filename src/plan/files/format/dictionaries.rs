@@ -1,0 +1,223 @@
+//! Columns of strings of Parquet files as dictionaries: pages of theirs are keys into the values of
+//! a row group, which whoever only tells strings apart looks at once, and not once a row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaData;
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::cache::cache_manager::FileMetadataCache;
+use datafusion::parquet::arrow::parquet_to_arrow_schema;
+use datafusion::parquet::basic::Encoding;
+use datafusion::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{CastExpr, Column, DynamicFilterPhysicalExpr};
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::plan::files::named;
+
+/// Those of the columns that a scan puts out that can be dictionaries: columns of strings as they
+/// lie in Parquet files whose pages all have keys. What the files have is known of `metadata`,
+/// which planning has filled; of files that are not there, nothing is.
+pub fn possible(
+    scan: &Arc<dyn ExecutionPlan>,
+    wanted: &BTreeSet<usize>,
+    metadata: &FileMetadataCache,
+) -> BTreeSet<usize> {
+    let of_scan = || {
+        let (scan, source) = parquet(scan)?;
+        let mut found = stored(source, wanted)?;
+        for file in scan.file_groups.iter().flat_map(FileGroup::iter) {
+            if found.is_empty() {
+                break;
+            }
+            let file = told(file, metadata)?;
+            found.retain(|(_, name)| has_keys(&file, name));
+        }
+        Some(found.into_iter().map(|(column, _)| column).collect())
+    };
+    of_scan().unwrap_or_default()
+}
+
+/// The scan with columns as dictionaries that are among the `possible` ones.
+///
+/// Errors: the scan is none that has such columns.
+pub fn scan(
+    scan: &Arc<dyn ExecutionPlan>,
+    columns: &BTreeSet<usize>,
+    metadata: &FileMetadataCache,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let none = || DataFusionError::Internal("a scan without columns of dictionaries".to_string());
+    let (config, source) = parquet(scan).ok_or_else(none)?;
+    let names: BTreeSet<String> =
+        stored(source, columns).ok_or_else(none)?.into_iter().map(|(_, name)| name).collect();
+    let file = |file: &PartitionedFile| {
+        let own = match &file.arrow_schema {
+            Some(schema) => schema.as_ref().clone(),
+            None => {
+                let found = told(file, metadata).ok_or_else(none)?;
+                let found = found.file_metadata();
+                parquet_to_arrow_schema(found.schema_descr(), found.key_value_metadata())?
+            }
+        };
+        let mut file = file.clone();
+        file.arrow_schema = Some(as_dictionaries(&own, &names));
+        Ok(file)
+    };
+    let group = |group: &FileGroup| {
+        let files = FileGroup::new(group.iter().map(file).collect::<Result<_>>()?);
+        Ok(match group.file_statistics(None) {
+            Some(found) => files.with_statistics(Arc::new(found.clone())),
+            None => files,
+        })
+    };
+    let groups = config.file_groups.iter().map(group).collect::<Result<_>>()?;
+    let builder = FileScanConfigBuilder::from(config.clone())
+        .with_file_groups(groups)
+        .with_source(named::around(anew(source, &names)?));
+    Ok(DataSourceExec::from_data_source(builder.build()))
+}
+
+/// The parts of a scan of Parquet files.
+fn parquet(scan: &Arc<dyn ExecutionPlan>) -> Option<(&FileScanConfig, &ParquetSource)> {
+    let scan = scan.downcast_ref::<DataSourceExec>()?.data_source();
+    let scan = scan.downcast_ref::<FileScanConfig>()?;
+    Some((scan, named::source(scan).downcast_ref::<ParquetSource>()?))
+}
+
+/// Numbers and names of the wanted columns that the scan hands on as the files have them, each of
+/// them strings. `None` where what is asked of the rows changes while they are read.
+fn stored(source: &ParquetSource, wanted: &BTreeSet<usize>) -> Option<Vec<(usize, String)>> {
+    if let Some(filter) = source.filter()
+        && filter.exists(|part| Ok(part.is::<DynamicFilterPhysicalExpr>())).ok()?
+    {
+        return None;
+    }
+    let files = source.table_schema().file_schema();
+    let exprs = source.projection()?.iter().map(|part| &part.expr);
+    let column = |(at, outputs): (usize, Vec<usize>)| {
+        let field = files.fields().get(at)?;
+        dictionary(field.data_type())?;
+        Some(outputs.into_iter().map(|number| (number, field.name().clone())))
+    };
+    Some(passed_on(exprs, wanted).into_iter().filter_map(column).flatten().collect())
+}
+
+/// Columns that a projection does nothing with but to hand them on, all of it wanted: by their
+/// number in its input, those in its output.
+pub fn passed_on<'a>(
+    exprs: impl Iterator<Item = &'a Arc<dyn PhysicalExpr>>,
+    wanted: &BTreeSet<usize>,
+) -> BTreeMap<usize, Vec<usize>> {
+    let (mut passed, mut used) = (BTreeMap::<usize, Vec<usize>>::new(), BTreeSet::new());
+    for (number, expr) in exprs.enumerate() {
+        match expr.downcast_ref::<Column>() {
+            Some(column) if wanted.contains(&number) => {
+                passed.entry(column.index()).or_default().push(number);
+            }
+            _ => used.extend(collect_columns(expr).iter().map(Column::index)),
+        }
+    }
+    passed.retain(|column, _| !used.contains(column));
+    passed
+}
+
+/// The dictionary of strings of a type.
+fn dictionary(data_type: &DataType) -> Option<DataType> {
+    let values = match data_type {
+        DataType::Utf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeUtf8 => DataType::LargeUtf8,
+        _ => return None,
+    };
+    Some(DataType::Dictionary(Box::new(DataType::Int32), Box::new(values)))
+}
+
+/// What a file tells of itself.
+fn told(file: &PartitionedFile, metadata: &FileMetadataCache) -> Option<Arc<ParquetMetaData>> {
+    let entry = metadata.get(&file.object_meta.location)?;
+    let found = entry.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>()?;
+    entry.is_valid_for(&file.object_meta).then(|| found.parquet_metadata().clone())
+}
+
+/// Whether a file has this column, as strings, in pages of nothing but keys.
+fn has_keys(file: &ParquetMetaData, name: &str) -> bool {
+    let schema = file.file_metadata().schema_descr();
+    let is_it = |at: &usize| schema.column(*at).path().parts() == [name.to_string()];
+    let Some(at) = (0..schema.num_columns()).find(is_it) else { return false };
+    let own = parquet_to_arrow_schema(schema, file.file_metadata().key_value_metadata());
+    let own = own.ok().and_then(|own| dictionary(own.field_with_name(name).ok()?.data_type()));
+    own.is_some() && file.row_groups().iter().all(|group| of_keys(group.column(at)))
+}
+
+fn of_keys(chunk: &ColumnChunkMetaData) -> bool {
+    let keys = [Encoding::RLE_DICTIONARY, Encoding::PLAIN_DICTIONARY];
+    chunk.dictionary_page_offset().is_some()
+        && chunk
+            .page_encoding_stats_mask()
+            .is_some_and(|pages| keys.into_iter().any(|encoding| pages.is_only(encoding)))
+}
+
+/// A schema with these columns as dictionaries.
+fn as_dictionaries(schema: &Schema, names: &BTreeSet<String>) -> SchemaRef {
+    let field = |field: &Arc<Field>| match dictionary(field.data_type()) {
+        Some(keyed) if names.contains(field.name()) => {
+            Arc::new(field.as_ref().clone().with_data_type(keyed))
+        }
+        _ => field.clone(),
+    };
+    let fields: Vec<_> = schema.fields().iter().map(field).collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// A source over the same columns, these as dictionaries.
+fn anew(source: &ParquetSource, names: &BTreeSet<String>) -> Result<Arc<dyn FileSource>> {
+    let old = source.table_schema();
+    let table = TableSchema::builder(as_dictionaries(old.file_schema(), names))
+        .with_table_partition_cols(old.table_partition_cols().clone())
+        .with_virtual_columns(old.virtual_columns().clone())
+        .build();
+    let options = source.table_parquet_options().clone();
+    let hint = options.global.metadata_size_hint;
+    let mut new = ParquetSource::new(table).with_table_parquet_options(options);
+    if let Some(hint) = hint {
+        new = new.with_metadata_size_hint(hint);
+    }
+    if let Some(reader) = source.parquet_file_reader_factory() {
+        new = new.with_parquet_file_reader_factory(reader.clone());
+    }
+    if let Some(filter) = source.filter() {
+        new = new.with_predicate(over_dictionaries(filter, old.table_schema(), names)?);
+    }
+    let whole = ProjectionExprs::from_indices(&[], old.table_schema());
+    let projected = new.try_pushdown_projection(source.projection().unwrap_or(&whole))?;
+    projected.ok_or_else(|| {
+        DataFusionError::Internal("a Parquet scan that takes no projection".to_string())
+    })
+}
+
+/// A filter for columns that are dictionaries now: it compares what they were.
+fn over_dictionaries(
+    filter: Arc<dyn PhysicalExpr>,
+    schema: &Schema,
+    names: &BTreeSet<String>,
+) -> Result<Arc<dyn PhysicalExpr>> {
+    let cast = |part: Arc<dyn PhysicalExpr>| {
+        let Some(column) = part.downcast_ref::<Column>() else { return Ok(Transformed::no(part)) };
+        if !names.contains(column.name()) {
+            return Ok(Transformed::no(part));
+        }
+        let was = schema.field(column.index()).data_type().clone();
+        Ok(Transformed::yes(Arc::new(CastExpr::new(part, was, None)) as Arc<dyn PhysicalExpr>))
+    };
+    filter.transform_up(cast).data()
+}
