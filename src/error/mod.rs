@@ -67,6 +67,9 @@ pub enum DeviceError {
     /// A table in device memory is full or larger than one binding may be.
     #[error("device table: {0}")]
     TableFull(String),
+    /// What a run holds on the host does not fit the memory of queries.
+    #[error("{0}")]
+    HostMemory(String),
     /// The driver or naga refused what we sent: ours to mend.
     #[error("device validation: {0}")]
     Validation(String),
@@ -77,9 +80,13 @@ pub enum DeviceError {
 
 impl DeviceError {
     /// True for the failures after which the fragment may be run again on the CPU
-    /// (out of memory, device loss, full tables); all others are final.
+    /// (out of memory on either side, device loss, full tables); all others are final.
     pub fn may_rerun_on_cpu(&self) -> bool {
-        matches!(self, Self::OutOfMemory { .. } | Self::Lost(_) | Self::TableFull(_))
+        match self {
+            Self::OutOfMemory { .. } | Self::HostMemory(_) | Self::Lost(_) => true,
+            Self::TableFull(_) => true,
+            Self::NoAdapter(_) | Self::Validation(_) | Self::Row(_) => false,
+        }
     }
 }
 

@@ -80,6 +80,16 @@ impl Interner {
         self.ends.is_empty()
     }
 
+    /// What it takes in memory.
+    pub fn memory_bytes(&self) -> usize {
+        let dictionaries = self.dictionaries.iter().map(|(_, codes)| size_of_val(codes.as_ref()));
+        self.bytes.capacity()
+            + size_of::<usize>() * self.ends.capacity()
+            + self.short.allocation_size()
+            + self.long.allocation_size()
+            + dictionaries.sum::<usize>()
+    }
+
     fn entry<'a>(bytes: &'a [u8], ends: &[usize], code: u32) -> &'a [u8] {
         let index = code as usize - 1;
         let start = if index == 0 { 0 } else { ends[index - 1] };

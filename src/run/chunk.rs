@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use futures::StreamExt;
 use parking_lot::RwLock;
 
 use super::encode::{Rows, Strings};
-use super::lookup::{Entries, Lookups};
+use super::lookup::{Entries, LookupState, Lookups};
 use super::runner::Runner;
 use super::stats::Stats;
 use crate::error::{DeviceError, Result};
@@ -71,17 +70,6 @@ pub fn gather(
     })
 }
 
-/// One batch of many.
-pub fn coalesce(
-    batches: &[RecordBatch],
-    schema: &arrow::datatypes::SchemaRef,
-) -> Result<RecordBatch> {
-    match batches {
-        [one] => Ok(one.clone()),
-        many => Ok(concat_batches(schema, many)?),
-    }
-}
-
 /// Bytes that a row of the columns takes at most in an arena.
 pub fn row_bytes(columns: &[ArenaColumn]) -> u64 {
     let bits: usize = columns.iter().map(|column| column.store.words(32) + 1).sum();
@@ -120,6 +108,7 @@ impl Runner {
             }
         })
         .await?;
+        self.memory.strings_take(coded.string_bytes)?;
         fault::held().await;
         let words = coded.layout.words;
         let limit = self.player.capabilities().max_binding_bytes;
@@ -159,6 +148,8 @@ struct Coded {
     strings: Strings,
     /// What the slot carries of each lookup table.
     entries: Vec<Entries>,
+    /// Bytes of all strings that are known, and of the lookup tables over them.
+    string_bytes: usize,
 }
 
 fn code(
@@ -175,9 +166,12 @@ fn code(
     for (lookup, state) in pipeline.lookups.iter().zip(states.iter_mut()) {
         entries.push(state.extend(lookup, interners)?);
     }
+    let tables = states.iter().map(LookupState::memory_bytes).sum::<usize>();
     drop(states);
+    let known = interners.iter().map(|interner| interner.read().memory_bytes());
+    let string_bytes = known.sum::<usize>() + tables;
     let sizes: Vec<usize> = entries.iter().map(|entries| entries.arena_words()).collect();
     let shapes = rows.shapes(&pipeline.columns);
     let layout = Layout::new(chunk.rows, &shapes, &sizes, pipeline.parameters().words());
-    Ok(Coded { layout, strings, entries })
+    Ok(Coded { layout, strings, entries, string_bytes })
 }

@@ -120,6 +120,11 @@ impl LookupState {
         Ok(())
     }
 
+    /// What it takes on the host.
+    pub fn memory_bytes(&self) -> usize {
+        self.words.iter().map(|column| 4 * column.capacity()).sum()
+    }
+
     /// Writes the entries of one slot, of which `out` has exactly the words.
     pub fn write(&self, entries: Entries, out: &mut [u32]) -> Result<()> {
         let known = self.words.first().map_or(0, Vec::len);

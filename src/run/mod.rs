@@ -8,6 +8,7 @@
 //! sink/        what becomes of a slot: rows marked or selected, states reduced
 //! group/       the sink of groups: their table on the device, and how they leave it
 //! table/       build sides of joins, encoded or stored on the device
+//! memory       what of it counts as memory of queries
 //! runner       what all of these have at hand
 //! ```
 
@@ -18,6 +19,7 @@ mod column;
 mod encode;
 mod group;
 mod lookup;
+pub mod memory;
 mod pipeline;
 mod ranges;
 mod runner;

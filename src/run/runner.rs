@@ -6,6 +6,7 @@ use arrow::array::RecordBatch;
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
+use super::memory::HostMemory;
 use super::stats::Stats;
 use crate::agg::float_sum::DEVICE_ADDENDS;
 use crate::device::Player;
@@ -66,6 +67,7 @@ pub struct Runner {
     pub fragment: Arc<Fragment>,
     pub limits: SlotLimits,
     pub stats: Arc<Stats>,
+    pub memory: Arc<HostMemory>,
     /// Linked by this run, or by those before it of the same fragment.
     pub programs: Arc<Programs>,
     pub(super) interners: Arc<Vec<RwLock<Interner>>>,
@@ -78,9 +80,9 @@ impl Runner {
     pub fn new(player: Arc<dyn Player>, fragment: Arc<Fragment>, limits: SlotLimits) -> Self {
         let linker = Linker::new(player.capabilities());
         let interners = (0..fragment.domains).map(|_| RwLock::new(Interner::default())).collect();
-        let (stats, programs) = (Arc::default(), Arc::default());
+        let (stats, memory, programs) = (Arc::default(), Arc::default(), Arc::default());
         let interners = Arc::new(interners);
-        Self { player, linker, fragment, limits, stats, programs, interners }
+        Self { player, linker, fragment, limits, stats, memory, programs, interners }
     }
 
     /// A buffer of so many bytes, and the command that writes these words to its start.

@@ -26,8 +26,6 @@ mod compiled;
 mod asof;
 /// State folders that are damaged or moved.
 mod damaged;
-/// Strings of files that come as dictionaries.
-mod dictionaries;
 /// Right answers where those of the foundations are wrong.
 mod differences;
 /// Streams, files and sinks that are others than in the run before.
@@ -87,6 +85,8 @@ mod readings;
 mod received;
 /// Sources by themselves.
 mod samples;
+/// What of Parquet files is sent to a device.
+mod sent;
 mod sources;
 /// Statements and options as stock DataFusion has them, and the memory of queries.
 mod statements;

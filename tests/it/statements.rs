@@ -325,15 +325,19 @@ async fn queries_spill_or_say_what_to_do() {
     let join = "SELECT count(*) AS n, sum(a.v) AS s FROM (SELECT value AS v FROM \
                 generate_series(1, 400000)) a JOIN (SELECT value + 5 AS v FROM \
                 generate_series(1, 400000)) b ON a.v = b.v";
+    // The device would have to know all of the strings.
+    let texts = "SELECT count(*) AS n, sum(c) AS c FROM (SELECT s, count(*) AS c FROM (SELECT \
+                 'longer than a view holds ' || (value % 150000) AS s FROM \
+                 generate_series(1, 200000)) GROUP BY s)";
     let Some(free) = support::engine_on(DeviceChoice::Cpu) else { return };
     for device in [DeviceChoice::Cpu, DeviceChoice::Gpu] {
         let Some(engine) = support::engine_on(device) else { return };
         support::run(&engine, script).await.unwrap();
-        for query in [sort, groups] {
+        for query in [sort, groups, texts] {
             let want = support::rows(&free, query).await.rows;
             assert_eq!(support::rows(&engine, query).await.rows, want, "{device}: {query}");
         }
-        // The tables of a join on the device are not counted yet.
+        // The tables of a join on the device are in its memory.
         let on_cpu = device == DeviceChoice::Cpu;
         if on_cpu {
             let error = support::run(&engine, join).await.map(|_| ()).unwrap_err().to_string();
@@ -355,5 +359,17 @@ async fn queries_spill_or_say_what_to_do() {
         }
         support::run(&engine, "RESET datafusion.runtime.memory_limit").await.unwrap();
         assert_eq!(support::rows(&engine, join).await.rows, rows, "{device}");
+    }
+    let strict = Options { device: DeviceChoice::Gpu, strict: true, ..Options::default() };
+    let Some(engine) = support::engine(strict) else { return };
+    let keys = "CREATE TABLE keys AS SELECT 'longer than a view holds ' || (value % 150000) AS s \
+                FROM generate_series(1, 200000)";
+    for statement in [keys, script] {
+        support::run(&engine, statement).await.unwrap();
+    }
+    let counts = "SELECT s, count(*) FROM keys GROUP BY s";
+    let error = support::run(&engine, counts).await.map(|_| ()).unwrap_err().to_string();
+    for word in ["strings of a query on the device", "8.0 MB", "--memory"] {
+        assert!(error.contains(word), "{word:?} is not in: {error}");
     }
 }

@@ -35,6 +35,7 @@ use crate::device::Player;
 use crate::error::Error;
 use crate::fragment::spec::Fragment;
 use crate::kernel::link::programs::Programs;
+use crate::run::memory::HostMemory;
 use crate::run::{Runner, SlotLimits, Stats};
 use crate::task::{Feed, Feeder};
 
@@ -134,6 +135,7 @@ impl DeviceExec {
         let limits = self.limits.with_room_for(self.groups.load(Ordering::Relaxed));
         let mut runner = Runner::new(self.player.clone(), self.fragment.clone(), limits);
         runner.programs = self.programs.clone();
+        runner.memory = Arc::new(HostMemory::of(context.memory_pool()));
         let groups = self.groups.clone();
         let mut streams = Vec::new();
         for source in &self.sources {
@@ -170,6 +172,7 @@ impl DeviceExec {
             }
             tracing::warn!(%error, node, "the device gave up, the fragment runs again on the CPU");
             MetricBuilder::new(&metrics).global_counter("reran_on_cpu").add(1);
+            drop(runner); // with the memory that it holds
             run_on_cpu(cpu, context, &send).await?;
             Ok(())
         }))

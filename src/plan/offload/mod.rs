@@ -9,3 +9,12 @@ pub mod measured;
 pub mod place;
 pub mod rule;
 mod scans;
+
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+
+/// How many rows a plan gives, as far as that is known.
+fn known_rows(plan: &dyn ExecutionPlan) -> Option<u64> {
+    let found = StatisticsContext::new().compute(plan, &StatisticsArgs::new()).ok()?;
+    found.num_rows.get_value().map(|rows| *rows as u64)
+}

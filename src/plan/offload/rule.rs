@@ -19,10 +19,10 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
-use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, Partitioning};
 
 use super::exec::{CpuExec, DeviceExec, decisions};
+use super::known_rows;
 use super::lower::{self, Lowered};
 use super::measured::{Choosing, Measured};
 use super::place::{self, Decision, Facts, Side};
@@ -313,11 +313,7 @@ fn bindings_fit(lowered: &Lowered, player: &dyn Player) -> std::result::Result<(
 fn facts(lowered: &Lowered) -> Facts {
     let mut rows = Some(0u64);
     for source in &lowered.sources {
-        let known = StatisticsContext::new()
-            .compute(source.as_ref(), &StatisticsArgs::new())
-            .ok()
-            .and_then(|statistics| statistics.num_rows.get_value().copied());
-        rows = rows.zip(known).map(|(all, rows)| all + rows as u64);
+        rows = rows.zip(known_rows(source.as_ref())).map(|(all, rows)| all + rows);
     }
     let main = &lowered.fragment.main;
     Facts {

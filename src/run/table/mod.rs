@@ -8,7 +8,8 @@ mod store;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrowNumericType, PrimitiveArray, RecordBatch, downcast_primitive_array,
+    Array, ArrowNumericType, PrimitiveArray, RecordBatch, RecordBatchOptions,
+    downcast_primitive_array,
 };
 use arrow::compute::{max, min};
 use arrow::datatypes::ArrowNativeType;
@@ -17,7 +18,6 @@ use futures::StreamExt;
 use parking_lot::RwLock;
 use tokio::sync::mpsc;
 
-use super::chunk;
 use super::encode::Rows;
 use super::runner::Runner;
 use super::stats::Stats;
@@ -57,7 +57,7 @@ impl Runner {
             TableState { rows, batch: None, buffer, marks_at }
         } else {
             let batch = match pipeline.is_bare() {
-                true => collect(&pipeline, source).await?,
+                true => self.collect(&pipeline, source).await?,
                 false => self.collect_pipeline(number, pipeline, source, tables).await?,
             };
             let buffer = self.upload_table(number, &batch, marks_at).await?;
@@ -111,14 +111,39 @@ impl Runner {
         };
         let gather = async {
             while let Some(batch) = receive.recv().await {
-                batches.push(batch?);
+                let batch = batch?;
+                self.memory.keep(&batch)?;
+                batches.push(batch);
             }
             Ok::<_, Error>(())
         };
         let (ran, gathered) = futures::join!(Box::pin(run), gather);
         ran?;
         gathered?;
-        chunk::coalesce(&batches, &schema)
+        self.memory.coalesce(&batches, &schema)
+    }
+
+    /// The output columns of a pipeline that does nothing else.
+    async fn collect(
+        &self,
+        pipeline: &Pipeline,
+        mut source: SendableRecordBatchStream,
+    ) -> Result<RecordBatch> {
+        let (Some(columns), Sink::Select { schema, .. }) =
+            (pipeline.source_columns(), &pipeline.sink)
+        else {
+            return Err(Error::Bug("a build side that does not select".into()));
+        };
+        let mut batches = Vec::new();
+        while let Some(batch) = source.next().await {
+            let batch = batch?;
+            let arrays = columns.iter().map(|column| batch.column(*column).clone()).collect();
+            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+            let batch = RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?;
+            self.memory.keep(&batch)?;
+            batches.push(batch);
+        }
+        self.memory.coalesce(&batches, schema)
     }
 
     /// A table of rows of the host.
@@ -264,22 +289,4 @@ fn range(array: &dyn Array) -> Range {
         array => if array.data_type().is_floating() { None } else { of(array) },
         _ => None,
     }
-}
-
-/// The output columns of a pipeline that does nothing else.
-async fn collect(pipeline: &Pipeline, source: SendableRecordBatchStream) -> Result<RecordBatch> {
-    let (Some(columns), Sink::Select { schema, .. }) = (pipeline.source_columns(), &pipeline.sink)
-    else {
-        return Err(Error::Bug("a build side that does not select".into()));
-    };
-    let mut batches = Vec::new();
-    let mut source = source;
-    while let Some(batch) = source.next().await {
-        let batch = batch?;
-        let arrays = columns.iter().map(|column| batch.column(*column).clone()).collect();
-        let options =
-            arrow::array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-        batches.push(RecordBatch::try_new_with_options(schema.clone(), arrays, &options)?);
-    }
-    chunk::coalesce(&batches, schema)
 }

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use super::input::Slot;
 use crate::plan::memory::EPOCH_OUTPUT;
 use crate::plan::{Decision, Measured, Side, decisions};
+use crate::run::memory::bytes;
 
 /// A plan over slots, run again for every filling.
 #[derive(Debug, Clone)]
@@ -176,13 +177,6 @@ async fn collect(
         }
     }
     Ok(all)
-}
-
-/// Bytes of a batch's own rows; what it is a slice of is not its own.
-fn bytes(batch: &RecordBatch) -> Result<usize> {
-    batch.columns().iter().try_fold(0, |sum: usize, column| {
-        Ok(sum.saturating_add(column.to_data().get_slice_memory_size()?))
-    })
 }
 
 /// All rows of a plan over these; of none there are none.

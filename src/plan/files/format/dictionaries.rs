@@ -42,7 +42,8 @@ pub fn possible(
                 break;
             }
             let file = told(file, metadata)?;
-            found.retain(|(_, name)| has_keys(&file, name));
+            let own = own_columns(&file).ok()?;
+            found.retain(|(_, name)| has_keys(&file, &own, name));
         }
         Some(found.into_iter().map(|(column, _)| column).collect())
     };
@@ -64,11 +65,7 @@ pub fn scan(
     let file = |file: &PartitionedFile| {
         let own = match &file.arrow_schema {
             Some(schema) => schema.as_ref().clone(),
-            None => {
-                let found = told(file, metadata).ok_or_else(none)?;
-                let found = found.file_metadata();
-                parquet_to_arrow_schema(found.schema_descr(), found.key_value_metadata())?
-            }
+            None => own_columns(told(file, metadata).ok_or_else(none)?.as_ref())?,
         };
         let mut file = file.clone();
         file.arrow_schema = Some(as_dictionaries(&own, &names));
@@ -132,14 +129,11 @@ pub fn passed_on<'a>(
     passed
 }
 
-/// The dictionary of strings of a type.
+/// The dictionary of strings of a type: one for all, so that files and tables may differ.
 fn dictionary(data_type: &DataType) -> Option<DataType> {
-    let values = match data_type {
-        DataType::Utf8 | DataType::Utf8View => DataType::Utf8,
-        DataType::LargeUtf8 => DataType::LargeUtf8,
-        _ => return None,
-    };
-    Some(DataType::Dictionary(Box::new(DataType::Int32), Box::new(values)))
+    let is_text = matches!(data_type, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8);
+    let keyed = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    is_text.then(keyed)
 }
 
 /// What a file tells of itself.
@@ -149,14 +143,19 @@ fn told(file: &PartitionedFile, metadata: &FileMetadataCache) -> Option<Arc<Parq
     entry.is_valid_for(&file.object_meta).then(|| found.parquet_metadata().clone())
 }
 
-/// Whether a file has this column, as strings, in pages of nothing but keys.
-fn has_keys(file: &ParquetMetaData, name: &str) -> bool {
-    let schema = file.file_metadata().schema_descr();
-    let is_it = |at: &usize| schema.column(*at).path().parts() == [name.to_string()];
-    let Some(at) = (0..schema.num_columns()).find(is_it) else { return false };
-    let own = parquet_to_arrow_schema(schema, file.file_metadata().key_value_metadata());
-    let own = own.ok().and_then(|own| dictionary(own.field_with_name(name).ok()?.data_type()));
-    own.is_some() && file.row_groups().iter().all(|group| of_keys(group.column(at)))
+/// The columns of a file.
+fn own_columns(file: &ParquetMetaData) -> Result<Schema> {
+    let file = file.file_metadata();
+    Ok(parquet_to_arrow_schema(file.schema_descr(), file.key_value_metadata())?)
+}
+
+/// Whether a file has this one of its columns as strings, in pages of nothing but keys.
+fn has_keys(file: &ParquetMetaData, own: &Schema, name: &str) -> bool {
+    let is_text = own.field_with_name(name).is_ok_and(|own| dictionary(own.data_type()).is_some());
+    let leaves = file.file_metadata().schema_descr();
+    let is_it = |at: &usize| leaves.column(*at).path().parts() == [name.to_string()];
+    let leaf = (0..leaves.num_columns()).find(is_it).filter(|_| is_text);
+    leaf.is_some_and(|at| file.row_groups().iter().all(|group| of_keys(group.column(at))))
 }
 
 fn of_keys(chunk: &ColumnChunkMetaData) -> bool {
@@ -167,7 +166,7 @@ fn of_keys(chunk: &ColumnChunkMetaData) -> bool {
             .is_some_and(|pages| keys.into_iter().any(|encoding| pages.is_only(encoding)))
 }
 
-/// A schema with these columns as dictionaries.
+/// A schema with these columns as dictionaries, whatever strings they were.
 fn as_dictionaries(schema: &Schema, names: &BTreeSet<String>) -> SchemaRef {
     let field = |field: &Arc<Field>| match dictionary(field.data_type()) {
         Some(keyed) if names.contains(field.name()) => {

@@ -3,13 +3,51 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
+use datafusion::physical_plan::ExecutionPlan;
 
 use super::{Col, Lowering, Stage, TableStage};
 use crate::error::Declined;
 use crate::expr::ir::Expr;
-use crate::fragment::spec::Sink;
+use crate::fragment::spec::{Sink, Step};
+use crate::plan::offload::known_rows;
+
+/// The device computes a build side's columns if its filters leave more than one row of so many.
+/// Of fewer, the host takes them, so that nothing else of the source is sent: TPC-H 14 keeps one
+/// row of 80, and would send 170 MB for it instead of 29.
+const FEW: f64 = 1.0 / 16.0;
+
+/// Bytes that a string counts for: what it costs to look its code up.
+const STRING: usize = 16;
 
 impl Lowering {
+    /// The part of its source's rows that a build side's filters leave, as far as it is known.
+    pub(super) fn kept(&self, stage: &Stage, plan: &Arc<dyn ExecutionPlan>) -> Option<f64> {
+        if stage.steps.iter().any(|step| matches!(step, Step::Probe(_))) {
+            return None;
+        }
+        let all = known_rows(self.sources[stage.source].as_ref()).filter(|rows| *rows > 0)?;
+        Some(known_rows(plan.as_ref())? as f64 / all as f64)
+    }
+
+    /// Whether few rows are left of a source of which the filters read no more than the half.
+    fn is_taken_by_the_host(&self, table: usize, stage: &Stage) -> bool {
+        let TableStage { outputs, kept, .. } = &self.tables[table];
+        let read = |column: &usize| stage.columns.iter().any(|known| known.index == *column);
+        let mut more: Vec<usize> = outputs
+            .iter()
+            .filter_map(|col| match col {
+                Col::Source(column) if !read(column) => Some(*column),
+                _ => None,
+            })
+            .collect();
+        more.sort_unstable();
+        more.dedup();
+        let bytes = |column: usize| stage.schema.field(column).data_type().primitive_width();
+        let more: usize = more.into_iter().map(|column| bytes(column).unwrap_or(STRING)).sum();
+        let read = stage.columns.iter().map(|column| bytes(column.index).unwrap_or(STRING));
+        kept.is_some_and(|kept| kept <= FEW) && more >= read.sum::<usize>() && more > 0
+    }
+
     /// The rows of a build side, on the host.
     pub(super) fn rows_of(&mut self, table: usize, stage: &Stage) -> Result<Sink, Declined> {
         let cols = self.tables[table].outputs.clone();
@@ -29,7 +67,9 @@ impl Lowering {
         let TableStage { outputs, columns, .. } = &self.tables[table];
         let (outputs, columns) = (outputs.clone(), columns.clone());
         let plain = |col: &Col| matches!(col, Col::Source(_));
-        if stage.steps.is_empty() && outputs.iter().all(plain) {
+        if outputs.iter().all(plain)
+            && (stage.steps.is_empty() || self.is_taken_by_the_host(table, stage))
+        {
             return None;
         }
         let mut exprs = Vec::new();

@@ -1,12 +1,13 @@
-//! Strings of Parquet files that a device only tells apart come as the dictionaries that the files
-//! have; answers are those of the other side.
+//! What of Parquet files is sent to a device. Strings that it only tells apart come as the
+//! dictionaries that the files have; of build sides of which few rows are left, nothing is sent but
+//! what their filters read. Answers are those of the other side.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::SessionContext;
 
 use thalweg::config::{DeviceChoice, Options};
@@ -141,4 +142,34 @@ async fn partitions_and_columns_that_files_lack_stay_what_they_are() {
         ("SELECT s, count(*) FROM t WHERE day = 'two' GROUP BY s", &["s"]),
     ];
     check(folder.path(), columns, &queries).await;
+}
+
+/// Whether the build side of the only join stays on the device.
+fn is_stored(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let shown = displayable(plan.as_ref()).indent(false).to_string();
+    let build = shown.split("build t0=[").nth(1).unwrap_or_else(|| panic!("{shown}"));
+    build.split(']').next().unwrap().contains("store(")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn few_rows_of_a_build_side_are_taken_by_the_host() {
+    let folder = tempfile::tempdir().unwrap();
+    file(&folder.path().join("a.parquet"), 1, 2000, true).await;
+    if engine_on(DeviceChoice::Gpu).is_none() {
+        return;
+    }
+    let host = table(folder.path(), DeviceChoice::Cpu, "").await;
+    let device = table(folder.path(), DeviceChoice::Gpu, "").await;
+    let join = |filter: &str| {
+        format!(
+            "SELECT b.s, count(*), sum(b.n) FROM (SELECT n, n + 1 AS m, s, long FROM t WHERE \
+             {filter}) a JOIN t b ON a.long = b.long WHERE b.n >= 0 GROUP BY b.s"
+        )
+    };
+    for (filter, stored) in [("n < 60", false), ("n < 1500", true)] {
+        let query = join(filter);
+        let plan = device.sql(&query).await.unwrap().create_physical_plan().await.unwrap();
+        assert_eq!(is_stored(&plan), stored, "{query}");
+        assert_eq!(answer(&device, &query).await.1, answer(&host, &query).await.1, "{query}");
+    }
 }
