@@ -364,12 +364,20 @@ async fn queries_spill_or_say_what_to_do() {
     let Some(engine) = support::engine(strict) else { return };
     let keys = "CREATE TABLE keys AS SELECT 'longer than a view holds ' || (value % 150000) AS s \
                 FROM generate_series(1, 200000)";
-    for statement in [keys, script] {
+    let wide = "CREATE TABLE wide AS SELECT value AS k, value AS a, value AS b, value AS c, \
+                value AS d FROM generate_series(1, 300000)";
+    for statement in [keys, wide, script] {
         support::run(&engine, statement).await.unwrap();
     }
     let counts = "SELECT s, count(*) FROM keys GROUP BY s";
-    let error = support::run(&engine, counts).await.map(|_| ()).unwrap_err().to_string();
-    for word in ["strings of a query on the device", "8.0 MB", "--memory"] {
-        assert!(error.contains(word), "{word:?} is not in: {error}");
+    let joined = "SELECT w.a, w.b, w.c, w.d, s.value FROM (SELECT * FROM wide WHERE k > 0) w JOIN \
+                  generate_series(1, 400000) s ON w.k = s.value";
+    for (query, what) in
+        [(counts, "strings of a query on the device"), (joined, "rows of a join that the device")]
+    {
+        let error = support::run(&engine, query).await.map(|_| ()).unwrap_err().to_string();
+        for word in [what, "8.0 MB", "--memory"] {
+            assert!(error.contains(word), "{word:?} is not in: {error}");
+        }
     }
 }

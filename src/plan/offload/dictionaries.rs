@@ -35,7 +35,15 @@ impl Dictionaries {
         source: &Arc<dyn ExecutionPlan>,
         coded: &BTreeSet<usize>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let possible = self.possible(source, coded);
+        // What one part of a union cannot do may keep another part from what goes with it.
+        let mut possible = self.possible(source, coded);
+        loop {
+            let settled = self.possible(source, &possible);
+            if settled == possible {
+                break;
+            }
+            possible = settled;
+        }
         (!possible.is_empty()).then(|| self.with(source, &possible)).transpose()
     }
 

@@ -102,7 +102,6 @@ impl Runner {
         };
         let schema = schema.clone();
         let (send, mut receive) = mpsc::channel(4);
-        let mut batches = Vec::new();
         let run = async move {
             // The sender goes with this future, which ends the loop below.
             let send = send;
@@ -110,16 +109,16 @@ impl Runner {
             self.run_pipeline(number, pipeline, source, tables, sink).await
         };
         let gather = async {
+            let mut batches = Vec::new();
             while let Some(batch) = receive.recv().await {
                 let batch = batch?;
                 self.memory.keep(&batch)?;
                 batches.push(batch);
             }
-            Ok::<_, Error>(())
+            Ok(batches)
         };
-        let (ran, gathered) = futures::join!(Box::pin(run), gather);
-        ran?;
-        gathered?;
+        // Where one fails, nobody waits for the other: the channel may be full.
+        let ((), batches) = futures::try_join!(Box::pin(run), gather)?;
         self.memory.coalesce(&batches, &schema)
     }
 
