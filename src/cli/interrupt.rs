@@ -74,8 +74,8 @@ pub async fn passed(time: Duration) {
 }
 
 /// Runs a pipeline, which comes to its end by itself on a signal while it reads streams. Answers
-/// `None` where a signal finds it elsewhere, such as in planning, and it does not end at once:
-/// nothing of it is under way.
+/// `None` where a signal finds it elsewhere, such as in planning or in a query over files, and it
+/// does not end at once: that is dropped where it stands, as in other commands.
 pub async fn unless_elsewhere<T>(
     work: impl Future<Output = T>,
     reading: &AtomicBool,

@@ -138,9 +138,7 @@ pub async fn run(options: RunOptions, results: &mut dyn Results) -> Result<Total
     }
     pipeline.warn_of_nothing();
     let drained = task::caught("a pipeline", Box::pin(pipeline.drain())).await;
-    let totals = pipeline.totals();
-    pipeline.forget();
-    drained.map(|()| totals)
+    drained.map(|()| pipeline.totals())
 }
 
 /// Where state folders are kept, by the pipeline's name.
@@ -404,9 +402,11 @@ impl Pipeline {
     fn totals(&self) -> Totals {
         self.runner.as_ref().map(Runner::totals).unwrap_or_default()
     }
+}
 
-    /// Removes what is of no use after this run.
-    fn forget(&mut self) {
+/// Removes what is of no use after a run, however it ends.
+impl Drop for Pipeline {
+    fn drop(&mut self) {
         self.runner = None;
         if let Some(folder) = self.passing.take() {
             let _ = std::fs::remove_dir_all(folder); // in the system's folder for such files

@@ -4,9 +4,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::error::DataFusionError;
 use datafusion::execution::memory_pool::{
     MemoryConsumer, MemoryPool, MemoryReservation, UnboundedMemoryPool,
@@ -73,10 +73,20 @@ impl HostMemory {
     }
 }
 
-/// Bytes of a batch's own rows; what it is a slice of is not its own.
+/// Bytes of a batch's own rows; what it is a slice of is not its own, nor are the values of
+/// dictionaries, which other batches share.
 pub fn bytes(batch: &RecordBatch) -> std::result::Result<usize, DataFusionError> {
     batch.columns().iter().try_fold(0, |sum: usize, column| {
-        Ok(sum.saturating_add(column.to_data().get_slice_memory_size()?))
+        let texts = match column.data_type() {
+            DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
+            DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
+            DataType::Dictionary(..) => {
+                let keys = column.as_any_dictionary().keys().to_data();
+                return Ok(sum.saturating_add(keys.get_slice_memory_size()?));
+            }
+            _ => 0,
+        };
+        Ok(sum.saturating_add(column.to_data().get_slice_memory_size()?).saturating_add(texts))
     })
 }
 
@@ -89,11 +99,24 @@ fn refused(error: DataFusionError) -> DeviceError {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{ArrayRef, Int64Array};
+    use arrow::array::{ArrayRef, DictionaryArray, Int64Array, StringViewArray};
+    use arrow::datatypes::Int32Type;
     use datafusion::execution::memory_pool::GreedyMemoryPool;
 
     use super::*;
     use crate::error::Error;
+
+    #[test]
+    fn rows_count_with_their_strings_and_without_what_they_share() {
+        let texts =
+            StringViewArray::from(vec!["short", "longer than a view holds", "as long as that"]);
+        let keyed: DictionaryArray<Int32Type> = ["a", "b", "a"].into_iter().collect();
+        let columns: [(&str, ArrayRef); 2] =
+            [("texts", Arc::new(texts)), ("keyed", Arc::new(keyed))];
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        assert_eq!(bytes(&batch).unwrap(), 3 * 16 + 24 + 15 + 3 * 4);
+        assert_eq!(bytes(&batch.slice(0, 1)).unwrap(), 16 + 4);
+    }
 
     #[test]
     fn what_is_held_is_taken_of_the_pool_and_given_back() {

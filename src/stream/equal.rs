@@ -71,7 +71,9 @@ pub fn one_of_equals(expr: Expr, schema: &DFSchema) -> Result<Expr> {
         let signature = Signature::any(1, Volatility::Immutable);
         Arc::new(ScalarUDF::from(OneOfEquals { signature }))
     });
-    let is_done = matches!(&expr, Expr::ScalarFunction(call) if call.func.name() == NAME);
+    let is_done = matches!(
+        &expr, Expr::ScalarFunction(call) if call.func.inner().is::<OneOfEquals>()
+    );
     if is_done || !has_floats(&expr.get_type(schema)?) {
         return Ok(expr);
     }

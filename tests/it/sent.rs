@@ -93,7 +93,7 @@ async fn strings_that_are_told_apart_come_as_their_files_have_them() {
     let folder = tempfile::tempdir().unwrap();
     file(&folder.path().join("a.parquet"), 1, 1000, true).await;
     file(&folder.path().join("b.parquet"), 1001, 1500, true).await;
-    let queries: [(&str, &[&str]); 12] = [
+    let queries: [(&str, &[&str]); 14] = [
         ("SELECT s, count(*), sum(n) FROM t GROUP BY s", &["s"]),
         ("SELECT s, long, count(*) FROM t GROUP BY s, long", &["s", "long"]),
         ("SELECT sum(n) FROM t WHERE s = 's3' AND long LIKE '%1'", &["s", "long"]),
@@ -111,6 +111,12 @@ async fn strings_that_are_told_apart_come_as_their_files_have_them() {
             "SELECT x, count(*) FROM (SELECT s AS x FROM t UNION ALL SELECT s FROM t) GROUP BY x",
             &["x"],
         ),
+        (
+            "SELECT x, sum(m) FROM (SELECT s AS x, n + 1 AS m FROM (SELECT s, n FROM t UNION ALL \
+             SELECT s, n FROM t) UNION ALL SELECT s, n FROM t) GROUP BY x",
+            &["x"],
+        ),
+        ("SELECT s, count(*) FROM t WHERE s IS NOT NULL AND s <> 's2' GROUP BY s", &["s"]),
         (
             // The column of the second part is of another type, and is cast on the device.
             "SELECT x, count(*) FROM (SELECT s AS x, n FROM t UNION ALL SELECT long, n FROM t) \

@@ -57,3 +57,11 @@ GROUP BY window_start;
 
 --fail sink d: a row that is given out again
 INSERT INTO d SELECT count(*) AS n FROM bids EMIT ON UPDATE;
+
+--fail-unplaced give it another name
+INSERT INTO out
+SELECT window_end, count(*) AS n
+FROM TABLE(TUMBLE(
+  DATA => (SELECT ts, ts + INTERVAL '1' DAY AS __watermark FROM bids),
+  TIMECOL => DESCRIPTOR(ts), SIZE => INTERVAL '10' SECOND))
+GROUP BY window_start, window_end;

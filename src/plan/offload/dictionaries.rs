@@ -44,7 +44,10 @@ impl Dictionaries {
             }
             possible = settled;
         }
-        (!possible.is_empty()).then(|| self.with(source, &possible)).transpose()
+        if possible.is_empty() {
+            return Ok(None);
+        }
+        self.with(source, &possible)
     }
 
     /// Those of the columns that a plan can hand on as dictionaries.
@@ -66,24 +69,29 @@ impl Dictionaries {
         }
     }
 
-    /// A plan with these columns, which are `possible`, as dictionaries.
+    /// A plan with these columns, which were `possible`, as dictionaries; `None` where files are
+    /// not known any more.
     fn with(
         &self,
         plan: &Arc<dyn ExecutionPlan>,
         columns: &BTreeSet<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         if plan.is::<DataSourceExec>() {
             return dictionaries::scan(plan, columns, &*self.metadata);
         }
-        let below = match plan.downcast_ref::<ProjectionExec>() {
-            Some(projection) => {
-                let exprs = projection.expr().iter().map(|part| &part.expr);
-                dictionaries::passed_on(exprs, columns).into_keys().collect()
-            }
-            None => columns.clone(),
+        if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+            let exprs = projection.expr().iter().map(|part| &part.expr);
+            let below = dictionaries::passed_on(exprs, columns).into_keys().collect();
+            let Some(input) = self.with(projection.input(), &below)? else { return Ok(None) };
+            // Anew: with other children it would keep the types of its columns.
+            let new = ProjectionExec::try_new(projection.expr().to_vec(), input)?;
+            return Ok(Some(Arc::new(new)));
+        }
+        let children = plan.children().into_iter().map(|child| self.with(child, columns));
+        let Some(children) = children.collect::<Result<Option<Vec<_>>>>()? else {
+            return Ok(None);
         };
-        let children = plan.children().into_iter().map(|child| self.with(child, &below));
-        replace_children_if_necessary(Arc::clone(plan), children.collect::<Result<_>>()?)
+        replace_children_if_necessary(Arc::clone(plan), children).map(Some)
     }
 }
 

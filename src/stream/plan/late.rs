@@ -6,7 +6,9 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, JoinType, Result, plan_err};
 use datafusion::functions_aggregate::expr_fn::count;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, SubqueryAlias, lit};
+use datafusion::logical_expr::{
+    Expr, LogicalPlan, LogicalPlanBuilder, Projection, SubqueryAlias, lit,
+};
 
 use super::watermark_filter::{WatermarkFilterNode, log_column};
 use super::window::node::WindowNode;
@@ -81,13 +83,7 @@ pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
             }
             let Expr::Column(below) = below else { return computed(plan, time) };
             let Some(input) = log(&projection.input, &below)? else { return Ok(None) };
-            let mut columns = projection.expr.clone();
-            for name in HIDDEN {
-                let shown = projection.schema.has_column_with_unqualified_name(name);
-                if !shown && input.schema().has_column_with_unqualified_name(name) {
-                    columns.push(Expr::Column(log_column(input.schema(), name)?));
-                }
-            }
+            let columns = with_hidden(projection, &input)?;
             Ok(Some(LogicalPlanBuilder::from(input).project(columns)?.build()?))
         }
         LogicalPlan::Filter(filter) => {
@@ -118,6 +114,29 @@ pub fn log(plan: &LogicalPlan, time: &Column) -> Result<Option<LogicalPlan>> {
         LogicalPlan::Union(union) => union::log(union, time),
         _ => Ok(None),
     }
+}
+
+/// The columns of a projection over the log of a stream, and the log's own that tell which rows are
+/// late.
+fn with_hidden(projection: &Projection, input: &LogicalPlan) -> Result<Vec<Expr>> {
+    let mut columns = projection.expr.clone();
+    for name in HIDDEN {
+        if !input.schema().has_column_with_unqualified_name(name) {
+            continue;
+        }
+        let own = Expr::Column(log_column(input.schema(), name)?);
+        match projection.schema.index_of_column_by_name(None, name) {
+            None => columns.push(own),
+            Some(at) if projection.expr[at].clone().unalias() == own => {}
+            Some(_) => {
+                return plan_err!(
+                    "a column of a stream's rows is called {name}, as one of its log that tells \
+                     which rows are late: give it another name"
+                );
+            }
+        }
+    }
+    Ok(columns)
 }
 
 /// No log, as the time of rows is computed.

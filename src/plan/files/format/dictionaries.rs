@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaData;
 use datafusion::datasource::physical_plan::{
@@ -19,7 +19,9 @@ use datafusion::parquet::arrow::parquet_to_arrow_schema;
 use datafusion::parquet::basic::Encoding;
 use datafusion::parquet::file::metadata::{ColumnChunkMetaData, ParquetMetaData};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::{CastExpr, Column, DynamicFilterPhysicalExpr};
+use datafusion::physical_expr::expressions::{
+    CastExpr, Column, DynamicFilterPhysicalExpr, IsNotNullExpr, IsNullExpr,
+};
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
@@ -50,39 +52,38 @@ pub fn possible(
     of_scan().unwrap_or_default()
 }
 
-/// The scan with columns as dictionaries that are among the `possible` ones.
-///
-/// Errors: the scan is none that has such columns.
+/// The scan with columns as dictionaries that are among the `possible` ones; `None` where
+/// `metadata` does not know the files any more.
 pub fn scan(
     scan: &Arc<dyn ExecutionPlan>,
     columns: &BTreeSet<usize>,
     metadata: &FileMetadataCache,
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let none = || DataFusionError::Internal("a scan without columns of dictionaries".to_string());
-    let (config, source) = parquet(scan).ok_or_else(none)?;
-    let names: BTreeSet<String> =
-        stored(source, columns).ok_or_else(none)?.into_iter().map(|(_, name)| name).collect();
+) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some((config, source)) = parquet(scan) else { return Ok(None) };
+    let Some(stored) = stored(source, columns) else { return Ok(None) };
+    let names: BTreeSet<String> = stored.into_iter().map(|(_, name)| name).collect();
     let file = |file: &PartitionedFile| {
         let own = match &file.arrow_schema {
             Some(schema) => schema.as_ref().clone(),
-            None => own_columns(told(file, metadata).ok_or_else(none)?.as_ref())?,
+            None => own_columns(told(file, metadata)?.as_ref()).ok()?,
         };
         let mut file = file.clone();
         file.arrow_schema = Some(as_dictionaries(&own, &names));
-        Ok(file)
+        Some(file)
     };
     let group = |group: &FileGroup| {
-        let files = FileGroup::new(group.iter().map(file).collect::<Result<_>>()?);
-        Ok(match group.file_statistics(None) {
+        let files = FileGroup::new(group.iter().map(file).collect::<Option<_>>()?);
+        Some(match group.file_statistics(None) {
             Some(found) => files.with_statistics(Arc::new(found.clone())),
             None => files,
         })
     };
-    let groups = config.file_groups.iter().map(group).collect::<Result<_>>()?;
+    let groups = config.file_groups.iter().map(group).collect::<Option<_>>();
+    let Some(groups) = groups else { return Ok(None) };
     let builder = FileScanConfigBuilder::from(config.clone())
         .with_file_groups(groups)
         .with_source(named::around(anew(source, &names)?));
-    Ok(DataSourceExec::from_data_source(builder.build()))
+    Ok(Some(DataSourceExec::from_data_source(builder.build())))
 }
 
 /// The parts of a scan of Parquet files.
@@ -211,12 +212,17 @@ fn over_dictionaries(
     names: &BTreeSet<String>,
 ) -> Result<Arc<dyn PhysicalExpr>> {
     let cast = |part: Arc<dyn PhysicalExpr>| {
+        if part.is::<IsNullExpr>() || part.is::<IsNotNullExpr>() {
+            // Files are passed over by the number of their NULLs for columns as they are only.
+            return Ok(Transformed::new(part, false, TreeNodeRecursion::Jump));
+        }
         let Some(column) = part.downcast_ref::<Column>() else { return Ok(Transformed::no(part)) };
         if !names.contains(column.name()) {
             return Ok(Transformed::no(part));
         }
         let was = schema.field(column.index()).data_type().clone();
-        Ok(Transformed::yes(Arc::new(CastExpr::new(part, was, None)) as Arc<dyn PhysicalExpr>))
+        let cast = Arc::new(CastExpr::new(part, was, None)) as Arc<dyn PhysicalExpr>;
+        Ok(Transformed::new(cast, true, TreeNodeRecursion::Jump))
     };
-    filter.transform_up(cast).data()
+    filter.transform_down(cast).data()
 }
