@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::{
     AnyDictionaryArray, Array, ArrayData, ArrayRef, BinaryBuilder, BinaryViewBuilder,
     FixedSizeBinaryBuilder, LargeBinaryBuilder, LargeStringBuilder, StringBuilder,
-    StringViewBuilder, UInt32Array,
+    StringViewBuilder, UInt32Array, make_array,
 };
 use arrow::compute::{cast, take};
 use arrow::datatypes::DataType;
@@ -35,24 +35,21 @@ const DICTIONARIES: usize = 32;
 
 /// The values of a dictionary, told apart by where they lie: batches of one file share theirs.
 #[derive(Debug)]
-pub struct Dictionary {
-    values: ArrayRef,
-    data: ArrayData,
-}
+pub struct Dictionary(ArrayData);
 
 impl Dictionary {
     pub fn of(array: &dyn AnyDictionaryArray) -> Self {
-        Self { values: array.values().clone(), data: array.values().to_data() }
+        Self(array.values().to_data())
     }
 
     pub fn array(&self) -> ArrayRef {
-        self.values.clone()
+        make_array(self.0.clone())
     }
 
     /// Whether both are the same values in memory. As long as one of them is held, no others come
     /// to lie there.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.values, &other.values) || self.data.ptr_eq(&other.data)
+        self.0.ptr_eq(&other.0)
     }
 }
 

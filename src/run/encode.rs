@@ -1,7 +1,6 @@
 //! Columns of batches encoded into device words, several ranges of rows at a time.
 
 use std::ops::Range;
-
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
@@ -184,8 +183,9 @@ impl<'a> Rows<'a> {
             if let Some(codes) = known.codes_of(&values) {
                 return Ok((values, codes, None));
             }
-            let mut codes = vec![0; values.array().len()];
-            let fresh = intern::find(&known, &[values.array()], &mut codes)?;
+            let array = values.array();
+            let mut codes = vec![0; array.len()];
+            let fresh = intern::find(&known, &[array], &mut codes)?;
             Ok((values, codes.into(), Some(fresh)))
         })?;
         let mut interner = interner.write();

@@ -67,7 +67,7 @@ pub struct Runner {
     pub fragment: Arc<Fragment>,
     pub limits: SlotLimits,
     pub stats: Arc<Stats>,
-    pub memory: Arc<HostMemory>,
+    pub memory: HostMemory,
     /// Linked by this run, or by those before it of the same fragment.
     pub programs: Arc<Programs>,
     pub(super) interners: Arc<Vec<RwLock<Interner>>>,
@@ -80,7 +80,8 @@ impl Runner {
     pub fn new(player: Arc<dyn Player>, fragment: Arc<Fragment>, limits: SlotLimits) -> Self {
         let linker = Linker::new(player.capabilities());
         let interners = (0..fragment.domains).map(|_| RwLock::new(Interner::default())).collect();
-        let (stats, memory, programs) = (Arc::default(), Arc::default(), Arc::default());
+        let (stats, programs) = (Arc::default(), Arc::default());
+        let memory = HostMemory::default();
         let interners = Arc::new(interners);
         Self { player, linker, fragment, limits, stats, memory, programs, interners }
     }

@@ -1,7 +1,7 @@
 //! `thalweg run`, the real binary: the quickstart, following a folder, signals.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -15,6 +15,15 @@ fn thalweg(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thalweg"));
     command.current_dir(folder).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
+}
+
+/// What a process that is told by a signal to end has said, and how long it took to.
+#[cfg(unix)]
+fn signalled(child: Child, signal: &str) -> (Output, Duration) {
+    let killed = Command::new("kill").args([signal, &child.id().to_string()]).status();
+    assert!(killed.unwrap().success());
+    let told = Instant::now();
+    (child.wait_with_output().unwrap(), told.elapsed())
 }
 
 /// Stdout and stderr of a run that succeeds.
@@ -166,9 +175,7 @@ fn files_that_arrive_are_followed_and_a_signal_ends_in_order() {
         arrive(folder.path(), "a.csv", &[3, 12, 25]);
         let both = "window_end,n\n2026-01-01T00:00:10,2\nwindow_end,n\n2026-01-01T00:00:20,2\n";
         assert_eq!(written(folder.path(), 2), both);
-        let killed = Command::new("kill").args([signal, &child.id().to_string()]).status();
-        assert!(killed.unwrap().success());
-        let output = child.wait_with_output().unwrap();
+        let (output, _) = signalled(child, signal);
         assert!(output.status.success(), "{}", text(&output.stderr));
         // The window that is open is not final, and is not written.
         assert_eq!(written(folder.path(), 2), both);
@@ -208,11 +215,8 @@ fn a_signal_ends_a_long_join() {
     }
     std::thread::sleep(Duration::from_millis(2500));
     assert_eq!(child.try_wait().unwrap(), None, "it is joining");
-    let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-    assert!(killed.unwrap().success());
-    let told = Instant::now();
-    let output = child.wait_with_output().unwrap();
-    let (took, said) = (told.elapsed(), text(&output.stderr));
+    let (output, took) = signalled(child, "-INT");
+    let said = text(&output.stderr);
     assert!(took < Duration::from_secs(4), "{took:?}: {said}");
     assert!(output.status.success(), "{said}");
 }
@@ -233,11 +237,8 @@ fn a_signal_ends_planning_and_plain_queries() {
         let mut child = started.args([command, "--device", "cpu"]).args(file).spawn().unwrap();
         std::thread::sleep(Duration::from_millis(1500));
         assert_eq!(child.try_wait().unwrap(), None, "{command} is at work");
-        let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-        assert!(killed.unwrap().success());
-        let told = Instant::now();
-        let output = child.wait_with_output().unwrap();
-        let (took, said) = (told.elapsed(), text(&output.stderr));
+        let (output, took) = signalled(child, "-INT");
+        let said = text(&output.stderr);
         assert!(took < Duration::from_secs(4), "{command}: {took:?}: {said}");
         assert_eq!((output.status.code(), said.as_str()), (Some(130), ""), "{command}");
     }

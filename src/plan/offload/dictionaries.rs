@@ -36,18 +36,15 @@ impl Dictionaries {
         coded: &BTreeSet<usize>,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         // What one part of a union cannot do may keep another part from what goes with it.
-        let mut possible = self.possible(source, coded);
-        loop {
-            let settled = self.possible(source, &possible);
-            if settled == possible {
-                break;
+        let mut wanted = coded.clone();
+        while !wanted.is_empty() {
+            let possible = self.possible(source, &wanted);
+            if possible == wanted {
+                return self.with(source, &wanted);
             }
-            possible = settled;
+            wanted = possible;
         }
-        if possible.is_empty() {
-            return Ok(None);
-        }
-        self.with(source, &possible)
+        Ok(None)
     }
 
     /// Those of the columns that a plan can hand on as dictionaries.

@@ -135,7 +135,7 @@ impl DeviceExec {
         let limits = self.limits.with_room_for(self.groups.load(Ordering::Relaxed));
         let mut runner = Runner::new(self.player.clone(), self.fragment.clone(), limits);
         runner.programs = self.programs.clone();
-        runner.memory = Arc::new(HostMemory::of(context.memory_pool()));
+        runner.memory = HostMemory::of(context.memory_pool());
         let groups = self.groups.clone();
         let mut streams = Vec::new();
         for source in &self.sources {

@@ -76,8 +76,8 @@ struct TableStage {
     outputs: Vec<Col>,
     columns: Vec<ArenaColumn>,
     keys: Vec<usize>,
-    /// The part of its source's rows that its filters leave, as far as that is known.
-    kept: Option<f64>,
+    /// Its filters are known to leave few of its source's rows.
+    keeps_few: bool,
 }
 
 /// Lowers one fragment.

@@ -22,7 +22,6 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{
     CastExpr, Column, DynamicFilterPhysicalExpr, IsNotNullExpr, IsNullExpr,
 };
-use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
 
@@ -62,24 +61,20 @@ pub fn scan(
     let Some((config, source)) = parquet(scan) else { return Ok(None) };
     let Some(stored) = stored(source, columns) else { return Ok(None) };
     let names: BTreeSet<String> = stored.into_iter().map(|(_, name)| name).collect();
-    let file = |file: &PartitionedFile| {
-        let own = match &file.arrow_schema {
-            Some(schema) => schema.as_ref().clone(),
-            None => own_columns(told(file, metadata)?.as_ref()).ok()?,
-        };
-        let mut file = file.clone();
-        file.arrow_schema = Some(as_dictionaries(&own, &names));
-        Some(file)
-    };
-    let group = |group: &FileGroup| {
-        let files = FileGroup::new(group.iter().map(file).collect::<Option<_>>()?);
-        Some(match group.file_statistics(None) {
-            Some(found) => files.with_statistics(Arc::new(found.clone())),
-            None => files,
-        })
-    };
-    let groups = config.file_groups.iter().map(group).collect::<Option<_>>();
-    let Some(groups) = groups else { return Ok(None) };
+    let mut groups = config.file_groups.clone();
+    for group in &mut groups {
+        for at in 0..group.len() {
+            let file = &mut group[at];
+            let own = match &file.arrow_schema {
+                Some(schema) => Arc::clone(schema),
+                None => match told(file, metadata) {
+                    Some(told) => Arc::new(own_columns(&told)?),
+                    None => return Ok(None),
+                },
+            };
+            file.arrow_schema = Some(as_dictionaries(&own, &names));
+        }
+    }
     let builder = FileScanConfigBuilder::from(config.clone())
         .with_file_groups(groups)
         .with_source(named::around(anew(source, &names)?));
@@ -198,8 +193,10 @@ fn anew(source: &ParquetSource, names: &BTreeSet<String>) -> Result<Arc<dyn File
     if let Some(filter) = source.filter() {
         new = new.with_predicate(over_dictionaries(filter, old.table_schema(), names)?);
     }
-    let whole = ProjectionExprs::from_indices(&[], old.table_schema());
-    let projected = new.try_pushdown_projection(source.projection().unwrap_or(&whole))?;
+    let projected = match source.projection() {
+        Some(projection) => new.try_pushdown_projection(projection)?,
+        None => None,
+    };
     projected.ok_or_else(|| {
         DataFusionError::Internal("a Parquet scan that takes no projection".to_string())
     })
@@ -212,7 +209,8 @@ fn over_dictionaries(
     names: &BTreeSet<String>,
 ) -> Result<Arc<dyn PhysicalExpr>> {
     let cast = |part: Arc<dyn PhysicalExpr>| {
-        if part.is::<IsNullExpr>() || part.is::<IsNotNullExpr>() {
+        let is_null = part.is::<IsNullExpr>() || part.is::<IsNotNullExpr>();
+        if is_null && part.children().iter().all(|argument| argument.is::<Column>()) {
             // Files are passed over by the number of their NULLs for columns as they are only.
             return Ok(Transformed::new(part, false, TreeNodeRecursion::Jump));
         }

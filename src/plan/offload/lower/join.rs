@@ -27,13 +27,13 @@ impl Lowering {
         }
         let build_columns = build.cols.len();
         let table = self.tables.len();
-        let kept = self.kept(&build, join.left());
+        let keeps_few = self.keeps_few(&build, join.left());
         self.tables.push(TableStage {
             stage: build,
             outputs: Vec::new(),
             columns: Vec::new(),
             keys: Vec::new(),
-            kept,
+            keeps_few,
         });
         for (at, col) in key_cols.into_iter().enumerate() {
             let output = self.tables[table].put_out(col)?;

@@ -1,5 +1,6 @@
 //! What a build side leaves: its rows on the host, or its columns on the device.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema};
@@ -14,38 +15,40 @@ use crate::plan::offload::known_rows;
 /// The device computes a build side's columns if its filters leave more than one row of so many.
 /// Of fewer, the host takes them, so that nothing else of the source is sent: TPC-H 14 keeps one
 /// row of 80, and would send 170 MB for it instead of 29.
-const FEW: f64 = 1.0 / 16.0;
+const FEW: u64 = 16;
 
 /// Bytes that a string counts for: what it costs to look its code up.
 const STRING: usize = 16;
 
 impl Lowering {
-    /// The part of its source's rows that a build side's filters leave, as far as it is known.
-    pub(super) fn kept(&self, stage: &Stage, plan: &Arc<dyn ExecutionPlan>) -> Option<f64> {
-        if stage.steps.iter().any(|step| matches!(step, Step::Probe(_))) {
-            return None;
+    /// Whether a build side is known to leave few of its source's rows, by nothing but filters.
+    pub(super) fn keeps_few(&self, stage: &Stage, plan: &Arc<dyn ExecutionPlan>) -> bool {
+        let filters = |step: &Step| matches!(step, Step::Filter(_));
+        if stage.steps.is_empty() || !stage.steps.iter().all(filters) {
+            return false;
         }
-        let all = known_rows(self.sources[stage.source].as_ref()).filter(|rows| *rows > 0)?;
-        Some(known_rows(plan.as_ref())? as f64 / all as f64)
+        let all = known_rows(self.sources[stage.source].as_ref());
+        let kept = known_rows(plan.as_ref());
+        all.zip(kept).is_some_and(|(all, kept)| all > 0 && kept.saturating_mul(FEW) <= all)
     }
 
     /// Whether few rows are left of a source of which the filters read no more than the half.
     fn is_taken_by_the_host(&self, table: usize, stage: &Stage) -> bool {
-        let TableStage { outputs, kept, .. } = &self.tables[table];
-        let read = |column: &usize| stage.columns.iter().any(|known| known.index == *column);
-        let mut more: Vec<usize> = outputs
-            .iter()
-            .filter_map(|col| match col {
-                Col::Source(column) if !read(column) => Some(*column),
-                _ => None,
-            })
-            .collect();
-        more.sort_unstable();
-        more.dedup();
-        let bytes = |column: usize| stage.schema.field(column).data_type().primitive_width();
-        let more: usize = more.into_iter().map(|column| bytes(column).unwrap_or(STRING)).sum();
-        let read = stage.columns.iter().map(|column| bytes(column.index).unwrap_or(STRING));
-        kept.is_some_and(|kept| kept <= FEW) && more >= read.sum::<usize>() && more > 0
+        let TableStage { outputs, keeps_few, .. } = &self.tables[table];
+        if !keeps_few {
+            return false;
+        }
+        let read: BTreeSet<usize> = stage.columns.iter().map(|column| column.index).collect();
+        let put_out = outputs.iter().filter_map(|col| match col {
+            Col::Source(column) => Some(*column),
+            _ => None,
+        });
+        let more = &put_out.collect::<BTreeSet<_>>() - &read;
+        let width = |column: &usize| stage.schema.field(*column).data_type().primitive_width();
+        let bytes = |columns: &BTreeSet<usize>| {
+            columns.iter().map(|column| width(column).unwrap_or(STRING)).sum::<usize>()
+        };
+        !more.is_empty() && bytes(&more) >= bytes(&read)
     }
 
     /// The rows of a build side, on the host.
